@@ -1,0 +1,53 @@
+# The commands of this repository. `make` alone lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Some folders appear only with later work; lint and type-check those that are there.
+CODE   := $(wildcard src tests tools benchmarks examples hatch_build.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-demo demo test lint format docs docs-reference peers bench clean constraints
+
+help:            ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:           ## make .venv with hash-pinned packages and mlwright in it (does nothing when up to date)
+	@$(PYTHON) -m tools.bootstrap $(VENV) constraints/dev.txt --editable
+
+setup-demo: setup ## make .venv-demo: an ordinary MLflow client environment for the demo
+	@$(PYTHON) -m tools.bootstrap .venv-demo constraints/demo.txt
+
+demo: setup-demo ## start the platform, track real experiments on real data, print the ranking (KEEP=1 leaves it running)
+	@$(BIN)/python -m examples.flights $(if $(KEEP),--keep)
+
+test: setup      ## run the tests (T=path or options to narrow down)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(T)
+
+lint: setup      ## style, strict types, import contracts, size budgets
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy $(CODE)
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/python -m tools.ratchet
+
+format: setup    ## bring the code into its standard form
+	@$(BIN)/ruff check --fix-only $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+docs: setup      ## build the documentation of both languages into site/
+	@$(BIN)/python -m tools.docs build
+
+docs-reference: setup ## write the generated reference pages anew
+	@$(BIN)/python -m tools.docs reference
+
+peers: setup     ## install the real programs that tests compare us with (MLflow, moto), outside the repository
+	@$(BIN)/python -m tools.peers
+
+bench: setup     ## measure us beside MLflow on this machine (minutes)
+	@$(BIN)/python -m benchmarks.tracking
+
+clean:           ## remove environments, caches and built files
+	rm -rf .venv .venv-demo node_modules build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/mlwright/web/static/vendor
+
+constraints: setup ## resolve the newest allowed packages again and pin them by hash
+	@$(BIN)/python -m tools.constraints

@@ -1,0 +1,125 @@
+"""Virtual environments of the real programs that tests and benchmarks run beside us (MLflow, moto).
+
+    python -m tools.peers            create what is missing
+    python -m tools.peers --list     say what is there
+
+They are heavy, so they live outside the repository and are shared between clones:
+`$MLWRIGHT_PEERS`, else `$XDG_CACHE_HOME/mlwright/peers`, else `~/.cache/mlwright/peers`.
+A stamp in each holds the requirements it was made from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+STAMP = ".mlwright-stamp"
+_LIBRARIES = ("scikit-learn>=1.7,<2", "lightgbm>=4.6,<5", "xgboost-cpu>=3,<4", "matplotlib>=3.10,<4")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One environment: requirements resolved together, then others added without their dependencies.
+
+    An optional peer may be impossible to install from today's index; that is reported, and is no failure.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    without_dependencies: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def stamp(self) -> str:
+        """The text that says what the environment was made from."""
+        return "\n".join((*self.requirements, "--no-deps", *self.without_dependencies))
+
+
+PEERS = (
+    Peer("mlflow-3.17.2", ("mlflow==3.17.2", *_LIBRARIES)),
+    Peer("mlflow-2.22", ("mlflow==2.22.5", "setuptools<81", *_LIBRARIES)),
+    # 3.18.0 was published without its mlflow-skinny; the full wheel holds the same package.
+    Peer("mlflow-3.18", ("mlflow==3.17.2", *_LIBRARIES), ("mlflow==3.18.0",), optional=True),
+    Peer("moto", ("moto[server]>=5.1,<6",)),
+)
+
+
+def peers_root() -> Path:
+    """Return the folder that holds the environments."""
+    if named := os.environ.get("MLWRIGHT_PEERS"):
+        return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "mlwright" / "peers"
+
+
+def is_ready(peer: Peer, root: Path) -> bool:
+    """True when the environment exists and was made from these requirements."""
+    stamp = root / peer.name / STAMP
+    return stamp.is_file() and stamp.read_text() == peer.stamp
+
+
+def create(peer: Peer, root: Path, uv: str) -> bool:
+    """Create one environment from nothing; return whether all of it could be installed."""
+    target = root / peer.name
+    if target.is_symlink():
+        target.unlink()
+    shutil.rmtree(target, ignore_errors=True)
+    python = target / "bin" / "python"
+    environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
+
+    def step(*command: str) -> bool:
+        return subprocess.run([uv, *command], env=environment, check=False).returncode == 0
+
+    install = ("pip", "install", "-q", "--python", str(python))
+    done = step("venv", "-q", "--python", sys.executable, str(target)) and step(*install, *peer.requirements)
+    if done and peer.without_dependencies:
+        done = step(*install, "--no-deps", *peer.without_dependencies)
+    if done:
+        (target / STAMP).write_text(peer.stamp)
+    else:
+        shutil.rmtree(target, ignore_errors=True)
+    return done
+
+
+def find_uv() -> str:
+    """Return the uv beside this interpreter, or the one on PATH."""
+    beside = Path(sys.executable).parent / "uv"
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if found is None:
+        raise SystemExit("error: uv is needed to create the peers\n\nhint: run `make setup` first")
+    return found
+
+
+def main() -> None:
+    """Parse the command line; create or list the environments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true", help="only say what is there")
+    options = parser.parse_args()
+    root = peers_root()
+    root.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for peer in PEERS:
+        ready = is_ready(peer, root)
+        if options.list or ready:
+            print(f"peer {peer.name}: {'ready' if ready else 'missing'}", flush=True)
+            continue
+        print(f"peer {peer.name}: installing ...", flush=True)
+        started = time.monotonic()
+        if create(peer, root, find_uv()):
+            print(f"peer {peer.name}: ready ({time.monotonic() - started:.0f} s)", flush=True)
+        elif peer.optional:
+            print(f"peer {peer.name}: cannot be had from the package index now; its tests are left out", flush=True)
+        else:
+            failed.append(peer.name)
+    if failed:
+        raise SystemExit(f"error: could not install {', '.join(failed)} (see the lines above)")
+
+
+if __name__ == "__main__":
+    main()
