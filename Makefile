@@ -27,7 +27,7 @@ lint: setup      ## style, strict types, import contracts, size budgets
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy $(CODE)
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/python -m tools.imports
 	@$(BIN)/python -m tools.ratchet
 
 format: setup    ## bring the code into its standard form

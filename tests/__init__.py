@@ -1,1 +1,5 @@
-"""The test suite: unit/ mirrors the source, contract/ runs one suite over many implementations, e2e/ uses the product."""
+"""The test suite.
+
+unit/ mirrors the source, contract/ runs one suite over all implementations, e2e/ uses the product, docs/ runs
+the documentation.
+"""

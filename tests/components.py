@@ -1,7 +1,7 @@
 """Real outside components for tests: MLflow, PostgreSQL, moto (S3) and Chromium.
 
 A test that needs one is skipped with the reason when it is not installed, and fails instead when
-`MLWRIGHT_REQUIRE_COMPONENTS=1` (as in `.ci/run`). Every process is held by its id and stopped with all its children.
+`MLWRIGHT_REQUIRE_COMPONENTS=1` (as in `.ci/run`). Processes are stopped by id, with their children.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
-    """Wait until `ready` returns True. Raises RuntimeError with the log's end if the process ends or time runs out."""
+    """Wait until `ready` returns True. Raises RuntimeError with the log's end if the process or time ends."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if ready():
@@ -86,6 +86,7 @@ def stop(process: subprocess.Popen[bytes], *, grace_seconds: float = 5.0) -> Non
     for member in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
+    psutil.wait_procs(alive, timeout=grace_seconds)
     process.wait(timeout=grace_seconds)
 
 
@@ -131,11 +132,11 @@ def mlflow_environment(**extra: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def mlflow_server(version: str, folder: Path, *options: str) -> Iterator[str]:
-    """Run a real MLflow server (one worker, SQLite, artifacts through its proxy) in a folder; yields its URL."""
+    """Run a real MLflow server (one worker, SQLite, proxied artifacts) in a folder; yields its URL."""
     python = mlflow_python(version)
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    command = [
+    command: list[str | Path] = [
         python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
         "--artifacts-destination", folder / "artifacts", *options,
@@ -169,7 +170,16 @@ class PostgresCluster:
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of the client programs against the cluster. Raises CalledProcessError with its output."""
-        command = [self.binaries / program, "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", *arguments]
+        command: list[str | Path] = [
+            self.binaries / program,
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-U",
+            "postgres",
+            *arguments,
+        ]
         subprocess.run(command, check=True, capture_output=True, env={"PGCONNECT_TIMEOUT": "10"})
 
 
@@ -196,7 +206,7 @@ def unprivileged_user() -> str | None:
 def postgres_server(*options: str, port: int | None = None, folder: Path | None = None) -> Iterator[PostgresCluster]:
     """Run a private PostgreSQL without log-in on loopback; the folder is kept only when given.
 
-    `options` are settings like "fsync=on". By default durability is off, as ordinary tests do not cut the power.
+    `options` are settings like "fsync=on". By default durability is off: ordinary tests do not cut the power.
     """
     binaries = postgres_binaries()
     user = unprivileged_user()
@@ -210,9 +220,30 @@ def postgres_server(*options: str, port: int | None = None, folder: Path | None 
         if user is not None:
             shutil.chown(home, user)
         if not data.exists():
-            initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+            initdb: list[str | Path] = [
+                binaries / "initdb",
+                "-D",
+                data,
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--no-sync",
+            ]
             subprocess.run(initdb, check=True, capture_output=True, user=user, env=environment, cwd="/")
-        command = [binaries / "postgres", "-D", data, "-k", home, "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+        command = [
+            binaries / "postgres",
+            "-D",
+            data,
+            "-k",
+            home,
+            "-p",
+            str(port),
+            "-c",
+            "listen_addresses=127.0.0.1",
+        ]
         for setting in settings:
             command += ["-c", setting]
         cluster = PostgresCluster(binaries, home, port, user)
@@ -232,7 +263,14 @@ def postgres_server(*options: str, port: int | None = None, folder: Path | None 
 
 
 def _postgres_answers(cluster: PostgresCluster) -> bool:
-    command = [cluster.binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(cluster.port)]
+    command: list[str | Path] = [
+        cluster.binaries / "pg_isready",
+        "-q",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(cluster.port),
+    ]
     return subprocess.run(command, check=False).returncode == 0
 
 
@@ -273,7 +311,7 @@ def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of one moto server (an S3 in memory) for the session."""
     python = peer_python("moto")
     port = free_port()
-    command = [python.parent / "moto_server", "-H", "127.0.0.1", "-p", str(port)]
+    command: list[str | Path] = [python.parent / "moto_server", "-H", "127.0.0.1", "-p", str(port)]
     log = tmp_path_factory.mktemp("moto") / "server.log"
     with served(command, log, port, "/moto-api/data.json", dict(os.environ)) as url:
         yield url
@@ -285,7 +323,7 @@ def moto_s3(moto_url: str) -> S3Endpoint:
     bucket = f"bucket-{uuid.uuid4().hex[:12]}"
     connection = http.client.HTTPConnection(moto_url.removeprefix("http://"), timeout=10)
     try:
-        connection.request("PUT", f"/{bucket}", headers={"Authorization": "AWS4-HMAC-SHA256 Credential=testing/x"})
+        connection.request("PUT", f"/{bucket}")
         assert connection.getresponse().status == 200, "moto did not create the bucket"
     finally:
         connection.close()

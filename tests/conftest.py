@@ -1,11 +1,10 @@
-"""What every test gets: no network but loopback, no telemetry, a clean environment, fixtures for real components."""
+"""What every test gets: no network but loopback, no telemetry, a clean environment, real components."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ def _is_local(host: object) -> bool:
 def _refuse_outside_network(event: str, args: tuple[object, ...]) -> None:
     """Audit hook: fail any attempt to resolve or reach a host that is not this machine.
 
-    An audit hook sees every Python socket, also those of libraries that kept their own reference to the class.
+    An audit hook sees every Python socket, also where a library kept its own reference to the class.
     """
     if event == "socket.getaddrinfo":
         host = args[0]
@@ -60,8 +59,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
+def data_dir(tmp_path: Path) -> Path:
     """An empty data directory for a server or a command under test."""
     path = tmp_path / "data"
     path.mkdir()
-    yield path
+    return path

@@ -1,1 +1,1 @@
-"""Tools of the repository: set-up, peers, the size ratchet, generated reference pages. Not part of the package."""
+"""Tools of the repository: set-up, peers, the size ratchet, generated pages. Not part of the package."""

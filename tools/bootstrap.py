@@ -3,9 +3,9 @@
     python3 -m tools.bootstrap .venv constraints/dev.txt --editable
     python3 -m tools.bootstrap .venv-demo constraints/demo.txt
 
-Every distribution is checked against its pinned hash. A stamp in the environment holds the digest of the inputs: a
-second call with the same inputs does nothing. Uses uv (itself installed from the pinned file) because it is about ten
-times faster, and pip when uv cannot reach the index that pip is set up for.
+Every distribution is checked against its pinned hash. A stamp in the environment holds the digest of the
+inputs: a second call with the same inputs does nothing. Uses uv (itself installed from the pinned file)
+because it is about ten times faster, and pip when uv cannot reach the index that pip is set up for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 STAMP = ".mlwright-stamp"
 # The editable install runs the build hook; a change of any of these must install again.
-PROJECT_INPUTS = ("pyproject.toml", "hatch_build.py", "package.json", "package-lock.json", "tools/echarts.mjs")
+PROJECT_INPUTS = (
+    "pyproject.toml",
+    "hatch_build.py",
+    "package.json",
+    "package-lock.json",
+    "tools/echarts.mjs",
+)
 MINIMUM = (3, 11)
 
 
@@ -57,7 +63,9 @@ def run(*command: str | Path, quiet: bool = False) -> int:
     # A virtual environment of the caller must not redirect uv.
     environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     out = subprocess.DEVNULL if quiet else None
-    return subprocess.run([str(part) for part in command], cwd=ROOT, env=environment, stdout=out, check=False).returncode
+    return subprocess.run(
+        [str(part) for part in command], cwd=ROOT, env=environment, stdout=out, check=False
+    ).returncode
 
 
 def create(venv: Path) -> Path:
@@ -95,7 +103,15 @@ def install_pinned(python: Path, constraints: Path) -> None:
 def install_project(python: Path) -> None:
     """Install this repository in editable mode; its build hook brings the web assets."""
     print("installing mlwright (editable) and its web assets", flush=True)
-    command = ("--disable-pip-version-check", "-q", "install", "--no-deps", "--no-build-isolation", "-e", ROOT)
+    command = (
+        "--disable-pip-version-check",
+        "-q",
+        "install",
+        "--no-deps",
+        "--no-build-isolation",
+        "-e",
+        ROOT,
+    )
     if run(python, "-m", "pip", *command, quiet=True) != 0:
         raise SystemExit("error: mlwright itself could not be installed (see the lines above)")
 
@@ -109,7 +125,7 @@ def main() -> None:
     options = parser.parse_args()
     if sys.version_info < MINIMUM:
         raise SystemExit(
-            f"error: Python {'.'.join(map(str, MINIMUM))} or newer is needed, this is {sys.version.split()[0]}\n\n"
+            f"error: Python 3.11 or newer is needed, this is {sys.version.split()[0]}\n\n"
             "hint: name another interpreter: `make setup PYTHON=python3.12`"
         )
     venv = options.venv.absolute()

@@ -1,6 +1,6 @@
 """Pin the newest allowed packages by hash: writes constraints/dev.txt and constraints/demo.txt.
 
-The files hold for Linux and Python 3.11 to 3.13 (environment markers where versions differ) and name no package index.
+The files hold for Python 3.11 to 3.13 (environment markers where versions differ) and name no package index.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def resolve(extra: str, *, with_core: bool) -> str:
         standard_input = "\n".join(project["optional-dependencies"][extra])
         source = ["-"]
     command = [
-        str(Path(sys.executable).parent / "uv"), "pip", "compile", *source, "--quiet", "--upgrade", "--universal",
-        "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-header",
-        "--no-annotate", "--no-emit-package", "mlwright",
+        str(Path(sys.executable).parent / "uv"), "pip", "compile", *source, "--quiet", "--upgrade",
+        "--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url",
+        "--no-emit-find-links", "--no-header", "--no-annotate", "--no-emit-package", "mlwright",
     ]  # fmt: skip
     done = subprocess.run(command, input=standard_input, cwd=ROOT, text=True, stdout=subprocess.PIPE, check=True)
     return done.stdout

@@ -114,7 +114,10 @@ def main() -> None:
         if create(peer, root, find_uv()):
             print(f"peer {peer.name}: ready ({time.monotonic() - started:.0f} s)", flush=True)
         elif peer.optional:
-            print(f"peer {peer.name}: cannot be had from the package index now; its tests are left out", flush=True)
+            print(
+                f"peer {peer.name}: cannot be had from the package index now; its tests are left out",
+                flush=True,
+            )
         else:
             failed.append(peer.name)
     if failed:
