@@ -1,0 +1,1 @@
+"""Benchmarks of mlwright beside its peers, on one machine, alternating."""
