@@ -82,16 +82,20 @@ def create(venv: Path) -> Path:
     return python
 
 
-def install_pinned(python: Path, constraints: Path) -> None:
-    """Install everything in the constraints file, each file checked against its hash."""
+def install_uv(python: Path) -> bool:
+    """Install the pinned uv; return whether that worked."""
     with tempfile.TemporaryDirectory() as folder:
         pin = Path(folder) / "uv.txt"
         pin.write_text(single_pin(ROOT / "constraints" / "dev.txt", "uv"))
         # -qq: pip's notes about local link folders say nothing of use here; errors still show.
         pip = (python, "-m", "pip", "--disable-pip-version-check", "-qq", "install")
-        uv_ready = run(*pip, "--require-hashes", "-r", pin) == 0
+        return run(*pip, "--require-hashes", "-r", pin) == 0
+
+
+def install_pinned(python: Path, constraints: Path) -> None:
+    """Install everything in a constraints file, each file checked against its hash."""
     uv = python.parent / "uv"
-    if uv_ready:
+    if uv.exists() or install_uv(python):
         # Not `sync`: that would remove what a developer added by hand.
         if run(uv, "pip", "install", "--python", python, "--require-hashes", "-r", constraints) == 0:
             return
@@ -103,6 +107,8 @@ def install_pinned(python: Path, constraints: Path) -> None:
 def install_project(python: Path) -> None:
     """Install this repository in editable mode; its build hook brings the web assets."""
     print("installing mlwright (editable) and its web assets", flush=True)
+    if not (shutil.which("npm") and shutil.which("node")):
+        install_pinned(python, ROOT / "constraints" / "assets.txt")
     command = (
         "--disable-pip-version-check",
         "-q",
