@@ -1,0 +1,25 @@
+"""Search of experiments, runs and logged models in MLflow's query language.
+
+`search_runs`, `search_experiments` and `search_logged_models` answer one page each; `grammar` reads the query language,
+also for registered models, model versions and evaluation datasets.
+"""
+
+from mlwright.tracking.search.experiments import ExperimentRow, search_experiments
+from mlwright.tracking.search.models import DatasetFilter, LoggedModelRow, ModelOrder, search_logged_models
+from mlwright.tracking.search.page import MAX_RESULTS, Page, Reader, ViewType
+from mlwright.tracking.search.runs import RunRow, search_runs
+
+__all__ = [
+    "MAX_RESULTS",
+    "DatasetFilter",
+    "ExperimentRow",
+    "LoggedModelRow",
+    "ModelOrder",
+    "Page",
+    "Reader",
+    "RunRow",
+    "ViewType",
+    "search_experiments",
+    "search_logged_models",
+    "search_runs",
+]
