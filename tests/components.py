@@ -73,7 +73,7 @@ def answers(port: int, path: str = "/") -> bool:
         connection.close()
 
 
-def stop(process: subprocess.Popen[bytes], *, grace_seconds: float = 5.0) -> None:
+def stop(process: subprocess.Popen[bytes] | subprocess.Popen[str], *, grace_seconds: float = 5.0) -> None:
     """End a process and all of its children: asked first, killed after the grace time."""
     try:
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
