@@ -8,17 +8,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, literal_column, or_, select
 
 from mlwright.tracking.search import grammar
 from mlwright.tracking.search.grammar import Comparison
 from mlwright.tracking.search.match import bound, compare, matches
-from mlwright.tracking.tables import dataset_inputs, datasets, metric_series, params, runs, tags
+from mlwright.tracking.spec import RunStatus
+from mlwright.tracking.tables import PARENT_TAG, dataset_inputs, datasets, metric_series, params, runs, tags
 
 Clause = ColumnElement[Any]
 
-#: MLflow's names of the numbers in runs.status.
-STATUSES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
+#: Names of the numbers in runs.status.
+STATUSES = {status.value: status.name for status in RunStatus}
 ATTRIBUTES = {
     "run_id": runs.c.run_id, "run_name": runs.c.name, "user_id": runs.c.user_id, "start_time": runs.c.start_ms,
     "end_time": runs.c.end_ms, "artifact_uri": runs.c.artifact_uri, "status": runs.c.status,
@@ -34,7 +35,8 @@ class Shape:
 
     Attributes:
         entity, operator: as in Comparison.
-        key: the attribute or dataset field; for metrics "order" when it is the metric the search is ordered by.
+        key: the attribute or dataset field; for metrics "order" when it is the metric the search is ordered by; for
+            tags the one that names a parent run.
         count: length of the list of values, 0 for a single value.
         codes: the status numbers that satisfy a comparison of status.
     """
@@ -52,7 +54,7 @@ def shape(comparison: Comparison, order_metric: str | None) -> Shape:
     if entity == grammar.METRIC:
         key = "order" if key == order_metric else ""
     elif entity in NULLABLE:
-        key = ""
+        key = PARENT_TAG if entity == grammar.TAG and key == PARENT_TAG else ""
     elif key == "status" and entity == grammar.ATTRIBUTE:
         assert isinstance(value, (str, tuple))
         codes = [code for code, name in STATUSES.items() if matches(name, comparison.operator, value)]
@@ -119,7 +121,19 @@ def candidates(what: Shape, at: int, dialect: str) -> Select[Any] | None:
         )  # fmt: skip
     if what.entity == grammar.PARAM and what.operator == "=":
         table = params.alias(f"d{at}")
-        return select(table.c.run).where(table.c.key == bindparam(f"k{at}"), table.c.value == bindparam(f"v{at}"))
+        # The index holds the starts of the values.
+        start = func.substr(table.c.value, literal_column("1"), literal_column("100"))
+        wanted: Any = bindparam(f"v{at}")
+        return select(table.c.run).where(
+            table.c.key == bindparam(f"k{at}"),
+            start == func.substr(wanted, literal_column("1"), literal_column("100")),
+            table.c.value == wanted,
+        )
+    if (what.entity, what.key, what.operator) == (grammar.TAG, PARENT_TAG, "="):
+        parents = tags.alias(f"d{at}")
+        # The key is part of the text, so that the partial index of this tag fits.
+        is_parent = parents.c.key == literal_column(f"'{PARENT_TAG}'")
+        return select(parents.c.run).where(is_parent, parents.c.value == bindparam(f"v{at}"))
     if (what.entity, what.key) == (grammar.ATTRIBUTE, "run_id") and what.operator in ("=", "IN"):
         named = runs.alias(f"d{at}")
         return select(named.c.id).where(_plain(named.c.run_id, what, at, dialect))

@@ -11,7 +11,8 @@ from mlwright.tracking.search import grammar
 from mlwright.tracking.search.conditions import among
 from mlwright.tracking.search.grammar import EXPERIMENTS, LIST_OPERATORS, NUMERIC_OPERATORS, TEXT_OPERATORS, Comparison
 from mlwright.tracking.search.match import bound, compare
-from mlwright.tracking.search.page import Page, Reader, ViewType, check_max_results, decode, encode
+from mlwright.tracking.search.page import Page, Reader, check_max_results, decode, encode
+from mlwright.tracking.spec import ViewType
 from mlwright.tracking.tables import experiment_tags, experiments
 
 _DEFAULT_ORDER = ("creation_time DESC", "experiment_id ASC")
@@ -69,7 +70,9 @@ def _order(clauses: Sequence[str]) -> list[ColumnElement[Any]]:
     for order in parsed:
         if order.entity != grammar.ATTRIBUTE:
             raise Invalid(f"Invalid order_by entity: {order.entity}", path="order_by")
-    found = [_COLUMNS[order.key] if order.ascending else _COLUMNS[order.key].desc() for order in parsed]
+    found: list[ColumnElement[Any]] = [
+        _COLUMNS[order.key] if order.ascending else _COLUMNS[order.key].desc() for order in parsed
+    ]
     if not any(order.key == "experiment_id" for order in parsed):
         found.append(experiments.c.id.desc())
     return found

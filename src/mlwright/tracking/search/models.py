@@ -17,10 +17,11 @@ from mlwright.tracking.search.conditions import among
 from mlwright.tracking.search.grammar import Comparison
 from mlwright.tracking.search.match import bound, compare, matches
 from mlwright.tracking.search.page import MAX_RESULTS, Page, Reader
+from mlwright.tracking.spec import ModelStatus
 from mlwright.tracking.tables import logged_model_metrics, logged_model_params, logged_model_tags, logged_models
 
 _DEFAULT_RESULTS = 100
-_STATUSES = {1: "PENDING", 2: "READY", 3: "FAILED"}
+_STATUSES = {status.value: status.name for status in ModelStatus}
 _ENTITIES = {
     "attributes": grammar.ATTRIBUTE, "metrics": grammar.METRIC, "params": grammar.PARAM, "tags": grammar.TAG,
 }  # fmt: skip

@@ -6,7 +6,6 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 from mlwright.kernel.errors import Invalid
@@ -24,19 +23,6 @@ class Reader(Protocol):
     @property
     def dialect(self) -> str: ...
     def all(self, query: Query, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]: ...
-
-
-class ViewType(IntEnum):
-    """Which rows by their life: MLflow's own numbers."""
-
-    ACTIVE_ONLY = 1
-    DELETED_ONLY = 2
-    ALL = 3
-
-    @property
-    def stages(self) -> tuple[int, ...]:
-        """The values of `active` that are wanted."""
-        return {ViewType.ACTIVE_ONLY: (1,), ViewType.DELETED_ONLY: (0,), ViewType.ALL: (1, 0)}[self]
 
 
 @dataclass(frozen=True, slots=True)

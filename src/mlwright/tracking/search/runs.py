@@ -34,12 +34,12 @@ from mlwright.tracking.search.page import (
     Page,
     Place,
     Reader,
-    ViewType,
     check_max_results,
     decode,
     encode,
     fingerprint,
 )
+from mlwright.tracking.spec import ViewType
 from mlwright.tracking.tables import metric_series, params, runs, tags
 
 #: Most parts that are merged; more (many experiments at once) are sorted by the database.
