@@ -20,8 +20,8 @@ def resolve(source: list[str], requirements: str | None = None) -> str:
     """Return the pinned lines for a source that uv understands ("-" reads the requirements given)."""
     command = [
         str(Path(sys.executable).parent / "uv"), "pip", "compile", *source, "--quiet", "--upgrade",
-        "--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url",
-        "--no-emit-find-links", "--no-header", "--no-annotate", "--no-emit-package", "mlwright",
+        "--universal", "--python-version", "3.11", "--generate-hashes",
+        "--no-header", "--no-annotate", "--no-emit-package", "mlwright",
     ]  # fmt: skip
     done = subprocess.run(command, input=requirements, cwd=ROOT, text=True, stdout=subprocess.PIPE, check=True)
     return done.stdout
