@@ -1,0 +1,1 @@
+"""Worked examples that use a running platform the way a user would."""

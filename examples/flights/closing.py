@@ -1,0 +1,66 @@
+"""The closing words: the ranking, what was measured, and where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from examples.flights.console import Console
+from examples.flights.readback import Account, ranking_lines
+from examples.flights.server import Server
+from examples.flights.train import Session
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the closing words tell."""
+
+    session: Session
+    account: Account
+    experiment_id: str
+
+
+def show(console: Console, running: Server, result: Result, facts: Mapping[str, Any], *, keep: bool) -> None:
+    """Print them; `keep` says whether a server that the demo started stays up."""
+    for line in ["", *ranking_lines(result.account.ranked), ""]:
+        console.line(line)
+    console.line(
+        f"{facts['flights']:,} flights; {facts['runs']} runs ({facts['failed']} failed), "
+        f"{facts['metric_points']:,} metric points, {facts['params']} parameters, {facts['models']} models, "
+        f"{facts['artifacts']} artifacts ({facts['artifact_bytes'] / 1e6:.1f} MB)"
+    )
+    phases = "; ".join(f"{name} {took:.1f}" for name, took in facts["phases"].items())
+    console.line(f"{facts['seconds']:.1f} s: {phases}")
+    for reason in facts["failures"]:
+        console.line(f"FAILED  {reason}")
+    console.line()
+    ours = running.process is not None
+    note = " (the server stops now; `make demo KEEP=1` leaves it up)" if ours and not keep else ""
+    console.line(f"experiment: {facts['experiment_url']}{note}")
+    if running.process is not None and keep:
+        console.line(f"server: pid {running.process.pid}; stop it with: mlwright down --data {running.data}")
+
+
+def summary(running: Server, result: Result, console: Console, seconds: float) -> dict[str, Any]:
+    """The result as plain data."""
+    session, account = result.session, result.account
+    return {
+        "url": running.url,
+        "experiment_id": result.experiment_id,
+        "experiment_url": f"{running.url}/#/experiments/{result.experiment_id}",
+        "session": session.id,
+        "pid": running.process.pid if running.process else None,
+        "flights": len(session.table.inputs),
+        "runs": account.runs,
+        "failed": account.failed,
+        "failures": session.tally.failed,
+        "metric_points": session.tally.metric_points,
+        "params": session.tally.params,
+        "models": session.tally.models,
+        "artifacts": account.artifacts,
+        "artifact_bytes": account.artifact_bytes,
+        "ranking": [{"model": run.info.run_name, "auc": run.data.metrics["test_auc"]} for run in account.ranked],
+        "seconds": round(seconds, 2),
+        "phases": console.seconds,
+    }
