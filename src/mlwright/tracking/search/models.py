@@ -190,7 +190,7 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise Invalid(f"Expected a number, found {text}", path="filter") from error
+        raise Invalid(str(error), path="filter") from error
 
 
 def _text(text: str) -> str | tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Server, command line and wiring: the only place that knows every part."""

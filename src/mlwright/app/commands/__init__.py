@@ -1,0 +1,1 @@
+"""Commands about the server itself. Each slice brings its own in its cli.py."""

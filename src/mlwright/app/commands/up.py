@@ -1,0 +1,86 @@
+"""`mlwright up`."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from mlwright.app import process
+from mlwright.app.commands.options import data_option
+from mlwright.app.settings import DEFAULT_PORT, Settings
+from mlwright.kernel.errors import Unavailable
+
+_START_S = 30.0
+
+
+@click.command()
+@data_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65_535), help="Port to bind.")
+@click.option("--database", default="", help="Database URL (default: SQLite in the data directory).")
+@click.option("--artifacts", default="", help="Artifact store URL (default: a folder in the data directory).")
+@click.option("--auth", is_flag=True, help="Ask every caller who it is; needed beyond this machine.")
+@click.option("--allowed-host", multiple=True, help="Another name of this server. May be repeated.")
+@click.option(
+    "--mlflow-ui",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Static files of an MLflow installation, to serve its web UI at /mlflow-ui/.",
+)
+@click.option("--detach", "-d", is_flag=True, help="Return when the platform is ready and leave it running.")
+def up(
+    data: Path,
+    host: str,
+    port: int,
+    database: str,
+    artifacts: str,
+    auth: bool,
+    allowed_host: tuple[str, ...],
+    mlflow_ui: Path | None,
+    detach: bool,
+) -> None:
+    """Start the platform on this machine. Ctrl-C stops it."""
+    if detach:
+        _detach(data)
+        return
+    from mlwright.app.server import serve  # imports the whole platform
+
+    settings = Settings(
+        data=data.absolute(),
+        host=host,
+        port=port,
+        database=database,
+        artifacts=artifacts,
+        authentication=auth,
+        allowed_hosts=allowed_host,
+        mlflow_ui=mlflow_ui,
+    )
+    serve(settings, lambda url: click.echo(f"mlwright is ready at {url}   (data: {settings.data}, stop with Ctrl-C)"))
+
+
+def _detach(data: Path) -> None:
+    arguments = [argument for argument in sys.argv[1:] if argument not in {"-d", "--detach"}]
+    log = data / "logs" / "up.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "mlwright", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        state = process.running(data)
+        if state is not None and state.pid == child.pid:
+            click.echo(
+                f"mlwright is ready at {state.url}   (process {state.pid}, stop with: mlwright down --data {data})"
+            )
+            return
+        if child.poll() is not None:
+            click.echo(log.read_text(), err=True, nl=False)
+            sys.exit(child.returncode)
+        time.sleep(0.02)
+    raise Unavailable(f"the server was not ready within {_START_S:.0f} s", hint=f"see {log}")

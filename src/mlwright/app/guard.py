@@ -1,0 +1,100 @@
+"""The gate in front of all routes: whose request is this, and did a browser make it on a stranger's behalf?
+
+Bound to loopback there is no log-in, so two checks keep web pages of other sites out: the Host header must name this
+machine (DNS rebinding), and a request that changes something must not come from another origin (cross-site requests).
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mlwright.app.settings import Settings, is_loopback
+from mlwright.kernel.errors import Denied, MlwrightError
+from mlwright.kernel.http import problem
+from mlwright.kernel.identity import LOCAL, Caller
+from mlwright.kernel.protojson import show_error
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_PROJECT_HEADER = b"x-mlflow-workspace"
+_PROJECT_PREFIX = "/projects/"
+#: Answered without asking who is there: load balancers and the log-in page need them.
+_PUBLIC = ("/health", "/version", "/login", "/static/")
+
+Headers = Mapping[bytes, bytes]
+
+
+class Authenticator(Protocol):
+    """Finds the caller behind a request's headers. Raises Unauthenticated."""
+
+    async def __call__(self, headers: Headers) -> Caller: ...
+
+
+class Guard:
+    """ASGI middleware that checks Host and Origin, finds the caller and the project, and only then lets through.
+
+    Args:
+        app: what is guarded.
+        settings: address and further names of the server.
+        authenticate: finds the caller; None when everyone is the local user.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, authenticate: Authenticator | None) -> None:
+        self._app = app
+        self._authenticate = authenticate
+        self._hosts = {name.lower() for name in (*settings.allowed_hosts, "localhost")}
+        self._any_host = not settings.loopback and not settings.allowed_hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        try:
+            host = headers.get(b"host", b"").decode("latin-1").lower()
+            self._check_host(host)
+            if scope["method"] not in _SAFE_METHODS:
+                _check_origin(headers, host)
+            scope["caller"] = await self._caller(scope, headers)
+        except MlwrightError as error:
+            show = show_error if _is_protocol(scope["path"]) else problem
+            await show(error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _check_host(self, host: str) -> None:
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        name = name.strip("[]")
+        if self._any_host or name in self._hosts or is_loopback(name):
+            return
+        raise Denied(
+            f"This server does not answer to the name {name!r}.", hint=f"start it with --allowed-host {name or 'NAME'}"
+        )
+
+    async def _caller(self, scope: Scope, headers: Headers) -> Caller:
+        project = headers.get(_PROJECT_HEADER, b"").decode("latin-1")
+        path: str = scope["path"]
+        if path.startswith(_PROJECT_PREFIX) and any(part in path for part in ("/api/", "/ajax-api/", "/health")):
+            project, _, rest = path.removeprefix(_PROJECT_PREFIX).partition("/")
+            scope["path"] = f"/{rest}"
+        if self._authenticate is None:
+            caller = LOCAL
+        elif scope["path"].startswith(_PUBLIC):
+            caller = Caller("anonymous")
+        else:
+            caller = await self._authenticate(headers)
+        return msgspec.structs.replace(caller, project=project) if project else caller
+
+
+def _check_origin(headers: Headers, host: str) -> None:
+    """A browser says where a request comes from; other clients say nothing."""
+    origin = headers.get(b"origin")
+    if origin is not None and origin.decode("latin-1").lower().partition("://")[2] != host:
+        raise Denied("A page of another site may not change anything here.")
+    if origin is None and headers.get(b"sec-fetch-site", b"none") not in {b"same-origin", b"none"}:
+        raise Denied("A page of another site may not change anything here.")
+
+
+def _is_protocol(path: str) -> bool:
+    return "/api/" in path or "/ajax-api/" in path

@@ -1,0 +1,124 @@
+"""The control plane's network side: binds the address, runs until told to stop, then drains."""
+
+import logging
+import logging.handlers
+import os
+import resource
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+import mlwright
+from mlwright.app.guard import Authenticator, Guard
+from mlwright.app.process import ServerLock, ServerState
+from mlwright.app.settings import Settings
+from mlwright.app.wiring import Platform
+from mlwright.kernel.clock import SystemClock
+from mlwright.kernel.errors import Conflict, Invalid
+
+_LOG_BYTES = 10 << 20
+_LOG_FILES = 5
+_DRAIN_S = 10
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn, telling us when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Run the platform until SIGTERM or SIGINT.
+
+    Args:
+        settings: how it runs.
+        announce: told the URL once requests are answered.
+
+    Raises Invalid for an unsafe address, Conflict when the directory or the port is in use, Unavailable.
+    """
+    if not settings.loopback and not settings.authentication:
+        raise Invalid(
+            f"{settings.host} can be reached from other machines, and authentication is off",
+            path="--host",
+            hint="create a user with: mlwright users create NAME --admin   and start with --auth",
+        )
+    lock = ServerLock(settings.data)
+    try:
+        listening = _bind(settings)
+        _log_to(settings.data / "logs" / "server.log")
+        _raise_file_limit()
+        platform = Platform(settings)
+        try:
+            _run(platform, listening, lock, announce)
+        finally:
+            platform.close()
+    finally:
+        lock.release()
+
+
+def _run(platform: Platform, listening: socket.socket, lock: ServerLock, announce: Callable[[str], None]) -> None:
+    settings = platform.settings
+    authenticate: Authenticator | None = platform.authenticator() if settings.authentication else None
+
+    def ready() -> None:
+        state = ServerState(os.getpid(), settings.url, SystemClock().now_ms(), mlwright.__version__)
+        lock.announce(state)
+        announce(settings.url)
+
+    config = uvicorn.Config(
+        Guard(platform.router(), settings, authenticate),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+    _Uvicorn(config, ready).run([listening])
+
+
+def _bind(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise Conflict(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}",
+            path="--port",
+            hint="choose another port with --port, or see who uses it with: mlwright doctor",
+        ) from error
+    listening.listen(2048)
+    return listening
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+
+
+def _raise_file_limit() -> None:
+    """Each connection is an open file; the usual soft limit of 1,024 is too low for a team's clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    sys.setswitchinterval(0.001)

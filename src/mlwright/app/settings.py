@@ -1,0 +1,60 @@
+"""What `mlwright up` can be told, from options, environment and defaults."""
+
+import ipaddress
+import os
+from pathlib import Path
+
+import msgspec
+
+DEFAULT_PORT = 5_000
+
+
+def default_data_dir() -> Path:
+    """MLWRIGHT_DATA, or ~/.mlwright."""
+    return Path(os.environ.get("MLWRIGHT_DATA") or Path.home() / ".mlwright")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server runs.
+
+    Attributes:
+        data: directory of all state.
+        host, port: address to bind.
+        database: database URL; empty for SQLite in the data directory.
+        artifacts: URL of the artifact store; empty for a folder in the data directory.
+        authentication: whether callers must say who they are; always true beyond loopback.
+        allowed_hosts: further names this server may be called by.
+        mlflow_ui: folder with the static files of an MLflow installation's web UI, served at /mlflow-ui/; or None.
+    """
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    database: str = ""
+    artifacts: str = ""
+    authentication: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    mlflow_ui: Path | None = None
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.data.absolute() / 'mlwright.db'}"
+
+    @property
+    def loopback(self) -> bool:
+        return is_loopback(self.host)
+
+    @property
+    def url(self) -> str:
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

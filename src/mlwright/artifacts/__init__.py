@@ -1,0 +1,1 @@
+"""Artifacts: immutable bytes under names, the proxy that MLflow's clients store models and files through."""

@@ -1,0 +1,209 @@
+"""The verbs of artifacts: names for blobs, in folders that belong to projects.
+
+Bytes are stored first and named afterwards, in one small transaction: a name always leads to a whole blob.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from mlwright.artifacts.spec import ArtifactFile, FileInfo, Owners, Part, root_path, safe_path
+from mlwright.artifacts.tables import artifact_files, artifact_parts
+from mlwright.kernel.blobs import Blob
+from mlwright.kernel.errors import Invalid, NotFound
+from mlwright.kernel.events import Draft
+from mlwright.kernel.identity import Caller, Role
+from mlwright.kernel.query import Query
+from mlwright.kernel.transaction import Tx
+
+#: After "/" in ASCII: the upper end of everything below a folder.
+_AFTER_SLASH = "0"
+_MAX_ENTRIES = 100_000
+MAX_PARTS = 10_000
+
+_files = artifact_files.c
+_parts = artifact_parts.c
+_get = Query(select(*_files).where(_files.path == bindparam("path")))
+_put = Query(
+    upsert(artifact_files)
+    .values({column.name: bindparam(column.name) for column in _files})
+    .on_conflict_do_update(
+        index_elements=["path"],
+        set_={name: upsert(artifact_files).excluded[name] for name in ("digest", "size", "created_ms")},
+    )
+)
+_below = Query(
+    select(_files.path, _files.size)
+    .where(_files.path >= bindparam("first"), _files.path < bindparam("end"))
+    .order_by(_files.path)
+    .limit(1)
+)
+_delete_below = Query(delete(artifact_files).where(_files.path >= bindparam("first"), _files.path < bindparam("end")))
+_delete_one = Query(delete(artifact_files).where(_files.path == bindparam("path_")))
+_put_part = Query(
+    upsert(artifact_parts)
+    .values({column.name: bindparam(column.name) for column in _parts})
+    .on_conflict_do_update(
+        index_elements=["upload_id", "part"],
+        set_={name: upsert(artifact_parts).excluded[name] for name in ("digest", "size")},
+    )
+)
+_parts_of = Query(
+    select(_parts.part, _parts.path, _parts.digest, _parts.size)
+    .where(_parts.upload_id == bindparam("upload_id"))
+    .order_by(_parts.part)
+)
+_delete_parts = Query(delete(artifact_parts).where(_parts.upload_id == bindparam("upload_id_")))
+
+
+def place(tx: Tx, caller: Caller, owners: Owners, path: str) -> str:
+    """The project that a new file at `path` belongs to. Raises Denied, and NotFound for a path of nothing known."""
+    project = owners.project_of(tx, path)
+    if project is None:
+        raise NotFound(f"No experiment keeps its artifacts at {path!r}", path="path")
+    caller.require(project, Role.EDITOR)
+    return project
+
+
+def put(tx: Tx, caller: Caller, owners: Owners, path: str, blob: Blob) -> ArtifactFile:
+    """Give a stored blob the name `path`; a file that had it is replaced."""
+    project = place(tx, caller, owners, path)
+    before = tx.one(_get, {"path": path})
+    file = ArtifactFile(path, project, blob.digest, blob.size, tx.now_ms())
+    _check_folders(tx, path)
+    tx.run(_put, {name: getattr(file, name) for name in ArtifactFile.__struct_fields__})
+    data: dict[str, object] = {"digest": blob.digest, "size": blob.size}
+    if before is not None:
+        data = {"before": {"digest": before[2], "size": before[3]}, "after": data}
+    tx.emit(Draft(caller.name, project, "artifacts.file.stored", f"artifact/{path}", data))
+    return file
+
+
+def _check_folders(tx: Tx, path: str) -> None:
+    """A name is a file or a folder, not both."""
+    parts = path.split("/")
+    for end in range(1, len(parts)):
+        folder = "/".join(parts[:end])
+        if tx.one(_get, {"path": folder}) is not None:
+            raise Invalid(f"{folder!r} is a file; it cannot hold {path!r}", path="path")
+    if tx.one(_below, {"first": f"{path}/", "end": f"{path}{_AFTER_SLASH}"}) is not None:
+        raise Invalid(f"{path!r} is a folder; it cannot be overwritten by a file", path="path")
+
+
+def get(tx: Tx, caller: Caller, path: str) -> ArtifactFile:
+    """The file at `path`. Raises NotFound; also for a folder."""
+    row = tx.one(_get, {"path": path})
+    if row is None or not caller.may(row[1], Role.VIEWER):
+        raise NotFound(f"No such artifact: '{path}'", path="path")
+    return ArtifactFile(*row)
+
+
+def entries(tx: Tx, caller: Caller, owners: Owners, path: str) -> list[FileInfo]:
+    """Files and folders directly in `path`, by name; nothing when there is no such folder, or it is a file."""
+    project = owners.project_of(tx, path) if path else None
+    if project is not None and not caller.may(project, Role.VIEWER):
+        return []
+    if project is None and not caller.may("", Role.VIEWER):
+        return []
+    prefix = f"{path}/" if path else ""
+    end = f"{path}{_AFTER_SLASH}" if path else "\U0010ffff"
+    found: list[FileInfo] = []
+    first = prefix
+    while len(found) < _MAX_ENTRIES:
+        row = tx.one(_below, {"first": first, "end": end})
+        if row is None:
+            break
+        name, separator, _ = row[0].removeprefix(prefix).partition("/")
+        full = prefix + name
+        found.append(FileInfo(full, is_dir=True) if separator else FileInfo(full, is_dir=False, size=row[1]))
+        first = f"{full}{_AFTER_SLASH}" if separator else f"{full}\x01"
+    return found
+
+
+def remove(tx: Tx, caller: Caller, owners: Owners, path: str) -> int:
+    """Remove the file at `path`, or the folder with all in it. Returns how many files went."""
+    project = place(tx, caller, owners, path)
+    count = tx.run(_delete_one, {"path_": path})
+    count += tx.run(_delete_below, {"first": f"{path}/", "end": f"{path}{_AFTER_SLASH}"})
+    if count:
+        tx.emit(Draft(caller.name, project, "artifacts.removed", f"artifact/{path}", {"files": count}))
+    return count
+
+
+def resolve(root_uri: str, relative: str, *, empty: bool = False) -> str:
+    """The path of a file below a run's or model's artifact URI.
+
+    Raises Invalid for unsafe paths and for artifacts that are not stored here.
+    """
+    safe = safe_path(relative, empty=empty)
+    root = root_path(root_uri)
+    if root is None:
+        raise Invalid(f"The artifacts at {root_uri!r} are not stored on this server", path="artifact_uri")
+    return f"{root}/{safe}" if safe else root
+
+
+# --- multipart uploads --------------------------------------------------------------------------------------------
+
+
+def start_upload(tx: Tx, caller: Caller, owners: Owners, path: str) -> str:
+    """Begin a multipart upload to `path`. Returns its id, which is also the right to upload its parts."""
+    place(tx, caller, owners, path)
+    upload_id = tx.ids.hex32()
+    tx.run(_put_part, _part_row(upload_id, 0, path, Blob("", 0), tx.now_ms()))
+    return upload_id
+
+
+def put_part(tx: Tx, upload_id: str, number: int, blob: Blob) -> None:
+    """Record part `number` (1 to 10,000). Raises NotFound for an upload that is not in progress."""
+    if not 1 <= number <= MAX_PARTS:
+        raise Invalid(f"Part numbers go from 1 to {MAX_PARTS}, not {number}", path="part_number")
+    path = _upload(tx, upload_id)[0][1]
+    tx.run(_put_part, _part_row(upload_id, number, path, blob, tx.now_ms()))
+
+
+def parts(tx: Tx, upload_id: str, path: str, wanted: Sequence[Part]) -> list[Blob]:
+    """The blobs of the wanted parts, in order. Raises Invalid when one is missing or not what was uploaded."""
+    rows = _upload(tx, upload_id)
+    if rows[0][1] != path:
+        raise Invalid(f"Upload {upload_id} does not belong to {path!r}", path="upload_id")
+    stored = {row[0]: Blob(row[2], row[3]) for row in rows[1:]}
+    found = []
+    for part in sorted(wanted, key=lambda each: each.number):
+        blob = stored.get(part.number)
+        if blob is None or (part.etag and part.etag.strip('"') != blob.digest):
+            raise Invalid(f"Part {part.number} was not uploaded, or with other content", path="parts")
+        found.append(blob)
+    return found
+
+
+def end_upload(tx: Tx, caller: Caller, owners: Owners, upload_id: str) -> None:
+    """Forget an upload: it is completed or aborted. Its parts are collected as garbage."""
+    rows = _upload(tx, upload_id)
+    place(tx, caller, owners, rows[0][1])
+    tx.run(_delete_parts, {"upload_id_": upload_id})
+
+
+def _upload(tx: Tx, upload_id: str) -> list[tuple[Any, ...]]:
+    rows = tx.all(_parts_of, {"upload_id": upload_id})
+    if not rows:
+        raise NotFound(f"There is no multipart upload {upload_id!r}", path="upload_id")
+    return rows
+
+
+def _part_row(upload_id: str, number: int, path: str, blob: Blob, now_ms: int) -> dict[str, Any]:
+    return {
+        "upload_id": upload_id,
+        "part": number,
+        "path": path,
+        "digest": blob.digest,
+        "size": blob.size,
+        "created_ms": now_ms,
+    }
+
+
+def upload_path(tx: Tx, upload_id: str) -> str:
+    """The path that a multipart upload in progress leads to. Raises NotFound."""
+    path: str = _upload(tx, upload_id)[0][1]
+    return path

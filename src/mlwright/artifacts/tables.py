@@ -1,0 +1,31 @@
+"""The tables of artifacts: names for blobs. Times are Unix milliseconds."""
+
+from sqlalchemy import Index, Table
+
+from mlwright.kernel.columns import METADATA, Int64, String, key, required
+
+#: The tree of files behind mlflow-artifacts:/ URIs. A path has no leading slash; folders exist by what is in them.
+artifact_files = Table(
+    "artifact_files",
+    METADATA,
+    key("path", String),
+    required("project", String),
+    required("digest", String),  # of a blob, "sha256:" and 64 hexadecimal digits
+    required("size", Int64),  # bytes
+    required("created_ms", Int64),
+    sqlite_with_rowid=False,
+)
+Index("ix_artifact_files_digest", artifact_files.c.digest)
+
+#: Multipart uploads in progress; a part is a blob of its own until the upload is completed.
+artifact_parts = Table(
+    "artifact_parts",
+    METADATA,
+    key("upload_id", String),
+    key("part", Int64),
+    required("path", String),
+    required("digest", String),  # empty in the row of part 0, which stands for the upload itself
+    required("size", Int64),
+    required("created_ms", Int64),
+    sqlite_with_rowid=False,
+)

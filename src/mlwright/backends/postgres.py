@@ -1,0 +1,63 @@
+"""PostgreSQL through psycopg 3: the database of a scaled-out installation.
+
+Every writing transaction first takes one advisory lock, so that there is one writer at a time over all servers, as on
+SQLite: the event chain stays linear and no two units of work can deadlock. Group commit keeps this fast.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import psycopg
+
+from mlwright.kernel.engine import Connection
+from mlwright.kernel.errors import Invalid, MlwrightError, StorageFull, Unavailable
+
+#: Advisory lock of all mlwright writers of one database ("mlwright" read as a 64-bit number).
+WRITER_LOCK = int.from_bytes(b"mlwright", "big")
+
+
+class PostgresEngine:
+    """One PostgreSQL database, named by a libpq URL."""
+
+    dialect = "postgresql"
+
+    def __init__(self, url: str) -> None:
+        scheme, separator, rest = url.partition("://")
+        self._conninfo = f"postgresql{separator}{rest}" if scheme.startswith("postgres") else url
+
+    def connect(self, *, writable: bool) -> Connection:
+        try:
+            connection = psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5)
+        except psycopg.Error as error:
+            raise Unavailable(f"PostgreSQL: {_first_line(error)}", hint="check the server and the URL") from error
+        connection.prepare_threshold = 3
+        return cast("Connection", connection)
+
+    def begin(self, *, writable: bool) -> Sequence[str]:
+        if writable:
+            return ("BEGIN", f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
+        return ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
+
+    def explain(self, error: Exception) -> MlwrightError | None:
+        if isinstance(error, psycopg.errors.DiskFull):
+            return StorageFull("the disk of PostgreSQL is full", hint="free some space; no restart is needed")
+        if isinstance(error, psycopg.DataError):
+            return Invalid(f"a value cannot be stored: {_first_line(error)}")
+        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+            return Unavailable(f"PostgreSQL: {_first_line(error)}", hint="try again; the server may be restarting")
+        return None
+
+    def is_lost(self, error: Exception) -> bool:
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+
+    def statistics(self) -> dict[str, Any]:
+        with psycopg.connect(self._conninfo, connect_timeout=5) as connection:
+            row = connection.execute(
+                "SELECT current_database(), pg_database_size(current_database()), current_setting('server_version')"
+            ).fetchone()
+        name, size, version = row or ("", 0, "")
+        return {"location": name, "bytes": size, "version": f"PostgreSQL {version}"}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

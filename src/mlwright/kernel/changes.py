@@ -1,0 +1,41 @@
+"""Notices of committed changes within one process: wakes streams without polling the database.
+
+A notice is only a hint: whoever waits reads the database afterwards, and also wakes up from time to time by itself,
+because another server on the same PostgreSQL database may have written.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+
+#: Topic of the event log as a whole.
+EVENTS = "events"
+
+
+class Changes:
+    """Topics and the tasks that wait for them. `publish` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = defaultdict(set)
+
+    def publish(self, topics: Iterable[str]) -> None:
+        """Wake everyone who waits for one of the topics."""
+        for topic in topics:
+            for loop, event in list(self._waiting.get(topic, ())):
+                loop.call_soon_threadsafe(event.set)
+
+    async def wait(self, topic: str, timeout_s: float) -> bool:
+        """Wait for the next notice. Returns False when none came within `timeout_s` seconds."""
+        event = asyncio.Event()
+        entry = (asyncio.get_running_loop(), event)
+        self._waiting[topic].add(entry)
+        try:
+            await asyncio.wait_for(event.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        else:
+            return True
+        finally:
+            self._waiting[topic].discard(entry)
+            if not self._waiting[topic]:
+                self._waiting.pop(topic, None)

@@ -1,0 +1,49 @@
+"""SQL statements built with SQLAlchemy Core, compiled once per dialect, and run by the database driver itself."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import ClauseElement
+
+#: Dialects by name. The parameter styles let one mapping of values serve both drivers.
+DIALECTS: dict[str, Dialect] = {
+    "sqlite": SQLiteDialect(paramstyle="named"),
+    "postgresql": PGDialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
+}
+
+
+class Compiled(NamedTuple):
+    """SQL text and the values that the statement itself brings."""
+
+    text: str
+    values: Mapping[str, Any]
+
+
+def compile_statement(statement: ClauseElement, dialect: str) -> Compiled:
+    """Compile `statement` for the driver of `dialect`. IN lists are expanded into one parameter per value."""
+    compiled = statement.compile(dialect=DIALECTS[dialect], compile_kwargs={"render_postcompile": True})
+    return Compiled(str(compiled), compiled.params)
+
+
+class Query:
+    """A statement used again and again: compiled at first use, then only text and values."""
+
+    __slots__ = ("_compiled", "_statement")
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self._statement = statement
+        self._compiled: dict[str, Compiled] = {}
+
+    def bind(self, dialect: str, params: Mapping[str, Any] | None) -> tuple[str, Mapping[str, Any]]:
+        """The SQL text and all values for one execution."""
+        compiled = self._compiled.get(dialect)
+        if compiled is None:
+            text, values = compile_statement(self._statement, dialect)
+            own = {name: value for name, value in values.items() if value is not None}
+            compiled = self._compiled[dialect] = Compiled(text, own)
+        if params is None:
+            return compiled
+        return compiled.text, ({**compiled.values, **params} if compiled.values else params)

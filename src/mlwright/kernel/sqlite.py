@@ -1,0 +1,80 @@
+"""SQLite: the embedded database. WAL, one writer, snapshot readers, a real fsync at each commit."""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from mlwright.kernel.engine import Connection
+from mlwright.kernel.errors import Internal, MlwrightError, StorageFull, Unavailable
+
+_BUSY_TIMEOUT_MS = 5_000
+_CACHE_KIB = 8_192
+
+
+class SqliteEngine:
+    """One database file.
+
+    Args:
+        url: "sqlite:///" and the path (absolute paths have four slashes).
+    """
+
+    dialect = "sqlite"
+
+    def __init__(self, url: str) -> None:
+        self.path = Path(url.removeprefix("sqlite:///"))
+
+    def connect(self, *, writable: bool) -> Connection:
+        try:
+            if writable:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                self.path,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=512,
+                timeout=_BUSY_TIMEOUT_MS / 1000,
+            )
+            for name, value in self._pragmas(writable):
+                connection.execute(f"PRAGMA {name}={value}")
+        except (sqlite3.Error, OSError) as error:
+            raise self.explain(error) or Internal(str(error)) from error
+        return cast("Connection", connection)
+
+    def _pragmas(self, writable: bool) -> list[tuple[str, object]]:
+        common: list[tuple[str, object]] = [("cache_size", -_CACHE_KIB), ("temp_store", "MEMORY")]
+        if not writable:
+            return [*common, ("query_only", 1)]
+        return [*common, ("journal_mode", "WAL"), ("synchronous", "FULL"), ("wal_autocheckpoint", 4_000)]
+
+    def begin(self, *, writable: bool) -> Sequence[str]:
+        return ("BEGIN IMMEDIATE",) if writable else ("BEGIN",)
+
+    def explain(self, error: Exception) -> MlwrightError | None:
+        if isinstance(error, PermissionError):
+            return Unavailable(f"no permission for {error.filename}", hint="check the owner of the data directory")
+        if not isinstance(error, (sqlite3.Error, OSError)):
+            return None
+        text = str(error)
+        if "full" in text or ("disk I/O error" in text and self._is_full()) or "No space left" in text:
+            return StorageFull(f"the disk with {self.path} is full", hint="free some space; no restart is needed")
+        if "readonly" in text or "Read-only" in text:
+            return Unavailable(f"{self.path} cannot be written", hint="check the permissions of the data directory")
+        if "malformed" in text or "not a database" in text:
+            return Unavailable(f"{self.path} is damaged", hint="run: mlwright doctor")
+        if isinstance(error, sqlite3.OperationalError):
+            return Unavailable(f"database: {text}", hint="run: mlwright doctor")
+        return None
+
+    def _is_full(self) -> bool:
+        found = os.statvfs(self.path.parent)
+        return found.f_bavail * found.f_frsize < 1 << 20
+
+    def is_lost(self, error: Exception) -> bool:
+        return False
+
+    def statistics(self) -> dict[str, Any]:
+        files = [self.path, self.path.with_name(self.path.name + "-wal")]
+        size = sum(file.stat().st_size for file in files if file.exists())
+        return {"location": str(self.path), "bytes": size, "version": f"SQLite {sqlite3.sqlite_version}"}

@@ -1,0 +1,88 @@
+"""What a unit of work sees of the database: statements, the time, and the event log."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy.sql import ClauseElement
+
+from mlwright.kernel.clock import Clock
+from mlwright.kernel.events import Draft
+from mlwright.kernel.ids import Ids
+from mlwright.kernel.query import Query, compile_statement
+
+
+class Cursor(Protocol):
+    """The DB-API cursor, as far as it is used."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def execute(self, sql: str, params: Any = ..., /) -> Any: ...
+    def executemany(self, sql: str, rows: Any, /) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def fetchone(self) -> Any: ...
+
+
+class Tx:
+    """An open transaction. Not to be kept beyond the function it was given to, nor used from another thread.
+
+    Attributes:
+        dialect: "sqlite" or "postgresql".
+        clock, ids: time and identifiers for what is written.
+        drafts: events drafted so far; they are appended when the transaction commits.
+        topics: names of what changed, published to `Changes` after the commit.
+    """
+
+    __slots__ = ("_cursor", "clock", "dialect", "drafts", "ids", "topics")
+
+    def __init__(self, cursor: Cursor, dialect: str, clock: Clock, ids: Ids) -> None:
+        self._cursor = cursor
+        self.dialect = dialect
+        self.clock = clock
+        self.ids = ids
+        self.drafts: list[Draft] = []
+        self.topics: set[str] = set()
+
+    def all(self, query: Query, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """All rows."""
+        self._cursor.execute(*query.bind(self.dialect, params))
+        return self._cursor.fetchall()
+
+    def one(self, query: Query, params: Mapping[str, Any] | None = None) -> tuple[Any, ...] | None:
+        """The first row, or None."""
+        self._cursor.execute(*query.bind(self.dialect, params))
+        row: tuple[Any, ...] | None = self._cursor.fetchone()
+        return row
+
+    def run(self, query: Query, params: Mapping[str, Any] | None = None) -> int:
+        """Execute a change. Returns the number of rows it met."""
+        self._cursor.execute(*query.bind(self.dialect, params))
+        return self._cursor.rowcount
+
+    def many(self, query: Query, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute a change once per row of values."""
+        if rows:
+            text, own = query.bind(self.dialect, None)
+            self._cursor.executemany(text, [{**own, **row} for row in rows] if own else rows)
+
+    def select(self, statement: ClauseElement) -> list[tuple[Any, ...]]:
+        """Compile and run a statement that is made for this one call."""
+        text, values = compile_statement(statement, self.dialect)
+        self._cursor.execute(text, values)
+        return self._cursor.fetchall()
+
+    def change(self, statement: ClauseElement) -> int:
+        """Compile and run a change that is made for this one call. Returns the number of rows it met."""
+        text, values = compile_statement(statement, self.dialect)
+        self._cursor.execute(text, values)
+        return self._cursor.rowcount
+
+    def command(self, sql: str) -> None:
+        """Run a literal command of the engine, such as SAVEPOINT."""
+        self._cursor.execute(sql)
+
+    def emit(self, draft: Draft) -> None:
+        """Append an event to the log when this transaction commits."""
+        self.drafts.append(draft)
+
+    def now_ms(self) -> int:
+        return self.clock.now_ms()

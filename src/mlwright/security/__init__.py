@@ -1,0 +1,1 @@
+"""Security: users, service accounts, tokens, and roles per project."""

@@ -1,0 +1,1 @@
+"""Experiment tracking: experiments, runs, parameters, metrics, tags, inputs and outputs, logged models."""
