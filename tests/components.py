@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -113,7 +113,7 @@ def peer_python(name: str) -> Path:
     if is_ready(peer, _PEERS_ROOT):
         return _PEERS_ROOT / name / "bin" / "python"
     if peer.optional:
-        pytest.skip(f"{name} cannot be had from the package index")
+        pytest.skip(f"{OPTIONAL}{name} cannot be had from the package index")
     missing(f"{name} is not installed (`make peers`)")
 
 
@@ -340,3 +340,36 @@ def chromium_path() -> Path:
     if found is None:
         missing("Chromium is not installed (Debian: `apt-get install chromium fonts-noto-cjk`)")
     return Path(found)
+
+
+# --- nothing skipped ---
+
+#: Begins the reason of a skip that is right even where all components are required.
+OPTIONAL = "optional: "
+
+
+def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skipped report into a failed one where all components are required (in place)."""
+    if os.environ.get("MLWRIGHT_REQUIRE_COMPONENTS") != "1" or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    reason = reason.removeprefix("Skipped: ")
+    if not reason.startswith(OPTIONAL):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and nothing may be skipped here: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where all components are required, a skipped test is a failed one."""
+    report = yield
+    fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself while it is collected."""
+    report = yield
+    fail_if_skipped(report)
+    return report

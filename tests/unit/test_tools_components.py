@@ -34,6 +34,20 @@ def test_a_missing_component_skips_or_fails(monkeypatch: pytest.MonkeyPatch) -> 
         components.missing("no such thing")
 
 
+@pytest.mark.parametrize(
+    ("required", "reason", "outcome"),
+    [("1", "no Ray here", "failed"), ("1", "optional: no Ray here", "skipped"), ("0", "no Ray here", "skipped")],
+)
+def test_where_components_are_required_a_skip_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, required: str, reason: str, outcome: str
+) -> None:
+    monkeypatch.setenv("MLWRIGHT_REQUIRE_COMPONENTS", required)
+    where = ("test_x.py", 1, f"Skipped: {reason}")
+    report = pytest.TestReport("x", ("test_x.py", 1, "x"), {}, "skipped", where, "call")
+    components.fail_if_skipped(report)
+    assert report.outcome == outcome
+
+
 def test_an_unknown_peer_is_an_error() -> None:
     with pytest.raises(LookupError, match="mlflow-9"):
         components.mlflow_python("9")
