@@ -352,4 +352,5 @@ def _keyword_comparison(
         return None, used
     middle = Token(Kind.KEYWORD, operator, second.start, third.end)
     parts = (first, middle) if value is None else (first, middle, value)
-    return Token(Kind.COMPARISON, operator, first.start, (value or middle).end, parts), used
+    text = "".join(part.text for part in parts)
+    return Token(Kind.COMPARISON, text, first.start, (value or middle).end, parts), used
