@@ -114,6 +114,12 @@ def running(server: Server) -> Iterator[Client]:
         server.stop()
 
 
+def logged(server: Server) -> str:
+    """All that the server has printed and logged."""
+    logs = sorted((server.data / "logs").glob("*.log")) if (server.data / "logs").is_dir() else []
+    return server.tail(1_000_000) + "".join(path.read_text(errors="replace") for path in logs)
+
+
 def kill(server: Server) -> None:
     """`kill -9` the whole process tree at once, as a power switch would."""
     members = server.pids()

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 
 from benchmarks.servers import Server
-from tests.e2e.harness import API, Answer, Client, components_required, new_server
+from tests.e2e.harness import API, Answer, Client, components_required, logged, new_server
 
 ROUTES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("mlflow_routes.json").read_text())
 FUZZ = settings(
@@ -51,7 +51,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         client.ok("POST", f"{API}/runs/log-metric", metric)
         known = {"run": run_id, "experiment": experiment, "name": "known"}
         yield Site(server, client, known)
-        log = server.tail(200_000)
+        log = logged(server)
         assert "Traceback" not in log, log[-6000:]
     finally:
         client.close()
