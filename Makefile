@@ -34,7 +34,7 @@ format: setup    ## bring the code into its standard form
 	@$(BIN)/ruff check --fix-only $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
-docs: setup      ## build the documentation of both languages into site/
+docs: setup      ## build the documentation of both languages into docs/site/
 	@$(BIN)/python -m tools.docs build
 
 docs-reference: setup ## write the generated reference pages anew
@@ -47,7 +47,7 @@ bench: setup     ## measure us beside MLflow on this machine (minutes)
 	@$(BIN)/python -m benchmarks.tracking
 
 clean:           ## remove environments, caches and built files
-	rm -rf .venv .venv-demo node_modules build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/mlwright/web/static/vendor
+	rm -rf .venv .venv-demo node_modules build dist docs/site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/mlwright/web/static/vendor
 
 constraints: setup ## resolve the newest allowed packages again and pin them by hash
 	@$(BIN)/python -m tools.constraints

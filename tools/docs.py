@@ -1,6 +1,6 @@
 """The documentation: builds both languages, and writes the generated parts of the reference pages.
 
-    python -m tools.docs build         both sites into site/
+    python -m tools.docs build         both sites into docs/site/
     python -m tools.docs reference     what `--help` and the error classes say, into docs/*/reference
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`; the text around it is written by hand.
@@ -133,7 +133,7 @@ def write_reference() -> None:
 
 
 def build() -> None:
-    """Build the site of each language into site/. Raises SystemExit when a build fails."""
+    """Build the site of each language into docs/site/. Raises SystemExit when a build fails."""
     for language in LANGUAGES:
         command = [str(Path(sys.executable).parent / "zensical"), "build", "--clean", "--strict", "--config-file"]
         done = subprocess.run([*command, str(ROOT / "docs" / f"zensical.{language}.toml")], cwd=ROOT, check=False)

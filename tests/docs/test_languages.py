@@ -57,3 +57,10 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", prose):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", [pair[1] for pair in PAIRS], ids=lambda path: path.stem)
+def test_chinese_paragraphs_are_not_wrapped(page: Path) -> None:
+    """A line break inside a paragraph would be shown as a space between two characters."""
+    prose = _FENCE.sub("", page.read_text())
+    assert not re.findall(r".*[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]\n *[\u4e00-\u9fff].*", prose)
