@@ -34,6 +34,19 @@ def test_every_type_of_event_is_explained(language: str) -> None:
     assert set(re.findall(r"^\| `([a-z_]+\.[a-z_.]+)` \|", text, re.MULTILINE)) == docs.event_types()
 
 
+def test_every_command_that_a_page_names_exists() -> None:
+    known = {name for name, _, _ in docs.walk(docs.cli, docs.click.Context(docs.cli, info_name="mlwright"))}
+    groups = {name.rsplit(" ", 1)[0] for name in known if " " in name}
+    for page in [*(docs.ROOT / "docs").rglob("*.md"), *docs.ROOT.glob("*.md")]:
+        for words in re.findall(r"(?:^\$? ?|`)mlwright((?: [a-z]+)+)", page.read_text(), re.MULTILINE):
+            name = "mlwright"
+            for word in words.split():
+                if name not in groups:
+                    break
+                name = f"{name} {word}"
+                assert name in known, f"{page.relative_to(docs.ROOT)}: there is no `{name}`"
+
+
 def test_event_types_are_read_from_the_code(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(
         "def _emit(tx, what, data):\n    tx.emit(Draft('me', 'p', f'slice.thing.{what}', 's', data))\n"
