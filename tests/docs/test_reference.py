@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from mlwright.app.cli import cli
 from tools import docs
 
 REFERENCE = docs.reference_pages()
@@ -35,12 +37,16 @@ def test_every_type_of_event_is_explained(language: str) -> None:
 
 
 def test_every_command_that_a_page_names_exists() -> None:
-    known = {name for name, _, _ in docs.walk(docs.cli, docs.click.Context(docs.cli, info_name="mlwright"))}
+    known = {name for name, _, _ in docs.walk(cli, click.Context(cli, info_name="mlwright"))}
     groups = {name.rsplit(" ", 1)[0] for name in known if " " in name}
     for page in [*(docs.ROOT / "docs").rglob("*.md"), *docs.ROOT.glob("*.md")]:
-        for words in re.findall(r"(?:^\$? ?|`)mlwright((?: [a-z]+)+)", page.read_text(), re.MULTILINE):
+        text = page.read_text()
+        fences = re.findall(r"^```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        lines = [line for fence in fences for line in fence.splitlines()]
+        lines += re.findall(r"`(mlwright [^`]*)`", text) + re.findall(r"^\$ (mlwright .*)", text, re.MULTILINE)
+        for words in filter(None, (re.match(r"mlwright((?: [a-z]+)+)", line) for line in lines)):
             name = "mlwright"
-            for word in words.split():
+            for word in words[1].split():
                 if name not in groups:
                     break
                 name = f"{name} {word}"
