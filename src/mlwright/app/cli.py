@@ -1,12 +1,17 @@
 """The command line: a table of commands, each imported only when it runs, so that help is instant."""
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from mlwright.app import process, settings
+from mlwright.kernel.client import Client, HttpTransport
 from mlwright.kernel.errors import MlwrightError
 
 #: command -> ("module:object", help in one line)
@@ -15,6 +20,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "down": ("mlwright.app.commands.server:down", "Stop the platform after it has finished its work."),
     "status": ("mlwright.app.commands.server:status", "Show whether the platform runs, and where."),
     "logs": ("mlwright.app.commands.server:logs", "Print the server's log."),
+    "users": ("mlwright.security.cli:users", "People, service accounts and agents."),
+    "tokens": ("mlwright.security.cli:tokens", "Access tokens, for MLFLOW_TRACKING_TOKEN and scripts."),
+    "projects": ("mlwright.security.cli:projects", "Projects: the unit of access."),
+    "roles": ("mlwright.security.cli:roles", "Who may do what in a project."),
+    "events": ("mlwright.app.commands.events:events", "What happened: who, what, when, before and after."),
+    "audit": ("mlwright.app.commands.events:audit", "Verify that nobody tampered with the event log."),
+    "doctor": ("mlwright.app.commands.doctor:doctor", "Check this installation, with a fix for each problem."),
+    "completion": ("mlwright.app.commands.completion:completion", "Print the shell completion script."),
     "version": ("mlwright.app.commands.server:version", "Print the version."),
 }
 
@@ -37,6 +50,15 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands from the table: completing must not import them all."""
+        found = [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in self._table.items()
+            if name.startswith(incomplete)
+        ]
+        return found or super().shell_complete(ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in self._table.items()])
@@ -48,8 +70,25 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
 )
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """A complete machine-learning platform on one machine."""
+    context.obj = connect
+
+
+def connect(server: str, data: Path | None) -> Client:
+    """A client of the server at a URL; else of the one running on the data directory; else of the directory itself."""
+    token = os.environ.get("MLWRIGHT_TOKEN") or os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+    if server:
+        return Client(HttpTransport(server, token))
+    directory = (data or settings.default_data_dir()).absolute()
+    state = process.running(directory)
+    if state is not None:
+        secret = process.local_secret_path(directory)
+        return Client(HttpTransport(state.url, token or (secret.read_text() if secret.exists() else "")))
+    from mlwright.app.local import LocalTransport  # imports the whole platform
+
+    return Client(LocalTransport(settings.load(directory)))
 
 
 def main() -> None:

@@ -6,12 +6,14 @@ machine (DNS rebinding), and a request that changes something must not come from
 
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import quote
 
 import msgspec
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlwright.app.settings import Settings, is_loopback
-from mlwright.kernel.errors import Denied, MlwrightError
+from mlwright.kernel.errors import Denied, MlwrightError, Unauthenticated
 from mlwright.kernel.http import problem
 from mlwright.kernel.identity import LOCAL, Caller
 from mlwright.kernel.protojson import show_error
@@ -20,7 +22,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROJECT_HEADER = b"x-mlflow-workspace"
 _PROJECT_PREFIX = "/projects/"
 #: Answered without asking who is there: load balancers and the log-in page need them.
-_PUBLIC = ("/health", "/version", "/login", "/static/")
+_PUBLIC = ("/health", "/version", "/login", "/static/", "/api/2.0/mlflow-artifacts/mpu/part/")
 
 Headers = Mapping[bytes, bytes]
 
@@ -58,8 +60,7 @@ class Guard:
                 _check_origin(headers, host)
             scope["caller"] = await self._caller(scope, headers)
         except MlwrightError as error:
-            show = show_error if _is_protocol(scope["path"]) else problem
-            await show(error)(scope, receive, send)
+            await _refusal(scope, headers, error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -94,6 +95,15 @@ def _check_origin(headers: Headers, host: str) -> None:
         raise Denied("A page of another site may not change anything here.")
     if origin is None and headers.get(b"sec-fetch-site", b"none") not in {b"same-origin", b"none"}:
         raise Denied("A page of another site may not change anything here.")
+
+
+def _refusal(scope: Scope, headers: Headers, error: MlwrightError) -> Response:
+    if _is_protocol(scope["path"]):
+        return show_error(error)
+    wants_page = scope["method"] == "GET" and b"text/html" in headers.get(b"accept", b"")
+    if wants_page and isinstance(error, Unauthenticated):
+        return RedirectResponse(f"/login?next={quote(scope['path'])}", 303)
+    return problem(error)
 
 
 def _is_protocol(path: str) -> bool:

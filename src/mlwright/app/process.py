@@ -31,6 +31,11 @@ def run_dir(data: Path) -> Path:
     return data / "run"
 
 
+def local_secret_path(data: Path) -> Path:
+    """The file with the token of the data directory's owner, readable by nobody else."""
+    return run_dir(data) / "local.token"
+
+
 class ServerLock:
     """Held while a server owns the data directory.
 

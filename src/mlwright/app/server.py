@@ -4,6 +4,7 @@ import logging
 import logging.handlers
 import os
 import resource
+import secrets
 import socket
 import sys
 from collections.abc import Callable
@@ -13,8 +14,8 @@ import uvicorn
 
 import mlwright
 from mlwright.app.guard import Authenticator, Guard
-from mlwright.app.process import ServerLock, ServerState
-from mlwright.app.settings import Settings
+from mlwright.app.process import ServerLock, ServerState, local_secret_path
+from mlwright.app.settings import Settings, save
 from mlwright.app.wiring import Platform
 from mlwright.kernel.clock import SystemClock
 from mlwright.kernel.errors import Conflict, Invalid
@@ -22,6 +23,7 @@ from mlwright.kernel.errors import Conflict, Invalid
 _LOG_BYTES = 10 << 20
 _LOG_FILES = 5
 _DRAIN_S = 10
+_HOW_TO_AUTHENTICATE = "create a user with: mlwright users create NAME --admin   and start with --auth"
 
 
 class _Uvicorn(uvicorn.Server):
@@ -49,15 +51,20 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         raise Invalid(
             f"{settings.host} can be reached from other machines, and authentication is off",
             path="--host",
-            hint="create a user with: mlwright users create NAME --admin   and start with --auth",
+            hint=_HOW_TO_AUTHENTICATE,
         )
     lock = ServerLock(settings.data)
     try:
         listening = _bind(settings)
         _log_to(settings.data / "logs" / "server.log")
         _raise_file_limit()
+        save(settings)
         platform = Platform(settings)
         try:
+            if settings.authentication and not platform.has_admin():
+                raise Invalid(
+                    "nobody could log in: there is no administrator", path="--auth", hint=_HOW_TO_AUTHENTICATE
+                )
             _run(platform, listening, lock, announce)
         finally:
             platform.close()
@@ -67,7 +74,8 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
 def _run(platform: Platform, listening: socket.socket, lock: ServerLock, announce: Callable[[str], None]) -> None:
     settings = platform.settings
-    authenticate: Authenticator | None = platform.authenticator() if settings.authentication else None
+    secret = _local_secret(settings.data)
+    authenticate: Authenticator | None = platform.authentication(secret) if settings.authentication else None
 
     def ready() -> None:
         state = ServerState(os.getpid(), settings.url, SystemClock().now_ms(), mlwright.__version__)
@@ -88,6 +96,17 @@ def _run(platform: Platform, listening: socket.socket, lock: ServerLock, announc
         timeout_graceful_shutdown=_DRAIN_S,
     )
     _Uvicorn(config, ready).run([listening])
+
+
+def _local_secret(data: Path) -> str:
+    """A token for whoever can read the data directory: its owner's commands need no password."""
+    path = local_secret_path(data)
+    secret = secrets.token_urlsafe(32)
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret)
+    return secret
 
 
 def _bind(settings: Settings) -> socket.socket:

@@ -58,3 +58,33 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def save(settings: Settings) -> None:
+    """Remember the settings in the data directory, for commands that run while the server does not."""
+    path = settings.data / "settings.json"
+    temporary = path.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # URLs may hold passwords
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(_Saved(str(settings.data), settings.database, settings.artifacts)))
+    temporary.replace(path)
+
+
+def load(data: Path) -> Settings:
+    """The settings that a server last ran with on this data directory, or the defaults."""
+    try:
+        text = (data / "settings.json").read_bytes()
+    except FileNotFoundError:
+        return Settings(data=data.absolute())
+    return msgspec.structs.replace(msgspec.json.decode(text, type=_Saved).settings(), data=data.absolute())
+
+
+class _Saved(msgspec.Struct):
+    """Settings as JSON: paths are text."""
+
+    data: str
+    database: str = ""
+    artifacts: str = ""
+
+    def settings(self) -> Settings:
+        return Settings(data=Path(self.data), database=self.database, artifacts=self.artifacts)

@@ -1,24 +1,26 @@
 """Puts the parts together: database, blobs, services, faces."""
 
-from collections.abc import Callable
-
 import mlwright.artifacts.tables
 import mlwright.security.tables
 import mlwright.tracking.tables  # noqa: F401 - the three register their tables
+from mlwright import __version__
 from mlwright.app import migrations
+from mlwright.app.events_api import EventsApi
 from mlwright.app.settings import Settings
 from mlwright.artifacts.mlflow import ArtifactRoutes
-from mlwright.kernel import schema
+from mlwright.kernel import openapi, schema
 from mlwright.kernel.blobs import Blobs, open_blobs
 from mlwright.kernel.database import Database
 from mlwright.kernel.engine import Engine, open_engine
 from mlwright.kernel.http import Face, Router, problem
 from mlwright.kernel.protojson import show_error
+from mlwright.kernel.transaction import Tx
+from mlwright.security import service as security
+from mlwright.security.api import SecurityApi
+from mlwright.security.authentication import Authentication
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.service import experiments
 from mlwright.tracking.service.owners import TrackingOwners
-
-Close = Callable[[], None]
 
 
 class Platform:
@@ -35,17 +37,31 @@ class Platform:
         self.engine: Engine = open_engine(settings.database_url)
         prepare(self.engine)
         self.database = Database(self.engine)
-        self.database.write_now(experiments.create_default)
+        self.database.write_now(_create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts or str(settings.data / "blobs"))
 
     def router(self) -> Router:
         """The ASGI application with all faces."""
         artifacts = ArtifactRoutes(self.database, self.blobs, TrackingOwners()).routes()
         mlflow = Face([*artifacts, *mlflow_face.routes(self.database)], show_error)
-        return Router([mlflow], fallback=Face([], problem))
+        operations = [*SecurityApi(self.database).operations(), *EventsApi(self.database).operations()]
+        return Router([mlflow, openapi.face(operations, __version__)], fallback=Face([], problem))
+
+    def authentication(self, local_secret: str) -> Authentication:
+        """Finds out who is calling; `local_secret` stands for the owner of the data directory."""
+        return Authentication(self.database, local_secret)
+
+    def has_admin(self) -> bool:
+        """Whether anyone could log in and administer this platform."""
+        return self.database.read_now(security.any_admin)
 
     def close(self) -> None:
         self.database.close()
+
+
+def _create_defaults(tx: Tx) -> None:
+    security.create_default(tx)
+    experiments.create_default(tx)
 
 
 def prepare(engine: Engine) -> None:

@@ -106,6 +106,8 @@ _FROM = Query(
     select(*events.c).where(events.c.seq > bindparam("after")).order_by(events.c.seq).limit(bindparam("limit"))
 )
 
+_BY_HASH = Query(select(events.c.seq).where(events.c.hash == bindparam("hash")))
+
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -158,8 +160,13 @@ def head(tx: Reader) -> int:
     return int(found[0]) if found else 0
 
 
-def verify(tx: Reader, page: int = 5_000) -> Verdict:
-    """Recompute every hash of the log and name each row that was changed, removed or added."""
+def verify(tx: Reader, expect: str = "", page: int = 5_000) -> Verdict:
+    """Recompute every hash of the log and name each row that was changed, removed or added.
+
+    Args:
+        expect: hash of an event as noted elsewhere before; a log that was rewritten does not contain it.
+        page: rows read at a time.
+    """
     findings: list[Finding] = []
     count, expected_seq, previous = 0, 1, GENESIS
     for row in _rows(tx, page):
@@ -178,6 +185,8 @@ def verify(tx: Reader, page: int = 5_000) -> Verdict:
         findings.append(Finding(expected_seq, f"events {expected_seq} to {recorded[0]} removed from the end"))
     elif (recorded[1] if recorded else GENESIS) != previous:
         findings.append(Finding(expected_seq - 1, "the newest event is not the one recorded as head"))
+    if expect and tx.one(_BY_HASH, {"hash": expect}) is None:
+        findings.append(Finding(0, f"the log does not contain the expected event {expect}"))
     return Verdict(count, previous, findings)
 
 

@@ -11,8 +11,8 @@ import click
 import mlwright
 from mlwright.app import process
 from mlwright.app.commands.options import data_option
+from mlwright.kernel.cli import output_option, show
 from mlwright.kernel.errors import NotFound, Unavailable
-from mlwright.kernel.output import output_option, show
 
 _POLL_S = 0.25
 

@@ -1,16 +1,45 @@
-"""How commands print data: table for people, JSON and YAML for programs. Data goes to stdout, all else to stderr."""
+"""What all commands share: reaching the server, and printing data.
 
+Data goes to stdout as a table for people or JSON and YAML for programs; all else goes to stderr.
+"""
+
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import click
 import msgspec
+
+from mlwright.kernel.client import Client
 
 Row = Mapping[str, object]
 
 output_option: Callable[[Any], Any] = click.option(
     "--output", "-o", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True, help="Format."
 )
+
+
+class Connector(Protocol):
+    """Reaches a server; the command line puts one into click's context."""
+
+    def __call__(self, server: str, data: Path | None) -> Client:
+        """A client of the server at a URL, or of the one that owns a data directory."""
+        ...
+
+
+def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options --server and --data, and a `client` for its first argument."""
+
+    @click.option("--server", default="", envvar="MLWRIGHT_SERVER", help="URL of the server [env: MLWRIGHT_SERVER].")
+    @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Data directory of the server.")
+    @click.pass_context
+    @functools.wraps(command)
+    def connected(context: click.Context, /, server: str, data: Path | None, **arguments: Any) -> Any:
+        connect: Connector = context.obj
+        return command(connect(server, data), **arguments)
+
+    return connected
 
 
 def show(data: Row | Sequence[Row], output: str, columns: Sequence[str] = ()) -> None:

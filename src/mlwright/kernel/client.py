@@ -1,0 +1,135 @@
+"""A small client of our own API, for commands. Answers that are errors are raised as the errors they were."""
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlencode, urlsplit
+
+from mlwright.kernel import errors
+from mlwright.kernel.errors import Internal, MlwrightError, Unavailable
+
+_ERRORS: dict[str, type[MlwrightError]] = {
+    kind.code: kind
+    for kind in (
+        errors.Invalid,
+        errors.TooLarge,
+        errors.NotFound,
+        errors.AlreadyExists,
+        errors.Conflict,
+        errors.Unauthenticated,
+        errors.Denied,
+        errors.Unavailable,
+        errors.StorageFull,
+        errors.Unsupported,
+    )
+}
+
+
+class Answer(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    body: bytes
+
+
+class Transport(Protocol):
+    """Carries one request to the server."""
+
+    def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer: ...
+
+    def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[str]:
+        """The lines of an answer that does not end."""
+        ...
+
+
+class Client:
+    """Calls operations of the API.
+
+    Args:
+        transport: how requests reach the server.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def get(self, path: str, **query: object) -> Any:
+        """The decoded answer of a GET; query parameters that are None are left out."""
+        return self._call("GET", _with_query(path, query), None)
+
+    def post(self, path: str, body: object = None) -> Any:
+        return self._call("POST", path, body)
+
+    def patch(self, path: str, body: object) -> Any:
+        return self._call("PATCH", path, body)
+
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path, None)
+
+    def stream(self, path: str, **query: object) -> Iterator[Any]:
+        """The data of server-sent events, decoded, as they come."""
+        for line in self._transport.lines(_with_query(path, query), {"accept": "text/event-stream"}):
+            if line.startswith("data:"):
+                yield json.loads(line[5:])
+
+    def _call(self, method: str, path: str, body: object) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        answer = self._transport.send(method, path, data, headers)
+        if answer.status >= 400:
+            raise _raised(answer)
+        return json.loads(answer.body) if answer.body else None
+
+
+def _with_query(path: str, query: Mapping[str, object]) -> str:
+    given = {name: value for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path
+
+
+def _raised(answer: Answer) -> MlwrightError:
+    try:
+        found = json.loads(answer.body)
+        kind = _ERRORS.get(found.get("code", ""), Internal)
+        return kind(str(found["detail"]), path=str(found.get("path", "")), hint=str(found.get("hint", "")))
+    except (ValueError, KeyError, AttributeError):
+        return Internal(f"the server answered {answer.status}: {answer.body[:200].decode(errors='replace')}")
+
+
+class HttpTransport:
+    """A server behind a URL.
+
+    Args:
+        url: for example http://127.0.0.1:5000.
+        token: sent as bearer token unless empty.
+    """
+
+    def __init__(self, url: str, token: str = "", timeout_s: float = 60.0) -> None:
+        parts = urlsplit(url)
+        self._url = url
+        self._base = parts.path.rstrip("/")
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(parts.netloc, timeout=timeout_s)
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        response = self._request(method, path, body, headers)
+        return Answer(response.status, response.read())
+
+    def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[str]:
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(None)
+        response = self._request("GET", path, None, headers)
+        if response.status >= 400:
+            raise _raised(Answer(response.status, response.read()))
+        for line in response:
+            yield line.decode().rstrip("\r\n")
+
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        try:
+            self._connection.request(method, self._base + path, body, {**headers, **self._headers})
+            return self._connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise Unavailable(f"no answer from {self._url}: {error}", hint="is it running? mlwright status") from error

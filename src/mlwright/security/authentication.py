@@ -1,0 +1,92 @@
+"""Who sent this request: bearer tokens, names with passwords, and browser sessions."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from http.cookies import CookieError, SimpleCookie
+
+from mlwright.kernel.database import Database
+from mlwright.kernel.errors import Unauthenticated
+from mlwright.kernel.identity import LOCAL, Caller
+from mlwright.kernel.transaction import Tx
+from mlwright.security import secrets, service
+
+SESSION_COOKIE = "mlwright_session"
+#: How long a verified credential is remembered, in seconds: the longest that a revoked one still works.
+REMEMBER_S = 5.0
+_MAX_REMEMBERED = 10_000
+
+
+class Authentication:
+    """Finds the caller behind a request's headers.
+
+    Args:
+        database: where principals are kept.
+        local_secret: a token that stands for the person who owns the data directory.
+        monotonic: a clock in seconds.
+    """
+
+    def __init__(self, database: Database, local_secret: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._local = hashlib.sha256(local_secret.encode()).digest()
+        self._monotonic = monotonic
+        self._remembered: dict[bytes, tuple[float, Caller]] = {}
+
+    async def __call__(self, headers: Mapping[bytes, bytes]) -> Caller:
+        """The caller. Raises Unauthenticated."""
+        credential = _credential(headers)
+        fingerprint = hashlib.sha256(credential.encode()).digest()
+        now = self._monotonic()
+        known = self._remembered.get(fingerprint)
+        if known is not None and known[0] > now:
+            return known[1]
+        caller = await self._verify(credential)
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[fingerprint] = (now + REMEMBER_S, caller)
+        return caller
+
+    async def _verify(self, credential: str) -> Caller:
+        kind, _, rest = credential.partition(" ")
+        if kind == "token":
+            if hmac.compare_digest(hashlib.sha256(rest.encode()).digest(), self._local):
+                return LOCAL
+            return await self._database.read(lambda tx: service.caller_by_token(tx, rest))
+        name, _, password = rest.partition(":")
+
+        def work(tx: Tx) -> Caller:
+            if secrets.token_id(password):
+                return service.caller_by_token(tx, password)
+            return service.caller_by_password(tx, name, password)
+
+        return await self._database.read(work)
+
+
+def _credential(headers: Mapping[bytes, bytes]) -> str:
+    """ "token SECRET" or "password NAME:PASSWORD"."""
+    scheme, _, value = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer":
+        return f"token {value.strip()}"
+    if scheme.lower() == "basic":
+        try:
+            return f"password {base64.b64decode(value, validate=True).decode()}"
+        except (binascii.Error, UnicodeDecodeError):
+            raise Unauthenticated("The Authorization header cannot be read") from None
+    session = _session(headers.get(b"cookie", b"").decode("latin-1"))
+    if session:
+        return f"token {session}"
+    raise Unauthenticated(
+        "This server asks who you are",
+        hint="set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    )
+
+
+def _session(header: str) -> str:
+    try:
+        cookie = SimpleCookie(header).get(SESSION_COOKIE)
+    except CookieError:
+        return ""
+    return cookie.value if cookie is not None else ""

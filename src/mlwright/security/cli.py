@@ -1,0 +1,171 @@
+"""Commands of identity: users, tokens, projects, roles."""
+
+import re
+from typing import Any
+
+import click
+
+from mlwright.kernel.cli import output_option, show, with_client
+from mlwright.kernel.client import Client
+from mlwright.kernel.errors import Invalid
+
+_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+@click.group()
+def users() -> None:
+    """People, service accounts and agents."""
+
+
+@users.command("list")
+@with_client
+@output_option
+def list_users(client: Client, output: str) -> None:
+    """List all principals."""
+    show(client.get("/v1/principals"), output, ["name", "kind", "admin", "active"])
+
+
+@users.command("create")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(["user", "service", "agent"]), default="user", show_default=True)
+@click.option("--admin", is_flag=True, help="Make it an administrator of the whole server.")
+@click.option("--password", envvar="MLWRIGHT_PASSWORD", help="Asked for when not given [env: MLWRIGHT_PASSWORD].")
+@with_client
+@output_option
+def create_user(client: Client, name: str, kind: str, admin: bool, password: str | None, output: str) -> None:
+    """Create a principal. Users get a password, services and agents get tokens."""
+    if password is None and kind == "user":
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    body = {"name": name, "kind": kind, "admin": admin, "password": password or ""}
+    show(client.post("/v1/principals", body), output)
+
+
+@users.command("password")
+@click.argument("name")
+@click.option("--password", envvar="MLWRIGHT_PASSWORD", prompt=True, hide_input=True, confirmation_prompt=True)
+@with_client
+def password(client: Client, name: str, password: str) -> None:
+    """Set a user's password."""
+    client.patch(f"/v1/principals/{name}", {"password": password})
+    click.echo(f"password of {name} changed")
+
+
+@users.command("disable")
+@click.argument("name")
+@with_client
+def disable(client: Client, name: str) -> None:
+    """Keep a principal out, without forgetting it."""
+    client.patch(f"/v1/principals/{name}", {"active": False})
+    click.echo(f"{name} disabled")
+
+
+@users.command("enable")
+@click.argument("name")
+@with_client
+def enable(client: Client, name: str) -> None:
+    """Let a disabled principal in again."""
+    client.patch(f"/v1/principals/{name}", {"active": True})
+    click.echo(f"{name} enabled")
+
+
+@click.group()
+def tokens() -> None:
+    """Access tokens, for MLFLOW_TRACKING_TOKEN and scripts."""
+
+
+@tokens.command("list")
+@click.option("--user", help="Whose tokens; your own when not given.")
+@with_client
+@output_option
+def list_tokens(client: Client, user: str | None, output: str) -> None:
+    """List tokens. Their secrets cannot be shown again."""
+    columns = ["id", "principal", "description", "created_ms", "expires_ms"]
+    show(client.get("/v1/tokens", principal=user), output, columns)
+
+
+@tokens.command("create")
+@click.option("--user", default="", help="For whom; yourself when not given.")
+@click.option("--description", default="", help="What it is for.")
+@click.option("--expires", default="", help="Lifetime such as 12h or 90d; for ever when not given.")
+@with_client
+@output_option
+def create_token(client: Client, user: str, description: str, expires: str, output: str) -> None:
+    """Create a token and print its secret, this once."""
+    body: dict[str, Any] = {"principal": user, "description": description, "lifetime_ms": _lifetime_ms(expires)}
+    show(client.post("/v1/tokens", body), output)
+
+
+@tokens.command("revoke")
+@click.argument("token_id")
+@with_client
+def revoke_token(client: Client, token_id: str) -> None:
+    """End a token."""
+    client.delete(f"/v1/tokens/{token_id}")
+    click.echo(f"token {token_id} revoked")
+
+
+def _lifetime_ms(text: str) -> int | None:
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d+)([mhd])", text)
+    if match is None:
+        raise Invalid(f"{text!r} is not a lifetime", path="--expires", hint="use for example 30m, 12h or 90d")
+    return int(match[1]) * _UNITS_MS[match[2]]
+
+
+@click.group()
+def projects() -> None:
+    """Projects: the unit of access."""
+
+
+@projects.command("list")
+@with_client
+@output_option
+def list_projects(client: Client, output: str) -> None:
+    """List the projects you may see."""
+    show(client.get("/v1/projects"), output, ["name", "description"])
+
+
+@projects.command("create")
+@click.argument("name")
+@click.option("--description", default="")
+@with_client
+@output_option
+def create_project(client: Client, name: str, description: str, output: str) -> None:
+    """Create a project."""
+    show(client.post("/v1/projects", {"name": name, "description": description}), output)
+
+
+@click.group()
+def roles() -> None:
+    """Who may do what in a project: viewer, editor, admin."""
+
+
+@roles.command("list")
+@click.option("--project", default="default", show_default=True)
+@with_client
+@output_option
+def list_roles(client: Client, project: str, output: str) -> None:
+    """List the roles in a project."""
+    show(client.get(f"/v1/projects/{project}/roles"), output, ["principal", "role"])
+
+
+@roles.command("grant")
+@click.argument("principal")
+@click.argument("role", type=click.Choice(["viewer", "editor", "admin"]))
+@click.option("--project", default="default", show_default=True)
+@with_client
+def grant(client: Client, principal: str, role: str, project: str) -> None:
+    """Give a principal a role in a project."""
+    client.post(f"/v1/projects/{project}/roles", {"principal": principal, "role": role})
+    click.echo(f"{principal} is {role} in {project}")
+
+
+@roles.command("revoke")
+@click.argument("principal")
+@click.option("--project", default="default", show_default=True)
+@with_client
+def revoke(client: Client, principal: str, project: str) -> None:
+    """Take a principal's role in a project away."""
+    client.delete(f"/v1/projects/{project}/roles/{principal}")
+    click.echo(f"{principal} has no role in {project} any more")

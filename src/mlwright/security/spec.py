@@ -1,0 +1,87 @@
+"""The words of identity. Times are Unix milliseconds."""
+
+import re
+from enum import Enum
+
+import msgspec
+
+from mlwright.kernel.errors import Invalid
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")
+_PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+MIN_PASSWORD_LENGTH = 12
+ROLES = ("viewer", "editor", "admin")
+
+
+class PrincipalKind(Enum):
+    """Who a principal is: a person, a program, or an LLM agent."""
+
+    USER = "user"
+    SERVICE = "service"
+    AGENT = "agent"
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Someone or something that can act. `admin` means: administrator of the whole server."""
+
+    name: str
+    kind: PrincipalKind
+    admin: bool
+    active: bool
+    created_ms: int
+
+
+class Token(msgspec.Struct, frozen=True):
+    """An access token without its secret."""
+
+    id: str
+    principal: str
+    description: str
+    created_ms: int
+    expires_ms: int | None
+
+
+class NewToken(msgspec.Struct, frozen=True):
+    """A token just made: the only time its secret is shown."""
+
+    id: str
+    secret: str
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A tenant: the unit of access, quota and budget."""
+
+    name: str
+    description: str
+    created_ms: int
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """A role that a principal holds in a project."""
+
+    project: str
+    principal: str
+    role: str
+
+
+def check_principal_name(name: str) -> None:
+    if not _NAME.match(name):
+        raise Invalid(
+            f"{name!r} cannot be the name of a principal",
+            path="name",
+            hint="use up to 100 letters, digits and . _ @ -, beginning with a letter or digit",
+        )
+
+
+def check_project_name(name: str) -> None:
+    if not _PROJECT.match(name):
+        raise Invalid(
+            f"{name!r} cannot be the name of a project",
+            path="name",
+            hint="use up to 63 lower-case letters, digits and -, beginning and ending with a letter or digit",
+        )
+
+
+def check_password(password: str) -> None:
+    if len(password) < MIN_PASSWORD_LENGTH:
+        raise Invalid(f"A password needs at least {MIN_PASSWORD_LENGTH} characters", path="password")
