@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlwright.kernel.query import Query
-from mlwright.tracking.search import Reader, ViewType, runs, search_experiments, search_logged_models, search_runs
+from mlwright.tracking.search import Reader, ViewType, search_experiments, search_logged_models, search_runs, walk
 from tests.unit.tracking import search_world as world
 
 FACTS = world.make_world(13, count=50)
@@ -73,7 +73,8 @@ def test_runs_are_found_in_order_page_by_page(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if probe:
-            patch.setattr(runs, "_driver", lambda *_: None)
+            patch.setattr(walk, "_CROWD", 2)
+            patch.setattr(walk, "_driver", lambda *_: None)
         found: list[int] = []
         token = ""
         while len(found) <= len(FACTS):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlwright.kernel.errors import Invalid
-from mlwright.tracking.search import Page, RunRow, ViewType, runs, search_runs
+from mlwright.tracking.search import Page, RunRow, ViewType, search_runs, walk
 from mlwright.tracking.search.grammar import Comparison, Order
 from tests.unit.tracking import search_world as world
 
@@ -56,13 +56,13 @@ def test_a_search_finds_what_a_plain_search_finds(
     assert search_all(experiments, query[0], view, order[0], size) == expected
 
 
-@given(world.filters(RUN_IDS), world.orders(), st.sampled_from([1, 4, 100]))
+@given(world.filters(RUN_IDS), world.orders(), st.sampled_from([1, 4, 100]), st.sampled_from([1, 2, 5, 1000]))
 @settings(max_examples=150, deadline=None)
 def test_probing_finds_the_same_as_reading_the_selective_condition_first(
-    query: tuple[str, list[Comparison]], order: tuple[list[str], list[Order]], size: int
+    query: tuple[str, list[Comparison]], order: tuple[list[str], list[Order]], size: int, crowd: int
 ) -> None:
     expected = world.plain_search(FACTS, BOTH, query[1], [1], order[1])
-    with patch.object(runs, "_driver", return_value=None):
+    with patch.object(walk, "_driver", return_value=None), patch.object(walk, "_CROWD", crowd):
         assert search_all(BOTH, query[0], ViewType.ACTIVE_ONLY, order[0], size) == expected
 
 

@@ -7,7 +7,8 @@ also for registered models, model versions and evaluation datasets.
 from mlwright.tracking.search.experiments import ExperimentRow, search_experiments
 from mlwright.tracking.search.models import DatasetFilter, LoggedModelRow, ModelOrder, search_logged_models
 from mlwright.tracking.search.page import MAX_RESULTS, Page, Reader
-from mlwright.tracking.search.runs import RunRow, search_runs
+from mlwright.tracking.search.runs import search_runs
+from mlwright.tracking.search.steps import RunRow
 from mlwright.tracking.spec import ViewType
 
 __all__ = [

@@ -120,6 +120,9 @@ def search_logged_models(
     if datasets and not any(comparison.entity == grammar.METRIC for comparison in comparisons):
         statement = statement.where(exists(_metric_rows(datasets)))
     statement = _ordered(statement, order_by)
+    for each in comparisons:
+        if isinstance(each.value, tuple) != (each.operator in ("IN", "NOT IN")):
+            raise Invalid(f"Invalid value for comparator '{each.operator}': {each.value!r}", path="filter")
     limit = max_results or _DEFAULT_RESULTS
     rows = [LoggedModelRow._make(row) for row in tx.all(Query(statement.limit(limit + 1).offset(offset)))]
     token = _token(experiment_ids, filter, order_by, offset + limit) if len(rows) > limit else ""
@@ -171,8 +174,6 @@ def _comparison(token: tokens.Token) -> Comparison:
     if entity == grammar.ATTRIBUTE:
         key = _ALIASES.get(key, key)
     value = _number(right.text) if is_number else _text(right.text)
-    if not is_number and isinstance(value, tuple) != (operator in ("IN", "NOT IN")):
-        raise Invalid(f"Invalid value for comparator '{operator}': {value!r}", path="filter")
     return Comparison(entity, key, operator, value)
 
 
