@@ -69,8 +69,11 @@ def capture(repository: Path, data: Mapping[str, str], command: Sequence[str] | 
 
 def locked_distributions() -> str:
     """Every installed distribution as `name==version`, one a line, sorted."""
-    found = {(item.name.lower().replace("_", "-"), item.version) for item in importlib.metadata.distributions()}
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found))
+    found: dict[str, str] = {}
+    for item in importlib.metadata.distributions():
+        # The first on the path is the one that is imported.
+        found.setdefault(item.name.lower().replace("_", "-"), item.version)
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
 
 
 def code_version(repository: Path) -> tuple[str | None, str]:

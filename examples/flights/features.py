@@ -78,8 +78,8 @@ def known_weather(decided_at: Seconds, origin: pd.Series, weather: pd.DataFrame)
     flights without such a row get nulls.
     """
     labels = utc_seconds(weather["time_hour"])
-    values = weather[list(WEATHER_VALUES)].to_numpy(dtype=np.float64)
-    values[values[:, WEATHER_VALUES.index("wind_speed")] > WIND_MAX_MPH, WEATHER_VALUES.index("wind_speed")] = np.nan
+    possible = weather.assign(wind_speed=weather["wind_speed"].where(weather["wind_speed"] <= WIND_MAX_MPH))
+    values = possible[list(WEATHER_VALUES)].to_numpy(dtype=np.float64)
     found = np.full((len(decided_at), len(WEATHER)), np.nan)
     for airport, sources in weather.groupby("origin").indices.items():
         ordered = sources[np.argsort(labels[sources], kind="stable")]
@@ -120,10 +120,15 @@ def build(tables: Tables) -> FlightTable:
     arrival = scheduled_arrival(departure, flights["sched_arr_time"].to_numpy(dtype=np.int64), zones)
     delay = flights["arr_delay"].to_numpy(dtype=np.float64)
     decided_at = departure - LEAD_SECONDS
-    schedule = flights[[*CATEGORIES]].assign(
-        minute_of_day=minutes_of_day(flights["sched_dep_time"].to_numpy(dtype=np.int64)).astype(np.float64),
-        weekday=local_clock(departure, NEW_YORK).weekday.to_numpy().astype(np.float64),
-        distance=flights["distance"].to_numpy(dtype=np.float64),
+    # Python strings: scikit-learn would convert pandas' own string columns to them with every call.
+    schedule = (
+        flights[[*CATEGORIES]]
+        .astype(object)
+        .assign(
+            minute_of_day=minutes_of_day(flights["sched_dep_time"].to_numpy(dtype=np.int64)).astype(np.float64),
+            weekday=local_clock(departure, NEW_YORK).day_of_week.to_numpy().astype(np.float64),
+            distance=flights["distance"].to_numpy(dtype=np.float64),
+        )
     )
     return FlightTable(
         inputs=pd.concat([schedule, known_weather(decided_at, flights["origin"], tables.weather)], axis=1),
