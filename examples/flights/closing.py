@@ -8,7 +8,7 @@ from typing import Any
 
 from examples.flights.console import Console
 from examples.flights.readback import Account, ranking_lines
-from examples.flights.server import Server
+from examples.flights.server import Server, experiment_page
 from examples.flights.train import Session
 
 
@@ -48,7 +48,7 @@ def summary(running: Server, result: Result, console: Console, seconds: float) -
     return {
         "url": running.url,
         "experiment_id": result.experiment_id,
-        "experiment_url": f"{running.url}/#/experiments/{result.experiment_id}",
+        "experiment_url": experiment_page(running.url, result.experiment_id),
         "session": session.id,
         "pid": running.process.pid if running.process else None,
         "flights": len(session.table.inputs),

@@ -52,6 +52,16 @@ def healthy(url: str, timeout: float = 2.0) -> bool:
         return False
 
 
+def experiment_page(url: str, experiment_id: str) -> str:
+    """The address of an experiment's page: ours when the server has it, else the one of MLflow's own pages."""
+    page = f"{url}/experiments/{experiment_id}"
+    try:
+        with urllib.request.urlopen(page, timeout=5.0) as answer:
+            return page if answer.status == 200 else f"{url}/#/experiments/{experiment_id}"
+    except OSError:
+        return f"{url}/#/experiments/{experiment_id}"
+
+
 def connect(url: str) -> Server:
     """A server that already runs. Raises DemoError when it does not answer."""
     if not healthy(url, timeout=10.0):

@@ -106,6 +106,15 @@ def test_connect_to_a_running_server(answering: str) -> None:
     assert server.healthy(answering)
 
 
+@pytest.mark.parametrize("answering", [b"<html>a page</html>"], indirect=True)
+def test_experiment_page_is_ours_where_there_is_one(answering: str) -> None:
+    assert server.experiment_page(answering, "7") == f"{answering}/experiments/7"
+
+
+def test_experiment_page_is_that_of_mlflow_otherwise() -> None:
+    assert server.experiment_page("http://127.0.0.1:1", "7") == "http://127.0.0.1:1/#/experiments/7"
+
+
 @pytest.mark.parametrize("answering", [b"<html>something else</html>"], indirect=True)
 def test_connect_refuses_what_is_no_tracking_server(answering: str) -> None:
     with pytest.raises(DemoError, match="no tracking server answers"):
