@@ -19,6 +19,8 @@ FACTS = world.make_world(7)
 READER = world.loaded(FACTS)
 RUN_IDS = [fact.run_id for fact in FACTS]
 BOTH = [1, 2]
+_PARENTS = [fact.tags["mlflow.parentRunId"] for fact in FACTS if "mlflow.parentRunId" in fact.tags]
+PARENT = next(value for value in _PARENTS if value and "'" not in value)
 
 
 def numbers(page: Page[RunRow]) -> list[int]:
@@ -181,6 +183,26 @@ def test_newest_and_metric_orders_never_sort_an_experiment() -> None:
         bound = dict.fromkeys(_names(statement), 0)
         plan = [row[3] for row in READER.connection.execute("EXPLAIN QUERY PLAN " + statement, bound)]
         assert not any(step == "USE TEMP B-TREE FOR ORDER BY" for step in plan), plan
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [
+        (f"tags.mlflow.parentRunId = '{PARENT}'", "ix_tags_parent"),
+        ("params.a = 'a'", "ix_params_value"),
+        ("metrics.a > 0", "ix_metric_series_value"),
+        (f"run_id IN ('{RUN_IDS[0]}', '{RUN_IDS[1]}')", "sqlite_autoindex_runs"),
+    ],
+)
+def test_a_condition_that_leaves_few_runs_is_read_from_its_index(text: str, index: str) -> None:
+    READER.statements.clear()
+    search_runs(READER, [1], text)
+    count, rows = READER.statements
+    for statement in (count, rows):
+        bound = dict.fromkeys(_names(statement), 0)
+        plan = [row[3] for row in READER.connection.execute("EXPLAIN QUERY PLAN " + statement, bound)]
+        assert any(index in step for step in plan), plan
+        assert not any("ix_runs_newest" in step for step in plan), plan
 
 
 def _names(statement: str) -> list[str]:

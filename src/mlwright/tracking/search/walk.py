@@ -106,7 +106,8 @@ class _PartWalk:
         self.found: list[Found] = []
 
     def read(self, limit: int) -> list[Found]:
-        driver = _driver(self.tx, self.shapes, self.bound, _SELECTIVE_PAGES * limit)
+        self.bound["most"] = _SELECTIVE_PAGES * limit
+        driver = _driver(self.tx, self.shapes, self.bound)
         if driver == _NOTHING:
             return []
         walk = self.walk
@@ -174,16 +175,16 @@ class _PartWalk:
         return Found((int(phase), value, run.start_ms, run.run_id), sort, run)
 
 
-def _driver(tx: Reader, shapes: Sequence[Shape], bound: dict[str, Any], most: int) -> int | None:
+def _driver(tx: Reader, shapes: Sequence[Shape], bound: dict[str, Any]) -> int | None:
     """The comparison that leaves the fewest runs if these are fewer than `most`; None to walk and probe instead."""
     counts: list[tuple[int, int]] = []
     for at, what in enumerate(shapes):
         query = count_query(what, at, tx.dialect)
         if query is not None:
-            counts.append((tx.all(query, {**bound, "most": most})[0][0], at))
+            counts.append((tx.all(query, bound)[0][0], at))
     if not counts:
         return None
     count, at = min(counts)
     if count == 0:
         return _NOTHING
-    return at if count < most else None
+    return at if count < bound["most"] else None
