@@ -220,3 +220,5 @@ def test_many_experiments_and_hostile_texts() -> None:
         search_runs(READER, BOTH, "params.a = '\ud800'")
     with pytest.raises(Invalid, match="Error on parsing filter"):
         search_runs(READER, BOTH, "(" * 20_000)
+    with pytest.raises(Invalid, match="Error on parsing filter"):
+        search_runs(READER, BOTH, "/*" * 1_000_000)

@@ -217,7 +217,7 @@ def _group(text: str) -> list[Token]:
     except ValueError:
         count = -1
     if count < 0:
-        raise Invalid(f"Error on parsing filter '{ascii(text)[1:-1]}'", path="filter")
+        raise Invalid(f"Error on parsing filter '{ascii(text)[1:-1][:500]}'", path="filter")
     if count == 0:
         raise Invalid(f"Invalid filter '{text}'. Could not be parsed.", path="filter")
     if count > 1:

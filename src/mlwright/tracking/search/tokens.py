@@ -55,8 +55,9 @@ class Token:
     parts: tuple["Token", ...] = ()
 
 
-#: Longer queries are refused: grouping nested parentheses costs time and memory.
+#: Longer queries are refused: unclosed comments and nested parentheses cost more than linear time.
 _MOST_TOKENS = 10_000
+_MOST_LETTERS = 1 << 18
 
 _WORDS_THAT_ARE_NEVER_NAMES = frozenset(
     re.findall(
@@ -160,11 +161,11 @@ def group(text: str) -> list[Token]:
 def statements(text: str) -> int:
     """How many statements `text` holds, separated by semicolons outside of quotes and parentheses.
 
-    Raises ValueError when the text has more than 10,000 tokens.
+    Raises ValueError when the text has more than 10,000 tokens or 262,144 letters.
     """
-    tokens = _scan(text)
-    if len(tokens) > _MOST_TOKENS:
-        raise ValueError(len(tokens))
+    tokens = _scan(text) if len(text) <= _MOST_LETTERS else []
+    if len(tokens) > _MOST_TOKENS or len(text) > _MOST_LETTERS:
+        raise ValueError(len(text))
     if not tokens:
         return 0
     depth, count, ended = 0, 1, False
