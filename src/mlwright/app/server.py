@@ -15,6 +15,7 @@ import uvicorn
 import mlwright
 from mlwright.app.guard import Authenticator, Guard
 from mlwright.app.process import ServerLock, ServerState, local_secret_path
+from mlwright.app.protocol import Protocol
 from mlwright.app.settings import Settings, save
 from mlwright.app.wiring import Platform
 from mlwright.kernel.clock import SystemClock
@@ -85,7 +86,7 @@ def _run(platform: Platform, listening: socket.socket, lock: ServerLock, announc
     config = uvicorn.Config(
         Guard(platform.router(), settings, authenticate),
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,

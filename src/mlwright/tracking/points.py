@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RECORD_BYTES = 24
-#: A chunk with fewer points is still appended to; appending rewrites it, so it must stay within a database page.
-OPEN_POINTS = 128
+#: So many points make the tail a chunk. Each append rewrites the tail, so it must stay within a database page.
+TAIL_POINTS = 128
 #: Most points in one chunk (96 KiB).
 CHUNK_POINTS = 4_096
 
@@ -34,11 +34,6 @@ class Point(NamedTuple):
         """Equal for equal points, NaN included."""
         nan = math.isnan(self.value)
         return (self.timestamp, self.step, 0.0 if nan else self.value, nan)
-
-    @property
-    def rank(self) -> tuple[int, int, float]:
-        """The latest value of a metric is the point of highest rank: step, then time, then value (NaN counts as 0)."""
-        return (self.step, self.timestamp, 0.0 if math.isnan(self.value) else self.value)
 
 
 def pack(points: Iterable[Point]) -> bytes:

@@ -89,10 +89,10 @@ metric_series = Table(
     required("timestamp_ms", Int64),
     required("points", Int64),
     required("ordered", Int64),  # 1 while every point was appended in strictly increasing (timestamp, step) order
-    required("chunk", Int64),  # number of the last chunk
-    required("chunk_points", Int64),  # points in the last chunk
+    required("chunks", Int64),  # how many chunks hold the history before `tail`
     required("last_timestamp_ms", Int64),  # the greatest (timestamp, step) seen: what is above it is surely new
     required("last_step", Int64),
+    optional("tail", Bytes),  # the newest points, packed; moved to a chunk when they are many
     sqlite_with_rowid=False,
 )
 Index(
@@ -104,7 +104,7 @@ Index(
     metric_series.c.run,
 )
 
-#: The history: packed 24-byte little-endian records (step i64, timestamp i64, value f64), see points.py.
+#: Full parts of the history: packed 24-byte little-endian records (step i64, timestamp i64, value f64), see points.py.
 metric_chunks = Table(
     "metric_chunks",
     METADATA,

@@ -2,18 +2,22 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import LargeBinary, bindparam, case, cast, func, insert, literal_column, select, update
+from sqlalchemy import bindparam, func, insert, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking import points as packed
-from mlwright.tracking.points import CHUNK_POINTS, OPEN_POINTS, RECORD_BYTES, Point
+from mlwright.tracking.points import CHUNK_POINTS, RECORD_BYTES, TAIL_POINTS, Point
 from mlwright.tracking.spec import Metric, RunInfo
 from mlwright.tracking.tables import logged_model_metrics, logged_models, metric_chunks, metric_series
 from mlwright.tracking.validation import clamp
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: Up to this many keys of a batch are looked up one by one; beyond it all keys of the run are read at once.
 _LOOKUPS = 32
@@ -23,8 +27,9 @@ _series = Query(
     select(*_series_columns).where(metric_series.c.run == bindparam("run"), metric_series.c.key == bindparam("key"))
 )
 _all_series = Query(select(*_series_columns).where(metric_series.c.run == bindparam("run")))
+# Both take the same values, named as the columns with "_" behind: SQLAlchemy keeps the plain names for itself.
 _insert_series = Query(
-    insert(metric_series).values({column.name: bindparam(column.name) for column in metric_series.c})
+    insert(metric_series).values({column.name: bindparam(f"{column.name}_") for column in metric_series.c})
 )
 _update_series = Query(
     update(metric_series)
@@ -32,25 +37,6 @@ _update_series = Query(
     .values({column.name: bindparam(f"{column.name}_") for column in _series_columns if column.name != "key"})
 )
 _insert_chunk = Query(insert(metric_chunks).values({column.name: bindparam(column.name) for column in metric_chunks.c}))
-_extend_chunk = Query(
-    update(metric_chunks)
-    .where(
-        metric_chunks.c.run == bindparam("run_"),
-        metric_chunks.c.key == bindparam("key_"),
-        metric_chunks.c.chunk == bindparam("chunk_"),
-    )
-    .values(
-        data=cast(metric_chunks.c.data.op("||")(cast(bindparam("more_"), LargeBinary)), LargeBinary),
-        first_timestamp_ms=case(
-            (metric_chunks.c.first_timestamp_ms <= bindparam("first_"), metric_chunks.c.first_timestamp_ms),
-            else_=bindparam("first_"),
-        ),
-        last_timestamp_ms=case(
-            (metric_chunks.c.last_timestamp_ms >= bindparam("last_"), metric_chunks.c.last_timestamp_ms),
-            else_=bindparam("last_"),
-        ),
-    )
-)
 _chunks = Query(
     select(metric_chunks.c.data)
     .where(metric_chunks.c.run == bindparam("run"), metric_chunks.c.key == bindparam("key"))
@@ -96,18 +82,14 @@ class Series(NamedTuple):
     timestamp_ms: int
     points: int
     ordered: int
-    chunk: int
-    chunk_points: int
+    chunks: int
     last_timestamp_ms: int
     last_step: int
+    tail: bytes | None
 
-    @property
-    def latest(self) -> Point:
-        return Point(self.step, self.timestamp_ms, math.nan if self.value is None else self.value)
 
-    @property
-    def mark(self) -> tuple[int, int]:
-        return (self.last_timestamp_ms, self.last_step)
+#: What is known of a metric that has no points yet.
+_NOTHING = Series("", None, 0, -(2**63), -1, 0, 1, 0, -1, 0, None)
 
 
 class MetricWriter:
@@ -124,7 +106,6 @@ class MetricWriter:
         self._new_series: list[dict[str, Any]] = []
         self._old_series: list[dict[str, Any]] = []
         self._new_chunks: list[dict[str, Any]] = []
-        self._more_of_chunks: list[dict[str, Any]] = []
 
     def append(self, metrics: Sequence[Metric]) -> None:
         """Add the points that are not stored yet, and bring the latest values up to date."""
@@ -132,13 +113,19 @@ class MetricWriter:
             return
         by_key: dict[str, list[Point]] = {}
         for metric in metrics:
-            by_key.setdefault(metric.key, []).append(Point(metric.step, metric.timestamp, clamp(metric.value)))
+            point = Point(metric.step, metric.timestamp, clamp(metric.value))
+            if metric.key in by_key:
+                by_key[metric.key].append(point)
+            else:
+                by_key[metric.key] = [point]
         known = self._known(by_key)
         for key, points in by_key.items():
-            self._append_key(key, known.get(key), points)
-        self._flush()
+            self._append_key(key, known.get(key, _NOTHING), points)
+        self._tx.many(_insert_series, self._new_series)
+        self._tx.many(_update_series, self._old_series)
+        self._tx.many(_insert_chunk, self._new_chunks)
         self._append_to_models(metrics)
-        self._tx.topics.add(f"run/{self._run.run_id}")
+        self._tx.topics.update((f"run/{self._run.run_id}", f"experiment/{self._run.experiment_id}"))
 
     def _known(self, by_key: Mapping[str, object]) -> dict[str, Series]:
         if len(by_key) > _LOOKUPS:
@@ -147,87 +134,73 @@ class MetricWriter:
             rows = [self._tx.one(_series, {"run": self._run.row, "key": key}) for key in by_key]
         return {row[0]: Series._make(row) for row in rows if row is not None}
 
-    def _append_key(self, key: str, series: Series | None, points: list[Point]) -> None:
-        mark = series.mark if series else (-1, 0)
-        new, rising = _rising(points, mark)
-        if not rising:
-            new = self._not_stored(key, series, points)
-            if not new:
+    def _append_key(self, key: str, old: Series, points: list[Point]) -> None:
+        mark = (old.last_timestamp_ms, old.last_step)
+        top = _rising(points, mark)
+        rising = top is not None
+        if top is None:
+            points = self._not_stored(key, old, points)
+            if not points:
                 return
-        latest = max(new, key=lambda point: point.rank)
-        if series and latest.rank <= series.latest.rank:
-            latest = series.latest
-        top = max((point.timestamp, point.step) for point in new)
-        chunk, filled = self._place(key, series, new)
-        row = Series(
-            key=key,
-            value=None if math.isnan(latest.value) else latest.value,
-            is_nan=int(math.isnan(latest.value)),
-            step=latest.step,
-            timestamp_ms=latest.timestamp,
-            points=len(new) + (series.points if series else 0),
-            ordered=int(rising and (series is None or series.ordered == 1)),
-            chunk=chunk,
-            chunk_points=filled,
-            last_timestamp_ms=max(mark, top)[0],
-            last_step=max(mark, top)[1],
+            top = max([mark, *((point.timestamp, point.step) for point in points)])
+        latest = points[0] if len(points) == 1 else max(points, key=_rank)
+        latest_value: float | None = latest.value
+        is_nan = latest.value != latest.value
+        if is_nan:
+            latest_value = None
+        if old.points and _rank(latest) <= (old.step, old.timestamp_ms, old.value or 0.0):
+            latest_value, is_nan, latest = old.value, bool(old.is_nan), Point(old.step, old.timestamp_ms, 0.0)
+        chunks, tail = self._place(key, old, points)
+        (self._old_series if old.points else self._new_series).append(
+            {
+                "run_": self._run.row,
+                "experiment_id_": self._run.experiment_id,
+                "key_": key,
+                "value_": latest_value,
+                "is_nan_": int(is_nan),
+                "step_": latest.step,
+                "timestamp_ms_": latest.timestamp,
+                "points_": old.points + len(points),
+                "ordered_": int(rising and old.ordered),
+                "chunks_": chunks,
+                "last_timestamp_ms_": top[0],
+                "last_step_": top[1],
+                "tail_": tail,
+            }
         )
-        self._remember(row, is_new=series is None)
 
-    def _remember(self, row: Series, *, is_new: bool) -> None:
-        values = row._asdict()
-        if is_new:
-            self._new_series.append({**values, "run": self._run.row, "experiment_id": self._run.experiment_id})
-        else:
-            self._old_series.append({**{f"{name}_": value for name, value in values.items()}, "run_": self._run.row})
-
-    def _not_stored(self, key: str, series: Series | None, points: list[Point]) -> list[Point]:
+    def _not_stored(self, key: str, old: Series, points: list[Point]) -> list[Point]:
         """The points, each once, that the history does not hold yet."""
         unique = {point.identity: point for point in points}
-        if series is None:
-            return list(unique.values())
         times = [point.timestamp for point in points]
         where = {"run": self._run.row, "key": key, "earliest": min(times), "latest": max(times)}
-        for (data,) in self._tx.all(_chunks_at, where):
+        stored = [row[0] for row in self._tx.all(_chunks_at, where)] if old.chunks else []
+        for data in (*stored, old.tail or b""):
             for point in packed.unpack(bytes(data)):
                 unique.pop(point.identity, None)
         return list(unique.values())
 
-    def _place(self, key: str, series: Series | None, points: list[Point]) -> tuple[int, int]:
-        """Queue the points for the last chunk or for new ones. Returns the last chunk and the points in it."""
-        chunk, filled = (series.chunk, series.chunk_points) if series else (-1, OPEN_POINTS)
-        if filled < OPEN_POINTS and filled + len(points) <= CHUNK_POINTS:
-            self._more_of_chunks.append(
-                {
-                    "run_": self._run.row,
-                    "key_": key,
-                    "chunk_": chunk,
-                    "more_": packed.pack(points),
-                    "first_": min(point.timestamp for point in points),
-                    "last_": max(point.timestamp for point in points),
-                }
-            )
-            return chunk, filled + len(points)
-        for start in range(0, len(points), CHUNK_POINTS):
-            part = points[start : start + CHUNK_POINTS]
-            chunk, filled = chunk + 1, len(part)
+    def _place(self, key: str, old: Series, points: list[Point]) -> tuple[int, bytes | None]:
+        """The number of chunks and the new tail; a tail that grew long is queued as new chunks."""
+        data = bytes(old.tail or b"") + packed.pack(points)
+        if len(data) < TAIL_POINTS * RECORD_BYTES:
+            return old.chunks, data
+        chunks = old.chunks
+        for start in range(0, len(data), CHUNK_POINTS * RECORD_BYTES):
+            part = data[start : start + CHUNK_POINTS * RECORD_BYTES]
+            times = [point.timestamp for point in packed.unpack(part)]
             self._new_chunks.append(
                 {
                     "run": self._run.row,
                     "key": key,
-                    "chunk": chunk,
-                    "first_timestamp_ms": min(point.timestamp for point in part),
-                    "last_timestamp_ms": max(point.timestamp for point in part),
-                    "data": packed.pack(part),
+                    "chunk": chunks,
+                    "first_timestamp_ms": min(times),
+                    "last_timestamp_ms": max(times),
+                    "data": part,
                 }
             )
-        return chunk, filled
-
-    def _flush(self) -> None:
-        self._tx.many(_insert_series, self._new_series)
-        self._tx.many(_update_series, self._old_series)
-        self._tx.many(_insert_chunk, self._new_chunks)
-        self._tx.many(_extend_chunk, self._more_of_chunks)
+            chunks += 1
+        return chunks, None
 
     def _append_to_models(self, metrics: Sequence[Metric]) -> None:
         rows = []
@@ -251,14 +224,20 @@ class MetricWriter:
         self._tx.many(_insert_model_metric, rows)
 
 
-def _rising(points: list[Point], mark: tuple[int, int]) -> tuple[list[Point], bool]:
-    """Whether each point lies above the one before it and the first above the mark: then all are new."""
+def _rank(point: Point) -> tuple[int, int, float]:
+    """The latest value of a metric is the point of highest rank: step, then time, then value (NaN counts as 0)."""
+    value = point.value
+    return (point.step, point.timestamp, value if value == value else 0.0)
+
+
+def _rising(points: list[Point], mark: tuple[int, int]) -> tuple[int, int] | None:
+    """The last (timestamp, step) if each lies above the one before and the first above the mark: then all are new."""
     for point in points:
         place = (point.timestamp, point.step)
         if place <= mark:
-            return points, False
+            return None
         mark = place
-    return points, True
+    return mark
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
@@ -266,33 +245,16 @@ def _rising(points: list[Point], mark: tuple[int, int]) -> tuple[list[Point], bo
 
 def history(tx: Tx, run: RunInfo, key: str, offset: int = 0, limit: int | None = None) -> list[Point]:
     """Points of one metric in the order (timestamp, step, value), from `offset`, at most `limit`."""
-    where = {"run": run.row, "key": key}
-    row = tx.one(_series, where)
-    if row is None:
+    series = _find(tx, run, key)
+    if series is None:
         return []
-    series = Series._make(row)
-    if series.ordered and (offset or limit is not None):
-        chunks, offset = _chunks_for(tx, where, offset, series.points if limit is None else limit)
+    if series.ordered and limit is not None:
+        parts, offset = _parts_for(tx, run, series, offset, limit)
     else:
-        chunks = [bytes(data) for (data,) in tx.all(_chunks, where)]
-    records = packed.sort(packed.load(chunks), by_step=False)
+        parts = _all_parts(tx, run, series)
+    records = packed.sort(packed.load(parts), by_step=False)
     end = len(records) if limit is None else offset + limit
     return packed.points(records[offset:end])
-
-
-def _chunks_for(tx: Tx, where: dict[str, Any], offset: int, limit: int) -> tuple[list[bytes], int]:
-    """Only the chunks that hold the wanted page, and the page's offset within them."""
-    first, last, before, seen = -1, -1, 0, 0
-    for chunk, size in tx.all(_chunk_sizes, where):
-        if seen + size > offset and first < 0:
-            first, before = chunk, seen
-        if seen < offset + limit:
-            last = chunk
-        seen += size
-    if first < 0:
-        return [], 0
-    rows = tx.all(_chunks_from, {**where, "first": first, "last": last})
-    return [bytes(data) for (data,) in rows], offset - before
 
 
 def sampled(tx: Tx, run: RunInfo, key: str, size: int, steps: tuple[int, int] | None = None) -> list[Point]:
@@ -301,8 +263,46 @@ def sampled(tx: Tx, run: RunInfo, key: str, size: int, steps: tuple[int, int] | 
     Args:
         steps: first and last step to consider, inclusive.
     """
-    chunks = [bytes(data) for (data,) in tx.all(_chunks, {"run": run.row, "key": key})]
-    records = packed.load(chunks)
+    series = _find(tx, run, key)
+    if series is None:
+        return []
+    records = packed.load(_all_parts(tx, run, series))
     if steps is not None:
         records = packed.between(records, *steps)
     return packed.points(packed.sample(packed.sort(records, by_step=True), max(1, size)))
+
+
+def _find(tx: Tx, run: RunInfo, key: str) -> Series | None:
+    row = tx.one(_series, {"run": run.row, "key": key})
+    return Series._make(row) if row is not None else None
+
+
+def _all_parts(tx: Tx, run: RunInfo, series: Series) -> list[bytes]:
+    """Everything stored of one metric, as packed parts."""
+    chunks = tx.all(_chunks, {"run": run.row, "key": series.key}) if series.chunks else []
+    return [*(bytes(data) for (data,) in chunks), bytes(series.tail or b"")]
+
+
+def _parts_for(tx: Tx, run: RunInfo, series: Series, offset: int, limit: int) -> tuple[list[bytes], int]:
+    """Only the parts that hold the wanted page of an ordered history, and the page's offset within them."""
+    where = {"run": run.row, "key": series.key}
+    sizes = [*tx.all(_chunk_sizes, where), (series.chunks, len(series.tail or b"") // RECORD_BYTES)]
+    wanted: list[int] = []
+    seen, before = 0, 0
+    for number, size in sizes:
+        if seen < offset + limit and seen + size > offset:
+            if not wanted:
+                before = seen
+            wanted.append(number)
+        seen += size
+    if not wanted:
+        return [], 0
+    rows = tx.all(_chunks_from, {**where, "first": wanted[0], "last": wanted[-1]})
+    tail = [bytes(series.tail or b"")] if wanted[-1] == series.chunks else []
+    return [*(bytes(data) for (data,) in rows), *tail], offset - before
+
+
+def records(tx: Tx, run: RunInfo, key: str) -> "NDArray[np.void]":
+    """All points of one metric ordered by step, as a structured array with the fields step, timestamp, value."""
+    chunks = [bytes(data) for (data,) in tx.all(_chunks, {"run": run.row, "key": key})]
+    return packed.sort(packed.load(chunks), by_step=True)

@@ -1,0 +1,43 @@
+"""Artifacts as the pages of tracking see them: the port `Files`, on the artifacts slice."""
+
+from starlette.responses import Response
+
+from mlwright.artifacts import service, transfer
+from mlwright.artifacts.spec import SCHEME, ArtifactFile, Owners
+from mlwright.kernel.blobs import Blobs
+from mlwright.kernel.errors import Invalid
+from mlwright.kernel.identity import Caller
+from mlwright.kernel.transaction import Tx
+from mlwright.tracking.ui.ports import FileEntry, StoredFile
+
+
+class ArtifactFiles:
+    """Args:
+    blobs: where the bytes lie.
+    owners: what paths belong to.
+    """
+
+    def __init__(self, blobs: Blobs, owners: Owners) -> None:
+        self._blobs = blobs
+        self._owners = owners
+
+    def entries(self, tx: Tx, caller: Caller, root_uri: str, path: str) -> list[FileEntry]:
+        if not root_uri.startswith(SCHEME):
+            return []
+        root = service.resolve(root_uri, "", empty=True)
+        folder = service.resolve(root_uri, path, empty=True)
+        found = service.entries(tx, caller, self._owners, folder)
+        return [FileEntry(entry.path.removeprefix(f"{root}/"), entry.is_dir, entry.size) for entry in found]
+
+    def find(self, tx: Tx, caller: Caller, root_uri: str, path: str) -> StoredFile:
+        file = service.get(tx, caller, service.resolve(root_uri, path))
+        return StoredFile(file.path, file.size, file.digest, file.created_ms)
+
+    def read(self, file: StoredFile, limit: int) -> bytes:
+        if limit <= 0:
+            raise Invalid("limit must be positive", path="limit")
+        return b"".join(self._blobs.read(file.digest, 0, min(limit, file.size))) if file.size else b""
+
+    def send(self, file: StoredFile, *, inline: bool) -> Response:
+        stored = ArtifactFile(file.path, "", file.digest, file.size, file.created_ms)
+        return transfer.send(stored, self._blobs, inline=inline)
