@@ -43,6 +43,7 @@ CLIENT_SETTINGS = {
     "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1",
     # A server that is gone must end the demo within seconds, not minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     # Gradient boosting synchronises its threads thousands of times a second: on cores shared with the server one
     # thread is up to ten times faster than two that wait for each other.
     "OMP_NUM_THREADS": "1",

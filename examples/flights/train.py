@@ -24,14 +24,17 @@ from sklearn.pipeline import Pipeline
 from examples.flights import evaluate, models, plots, report
 from examples.flights.capture import Capture
 from examples.flights.console import Console
+from examples.flights.errors import DemoError
 from examples.flights.evaluate import Evaluation
 from examples.flights.features import FlightTable, Mask, Split
 from examples.flights.models import Candidate
+from examples.flights.server import healthy
 
 EXPERIMENT = "flights-late"
 SESSION_TAG = "demo.session"
 SWEEP_NAME = "gradient boosting, sweep"
 EXAMPLE_ROWS = 5
+SERVER_LOG_HINT = "look at the end of its log: mlwright logs --data DIR"
 T = TypeVar("T")
 REQUIREMENTS = ("numpy", "pandas", "scikit-learn", "skops")
 
@@ -109,12 +112,16 @@ def locked_requirements(lock: str) -> tuple[str, ...]:
 def attempt(session: Session, name: str, action: Callable[[], T]) -> T | None:
     """Run one action; a failure is recorded and shown, and the next run still gets its turn.
 
-    MLflow's run context has marked the run FAILED by then.
+    MLflow's run context has marked the run FAILED by then. Raises DemoError when the server is gone.
     """
     try:
         return action()
+    except DemoError:
+        raise
     except Exception as error:  # a run is a boundary: whatever broke it must not take the others along
         reason = f"{name}: {type(error).__name__}: {error}"
+        if not healthy(mlflow.get_tracking_uri()):
+            raise DemoError(f"the server is gone ({reason})", SERVER_LOG_HINT) from error
         session.tally.failed.append(reason)
         session.console.note(f"FAILED  {reason}")
         return None

@@ -191,10 +191,9 @@ def test_a_failing_run_is_failed_and_the_others_go_on(broken: Done) -> None:
     assert "C" in broken.summary["failures"][0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupting_stops_the_server(tmp_path: Path, number: signal.Signals) -> None:
-    port = free_port()
-    process = start("--quick", "--data", str(tmp_path / "data"), "--port", str(port))
+def training(*words: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """A demo that has come to the training, and its server's processes."""
+    process = start("--quick", *words)
     assert process.stdout is not None
     seen = ""
     for line in process.stdout:
@@ -203,6 +202,12 @@ def test_interrupting_stops_the_server(tmp_path: Path, number: signal.Signals) -
             break
     servers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     assert servers, seen
+    return process, servers
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_stops_the_server(tmp_path: Path, number: signal.Signals) -> None:
+    process, servers = training("--data", str(tmp_path / "data"))
     process.send_signal(number)
     _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
@@ -210,6 +215,17 @@ def test_interrupting_stops_the_server(tmp_path: Path, number: signal.Signals) -
     assert "Traceback" not in err
     _, alive = psutil.wait_procs(servers, timeout=20)
     assert not alive
+
+
+def test_a_server_that_dies_ends_the_demo_with_a_hint(tmp_path: Path) -> None:
+    process, servers = training("--data", str(tmp_path / "data"))
+    for server in servers:
+        server.kill()
+    out, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    assert "the server is gone" in err
+    assert "hint:" in err
+    assert "Traceback" not in out + err
 
 
 def test_missing_data_is_explained(tmp_path: Path) -> None:

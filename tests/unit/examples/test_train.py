@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from mlflow.data.pandas_dataset import from_pandas
 
 from examples.flights import features, train
 from examples.flights.console import Console
+from examples.flights.errors import DemoError
 from tests.unit.examples.frames import flight, tables, weather
 
 NOON = "2013-05-01T12:00:00Z"
@@ -41,14 +43,28 @@ def test_models_name_their_locked_libraries() -> None:
     assert train.locked_requirements(lock) == ("numpy==2.4.6", "pandas==3.1.1", "scikit-learn==1.9.1")
 
 
-def test_a_failing_run_is_recorded_and_shown() -> None:
-    shown = io.StringIO()
-    session: Any = SimpleNamespace(console=Console(1, shown), tally=train.Tally())
+def broken() -> int:
+    """A run that goes wrong."""
+    raise ValueError("no such setting")
 
-    def broken() -> int:
-        raise ValueError("no such setting")
 
+def quiet_session() -> Any:
+    """As much of a session as `attempt` needs."""
+    return SimpleNamespace(console=Console(1, io.StringIO()), tally=train.Tally())
+
+
+def test_a_failing_run_is_recorded_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "healthy", lambda url: True)
+    session = quiet_session()
     assert train.attempt(session, "model", broken) is None
     assert session.tally.failed == ["model: ValueError: no such setting"]
-    assert "FAILED  model: ValueError: no such setting" in shown.getvalue()
+    assert "FAILED  model: ValueError: no such setting" in session.console.stream.getvalue()
     assert train.attempt(session, "model", lambda: 7) == 7
+
+
+def test_a_failure_because_the_server_is_gone_ends_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "healthy", lambda url: False)
+    session = quiet_session()
+    with pytest.raises(DemoError, match="the server is gone"):
+        train.attempt(session, "sweep", lambda: train.attempt(session, "setting", broken))
+    assert session.tally.failed == []
