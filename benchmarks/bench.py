@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.clients import ClientJobs
 from benchmarks.load import drive, post
 from benchmarks.report import Row
-from benchmarks.servers import Server, mlflow_server, mlwright_server
+from benchmarks.servers import Server, mlflow_server, mlwright_server, null_server
 
 PEER, OURS = "mlflow", "mlwright"
 WARM_UP_S = 0.5
@@ -83,6 +83,17 @@ class Bench:
         if self._clients is None:
             self._clients = self._stack.enter_context(ClientJobs(self.peer_python))
         return self._clients
+
+    def client_limit(self, job: str, figure: str, **arguments: object) -> float:
+        """What the real client reaches in that job beside a server that does nothing: median of the rounds."""
+        server = null_server(self.root)
+        server.start()
+        try:
+            return statistics.median(
+                self.clients().run(job, server.url, **arguments)[figure] for _ in range(self.rounds)
+            )
+        finally:
+            server.stop()
 
     def end_servers(self) -> None:
         for server in self._servers.values():

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HOST = "127.0.0.1"
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 SETTLE_TIMEOUT_S = 40.0
 
@@ -74,18 +74,24 @@ class Server:
         """Start, wait for the first answer of `/health`, and return the seconds that took."""
         begin = time.perf_counter()
         self.spawn()
+        try:
+            self._wait_for_answer(begin + START_TIMEOUT_S)
+        except BaseException:
+            self.stop()
+            raise
+        return time.perf_counter() - begin
+
+    def _wait_for_answer(self, deadline: float) -> None:
         while not self.answers():
-            waited = time.perf_counter() - begin
             if self.process is not None and self.process.poll() is not None:
                 raise RuntimeError(f"{self.name} ended with {self.process.returncode}: {self.tail()}")
-            if waited > START_TIMEOUT_S:
+            if time.perf_counter() > deadline:
                 raise TimeoutError(f"{self.name} did not answer within {START_TIMEOUT_S:.0f} s: {self.tail()}")
             time.sleep(0.002)
-        return time.perf_counter() - begin
 
     def answers(self) -> bool:
         """Whether `/health` answers 200 now."""
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status == 200
@@ -155,6 +161,13 @@ def mlwright_server(root: Path, extra: Sequence[str] = ()) -> Server:
     data, port = root / "mlwright", free_port()
     command = [*mlwright_command(), "up", "--data", str(data), "--host", HOST, "--port", str(port), *extra]
     return Server("mlwright", command, data, port)
+
+
+def null_server(root: Path) -> Server:
+    """The server that does nothing, to measure the client's own limit; not started."""
+    port = free_port()
+    command = [sys.executable, str(Path(__file__).with_name("null_server.py")), str(port)]
+    return Server("null", command, root / "null", port)
 
 
 def alive(pid: int) -> bool:

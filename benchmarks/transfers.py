@@ -122,6 +122,7 @@ def small(bench: Bench) -> list[Row]:
     count = int(SMALL_FILES * bench.scale)
     folder = small_files(bench.root / "small" / "files", count)
     series = both_ways(bench, lambda server: bench.clients().run("transfer_folder", server.url, path=str(folder)))
+    limit = bench.client_limit("upload_folder", "up_files_per_second", path=str(folder))
     rows = []
     for way, label in (("up", "upload"), ("down", "download")):
         got = figures(series[f"{way}_files_per_second"])
@@ -129,6 +130,7 @@ def small(bench: Bench) -> list[Row]:
             Row(
                 name=f"artifact_small_{way}",
                 label=f"{count:,} files of 2 KiB, client {label}",
+                note=f"the client's own limit: {limit:,.0f}/s" if way == "up" else "",
                 unit="files/s",
                 peer=got.peer,
                 ours=got.ours,

@@ -131,10 +131,12 @@ def client_rate(name: str, job: str, processes: int, label: str) -> Benchmark:
             return done["per_second"]
 
         got = bench.alternate(GROUP, measure)
+        limit = bench.client_limit(job, "per_second", seconds=bench.seconds, processes=processes)
         return [
             Row(
                 name=name,
                 label=label,
+                note=f"the client's own limit: {limit:,.0f}/s",
                 unit="/s",
                 peer=got.peer,
                 ours=got.ours,
