@@ -12,6 +12,7 @@ import msgspec
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mlwright.app.mlflow_ui import server_path
 from mlwright.app.settings import Settings, is_loopback
 from mlwright.kernel.errors import Denied, MlwrightError, Unauthenticated
 from mlwright.kernel.http import problem
@@ -75,7 +76,7 @@ class Guard:
 
     async def _caller(self, scope: Scope, headers: Headers) -> Caller:
         project = headers.get(_PROJECT_HEADER, b"").decode("latin-1")
-        path: str = scope["path"]
+        path = scope["path"] = server_path(scope["path"])
         if path.startswith(_PROJECT_PREFIX) and any(part in path for part in ("/api/", "/ajax-api/", "/health")):
             project, _, rest = path.removeprefix(_PROJECT_PREFIX).partition("/")
             scope["path"] = f"/{rest}"

@@ -11,7 +11,11 @@ from mlwright.kernel.protojson import answer
 PROTOCOL_VERSION = "3.17.2"
 
 #: Parts of MLflow's protocol beyond tracking. Their clients get MLflow's NOT_IMPLEMENTED, not a page of HTML.
-_BEYOND = ("traces assessments scorers datasets webhooks gateway prompts jobs users issues endpoint workspaces").split()
+_BEYOND = (
+    "assessments assistant datasets demo endpoint experiments/permissions gateway issues jobs label-schemas mcp-servers"
+    " model-versions prompt-optimization prompts registered-models review-queues scorers traces ui-telemetry users"
+    " webhooks workspaces"
+).split()
 
 
 async def health(request: Request) -> Response:
