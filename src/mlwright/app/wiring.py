@@ -6,6 +6,7 @@ import mlwright.tracking.tables  # noqa: F401 - the three register their tables
 from mlwright import __version__
 from mlwright.app import migrations
 from mlwright.app.events_api import EventsApi
+from mlwright.app.resources_api import ResourcesApi
 from mlwright.app.settings import Settings
 from mlwright.artifacts.mlflow import ArtifactRoutes
 from mlwright.kernel import openapi, schema
@@ -14,7 +15,9 @@ from mlwright.kernel.database import Database
 from mlwright.kernel.engine import Engine, open_engine
 from mlwright.kernel.http import Face, Router, problem
 from mlwright.kernel.protojson import show_error
+from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
+from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security.api import SecurityApi
 from mlwright.security.authentication import Authentication
@@ -37,14 +40,20 @@ class Platform:
         self.engine: Engine = open_engine(settings.database_url)
         prepare(self.engine)
         self.database = Database(self.engine)
-        self.database.write_now(_create_defaults)
+        self.project = projects.kind(experiments.held_by)
+        self.kinds = Kinds([self.project])
+        self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts or str(settings.data / "blobs"))
 
     def router(self) -> Router:
         """The ASGI application with all faces."""
         artifacts = ArtifactRoutes(self.database, self.blobs, TrackingOwners()).routes()
         mlflow = Face([*artifacts, *mlflow_face.routes(self.database)], show_error)
-        operations = [*SecurityApi(self.database).operations(), *EventsApi(self.database).operations()]
+        operations = [
+            *SecurityApi(self.database, self.project).operations(),
+            *ResourcesApi(self.database, self.kinds).operations(),
+            *EventsApi(self.database).operations(),
+        ]
         return Router([mlflow, openapi.face(operations, __version__)], fallback=Face([], problem))
 
     def authentication(self, local_secret: str) -> Authentication:
@@ -58,10 +67,9 @@ class Platform:
     def close(self) -> None:
         self.database.close()
 
-
-def _create_defaults(tx: Tx) -> None:
-    security.create_default(tx)
-    experiments.create_default(tx)
+    def _create_defaults(self, tx: Tx) -> None:
+        projects.create_default(tx, self.project)
+        experiments.create_default(tx)
 
 
 def prepare(engine: Engine) -> None:

@@ -7,7 +7,8 @@ from starlette.responses import Response
 from mlwright.kernel.database import Database
 from mlwright.kernel.http import caller_of, json_response, read_json
 from mlwright.kernel.openapi import Operation, Parameter
-from mlwright.security import service
+from mlwright.kernel.resources import Kind
+from mlwright.security import projects, service
 from mlwright.security.spec import Binding, NewToken, Principal, PrincipalKind, Project, Token
 
 _TAG = "security"
@@ -44,10 +45,16 @@ class GrantRole(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SecurityApi:
-    """Handlers; each is one request and one unit of work."""
+    """Handlers; each is one request and one unit of work.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where principals and projects are kept.
+        project: the kind of projects.
+    """
+
+    def __init__(self, database: Database, project: Kind) -> None:
         self._database = database
+        self._kind = project
 
     def operations(self) -> list[Operation]:
         return [
@@ -121,11 +128,13 @@ class SecurityApi:
 
     async def list_projects(self, request: Request) -> Response:
         caller = caller_of(request)
-        return json_response(await self._database.read(lambda tx: service.list_projects(tx, caller)))
+        return json_response(await self._database.read(lambda tx: projects.list_all(tx, caller, self._kind)))
 
     async def create_project(self, request: Request) -> Response:
         body, caller = await read_json(request, CreateProject), caller_of(request)
-        found = await self._database.write(lambda tx: service.create_project(tx, caller, body.name, body.description))
+        found = await self._database.write(
+            lambda tx: projects.create(tx, caller, self._kind, body.name, body.description)
+        )
         return json_response(found, 201)
 
     async def list_roles(self, request: Request) -> Response:

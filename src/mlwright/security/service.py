@@ -1,4 +1,4 @@
-"""The verbs of identity: principals, tokens, projects, roles, and finding out who is calling."""
+"""The verbs of identity: principals, tokens, roles, and finding out who is calling."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from mlwright.kernel import store
 from mlwright.kernel.errors import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
 from mlwright.kernel.events import Draft
-from mlwright.kernel.identity import DEFAULT_PROJECT, Caller, Role
+from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.security import secrets, spec
-from mlwright.security.spec import Binding, NewToken, Principal, PrincipalKind, Project, Token
-from mlwright.security.tables import principals, projects, role_bindings, tokens
+from mlwright.security.spec import Binding, NewToken, Principal, PrincipalKind, Token
+from mlwright.security.tables import principals, role_bindings, tokens
 
 _principal = Query(select(*principals.c).where(principals.c.name == bindparam("name")))
 _principals = Query(select(*principals.c).order_by(principals.c.name))
@@ -32,13 +33,6 @@ _token = Query(select(*tokens.c).where(tokens.c.id == bindparam("id")))
 _tokens_of = Query(select(*tokens.c).where(tokens.c.principal == bindparam("principal")).order_by(tokens.c.created_ms))
 _insert_token = Query(insert(tokens).values({column.name: bindparam(column.name) for column in tokens.c}))
 _delete_token = Query(delete(tokens).where(tokens.c.id == bindparam("id_")))
-_project = Query(select(*projects.c).where(projects.c.name == bindparam("name")))
-_projects = Query(select(*projects.c).order_by(projects.c.name))
-_insert_project = Query(
-    upsert(projects)
-    .values({column.name: bindparam(column.name) for column in projects.c})
-    .on_conflict_do_nothing(index_elements=["name"])
-)
 _bindings_of = Query(
     select(role_bindings.c.project, role_bindings.c.role).where(role_bindings.c.principal == bindparam("principal"))
 )
@@ -52,19 +46,12 @@ _bind = Query(
     .values({column.name: bindparam(column.name) for column in role_bindings.c})
     .on_conflict_do_update(index_elements=["project", "principal"], set_={"role": upsert(role_bindings).excluded.role})
 )
+_unbind_all = Query(delete(role_bindings).where(role_bindings.c.project == bindparam("project_")))
 _unbind = Query(
     delete(role_bindings).where(
         role_bindings.c.project == bindparam("project_"), role_bindings.c.principal == bindparam("principal_")
     )
 )
-
-
-def create_default(tx: Tx) -> None:
-    """Make the default project in a new database; does nothing when it is there."""
-    tx.run(
-        _insert_project,
-        {"name": DEFAULT_PROJECT, "description": "Where everything goes by default", "created_ms": tx.now_ms()},
-    )
 
 
 # --- principals ---------------------------------------------------------------------------------------------------
@@ -201,36 +188,13 @@ def _as_token(row: Sequence[Any]) -> Token:
     return Token(public, principal, description, created_ms, expires_ms)
 
 
-# --- projects and roles -------------------------------------------------------------------------------------------
-
-
-def create_project(tx: Tx, caller: Caller, name: str, description: str = "") -> Project:
-    """Create a project. For administrators of the server."""
-    caller.require_server_admin()
-    spec.check_project_name(name)
-    if tx.one(_project, {"name": name}) is not None:
-        raise AlreadyExists(f"There is a project {name!r} already", path="name")
-    project = Project(name, description, tx.now_ms())
-    tx.run(_insert_project, {"name": name, "description": description, "created_ms": project.created_ms})
-    _emit(tx, caller, name, "project.created", f"project/{name}", {"description": description})
-    return project
-
-
-def list_projects(tx: Tx, caller: Caller) -> list[Project]:
-    """The projects that the caller may see, by name."""
-    return [Project(*row) for row in tx.all(_projects) if caller.may(row[0], Role.VIEWER)]
-
-
-def require_project(tx: Tx, name: str) -> None:
-    """Raises NotFound when there is no such project."""
-    if tx.one(_project, {"name": name}) is None:
-        raise NotFound(f"There is no project {name!r}", path="project", hint=f"mlwright projects create {name}")
+# --- roles --------------------------------------------------------------------------------------------------------
 
 
 def grant(tx: Tx, caller: Caller, project: str, principal: str, role: str) -> Binding:
     """Give a principal a role in a project, instead of the one it held. For admins of the project."""
     caller.require(project, Role.ADMIN)
-    require_project(tx, project)
+    store.require_project(tx, project)
     _row(tx, principal)
     if role not in spec.ROLES:
         raise Invalid(f"{role!r} is not a role", path="role", hint=f"use one of {', '.join(spec.ROLES)}")
@@ -248,6 +212,11 @@ def revoke(tx: Tx, caller: Caller, project: str, principal: str) -> None:
     if not tx.run(_unbind, {"project_": project, "principal_": principal}):
         raise NotFound(f"{principal!r} holds no role in project {project!r}", path="principal")
     _emit(tx, caller, project, "role.revoked", f"principal/{principal}", {})
+
+
+def forget_project(tx: Tx, project: str) -> None:
+    """Take away every role in a project that is going."""
+    tx.run(_unbind_all, {"project_": project})
 
 
 def list_bindings(tx: Tx, caller: Caller, project: str) -> list[Binding]:

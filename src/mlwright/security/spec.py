@@ -2,13 +2,13 @@
 
 import re
 from enum import Enum
+from typing import Annotated
 
 import msgspec
 
 from mlwright.kernel.errors import Invalid
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")
-_PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 MIN_PASSWORD_LENGTH = 12
 ROLES = ("viewer", "editor", "admin")
 
@@ -48,8 +48,14 @@ class NewToken(msgspec.Struct, frozen=True):
     secret: str
 
 
-class Project(msgspec.Struct, frozen=True):
+class ProjectSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A tenant: the unit of access, quota and budget."""
+
+    description: Annotated[str, msgspec.Meta(description="What the project is for.", max_length=1_000)] = ""
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A project in short, as lists show it."""
 
     name: str
     description: str
@@ -70,15 +76,6 @@ def check_principal_name(name: str) -> None:
             f"{name!r} cannot be the name of a principal",
             path="name",
             hint="use up to 100 letters, digits and . _ @ -, beginning with a letter or digit",
-        )
-
-
-def check_project_name(name: str) -> None:
-    if not _PROJECT.match(name):
-        raise Invalid(
-            f"{name!r} cannot be the name of a project",
-            path="name",
-            hint="use up to 63 lower-case letters, digits and -, beginning and ending with a letter or digit",
         )
 
 

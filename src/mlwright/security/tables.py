@@ -4,15 +4,6 @@ from sqlalchemy import Index, Table
 
 from mlwright.kernel.columns import METADATA, Int64, String, key, optional, required
 
-projects = Table(
-    "projects",
-    METADATA,
-    key("name", String),
-    required("description", String),
-    required("created_ms", Int64),
-    sqlite_with_rowid=False,
-)
-
 #: People ("user"), programs ("service") and LLM agents ("agent").
 principals = Table(
     "principals",

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from mlwright.kernel import store
 from mlwright.kernel.errors import AlreadyExists, Conflict, Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import DEFAULT_PROJECT, Caller, Role
@@ -74,6 +75,7 @@ _set_tag = Query(
         index_elements=["experiment_id", "key"], set_={"value": upsert(experiment_tags).excluded.value}
     )
 )
+_count = Query(select(func.count()).select_from(experiments).where(experiments.c.project == bindparam("project")))
 _delete_tag = Query(
     delete(experiment_tags).where(
         experiment_tags.c.experiment_id == bindparam("experiment_id"), experiment_tags.c.key == bindparam("key")
@@ -104,6 +106,7 @@ def create(
     """Create an experiment and return its id. Raises AlreadyExists when the name is taken, also by a deleted one."""
     project = project or caller.project
     caller.require(project, Role.EDITOR)
+    store.require_project(tx, project)
     validation.check_experiment_name(name)
     validation.check_artifact_location(artifact_location)
     for tag in tags:
@@ -229,6 +232,13 @@ def readable(tx: Tx, caller: Caller, experiment_ids: Sequence[int]) -> list[int]
     rows = tx.select(select(experiments.c.id, experiments.c.project).where(experiments.c.id.in_(wanted)))
     allowed = {row[0] for row in rows if caller.may(row[1], Role.VIEWER)}
     return [each for each in wanted if each in allowed]
+
+
+def held_by(tx: Tx, project: str) -> str:
+    """How many experiments a project holds, deleted ones included, in words; empty when none."""
+    row = tx.one(_count, {"project": project})
+    count = int(row[0]) if row else 0
+    return f"{count} experiment{'s' if count > 1 else ''}" if count else ""
 
 
 def load(tx: Tx, rows: Sequence[Sequence[Any]]) -> list[Experiment]:
