@@ -129,5 +129,5 @@ def _check(each: DatasetInput, path: str) -> None:
 
 def _emit(tx: Tx, caller: Caller, found: OpenRun, what: str, data: dict[str, object]) -> None:
     subject = f"run/{found.info.run_id}"
-    tx.topics.add(subject)
+    tx.topics.update((subject, f"experiment/{found.info.experiment_id}"))
     tx.emit(Draft(caller.name, found.project, f"tracking.run.{what}", subject, data))

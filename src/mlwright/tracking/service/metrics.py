@@ -304,5 +304,5 @@ def _parts_for(tx: Tx, run: RunInfo, series: Series, offset: int, limit: int) ->
 
 def records(tx: Tx, run: RunInfo, key: str) -> "NDArray[np.void]":
     """All points of one metric ordered by step, as a structured array with the fields step, timestamp, value."""
-    chunks = [bytes(data) for (data,) in tx.all(_chunks, {"run": run.row, "key": key})]
-    return packed.sort(packed.load(chunks), by_step=True)
+    series = _find(tx, run, key)
+    return packed.sort(packed.load([] if series is None else _all_parts(tx, run, series)), by_step=True)

@@ -407,5 +407,5 @@ def _load_models(tx: Tx, rows: Sequence[int]) -> tuple[dict[int, list[str]], dic
 
 def _emit(tx: Tx, caller: Caller, found: OpenRun, what: str, data: Mapping[str, object]) -> None:
     subject = f"run/{found.info.run_id}"
-    tx.topics.add(subject)
+    tx.topics.update((subject, f"experiment/{found.info.experiment_id}"))
     tx.emit(Draft(caller.name, found.project, f"tracking.run.{what}", subject, data))

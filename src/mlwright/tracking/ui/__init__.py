@@ -1,0 +1,1 @@
+"""The pages of experiment tracking: experiments, runs, one run, comparisons."""

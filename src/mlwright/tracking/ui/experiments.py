@@ -1,0 +1,106 @@
+"""The list of experiments, and what one does to an experiment."""
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mlwright.kernel.database import Database
+from mlwright.kernel.errors import Invalid
+from mlwright.kernel.http import Route, caller_of, integer
+from mlwright.kernel.transaction import Tx
+from mlwright.tracking.service import experiments, overview
+from mlwright.tracking.spec import Tag
+from mlwright.tracking.ui.query import VIEWS
+from mlwright.tracking.validation import parse_experiment_id
+from mlwright.web.forms import read_form, see_other
+from mlwright.web.pages import Pages
+
+_PAGE = 50
+
+
+class ExperimentList(msgspec.Struct, frozen=True):
+    """What the page shows; `search`, `view` and `project` are as asked for."""
+
+    search: str
+    view: str
+    project: str
+    projects: list[str]
+    items: list[overview.Overview]
+    first: int
+    more: bool
+    most_counted: int = overview.MOST_COUNTED
+    size: int = _PAGE
+
+
+class ExperimentPages:
+    """Handlers of the experiment list.
+
+    Args:
+        database: where experiments are kept.
+        pages: renders.
+    """
+
+    def __init__(self, database: Database, pages: Pages) -> None:
+        self._database = database
+        self._pages = pages
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/", self.index),
+            Route("GET", "/experiments", self.index),
+            Route("POST", "/experiments", self.create),
+            Route("POST", "/experiments/{id}/rename", self.rename),
+            Route("POST", "/experiments/{id}/delete", self.delete),
+            Route("POST", "/experiments/{id}/restore", self.restore),
+            Route("POST", "/experiments/{id}/tags", self.set_tag),
+        ]
+
+    async def index(self, request: Request) -> Response:
+        given = request.query_params
+        search, view, project = given.get("search", "").strip(), given.get("view", "active"), given.get("project", "")
+        if view not in VIEWS:
+            raise Invalid(f"view must be active, deleted or all, not {view!r}", path="view")
+        offset = integer(request, "offset", 0, 0, 1 << 40)
+        caller = caller_of(request)
+
+        def load(tx: Tx) -> ExperimentList:
+            names = overview.projects(tx, caller)
+            found = overview.list_experiments(tx, caller, search, VIEWS[view], project, offset, _PAGE)
+            return ExperimentList(search, view, project, names, found.items, offset + 1, found.more)
+
+        return self._pages.show(request, "tracking/experiments.html", await self._database.read(load))
+
+    async def create(self, request: Request) -> Response:
+        form = await read_form(request)
+        name, project = form.get("name", "").strip(), form.get("project", "")
+        caller = caller_of(request)
+        number = await self._database.write(lambda tx: experiments.create(tx, caller, name, project=project))
+        return see_other(f"/experiments/{number}")
+
+    async def rename(self, request: Request) -> Response:
+        form = await read_form(request)
+        number, name = _number(request), form.get("name", "").strip()
+        caller = caller_of(request)
+        await self._database.write(lambda tx: experiments.rename(tx, caller, number, name))
+        return see_other(form.get("back") or f"/experiments/{number}")
+
+    async def delete(self, request: Request) -> Response:
+        number, caller = _number(request), caller_of(request)
+        await self._database.write(lambda tx: experiments.delete_experiment(tx, caller, number))
+        return see_other("/experiments")
+
+    async def restore(self, request: Request) -> Response:
+        number, caller = _number(request), caller_of(request)
+        await self._database.write(lambda tx: experiments.restore(tx, caller, number))
+        return see_other(f"/experiments/{number}")
+
+    async def set_tag(self, request: Request) -> Response:
+        form = await read_form(request)
+        number, caller = _number(request), caller_of(request)
+        tag = Tag(form.get("key", "").strip(), form.get("value", ""))
+        await self._database.write(lambda tx: experiments.set_tag(tx, caller, number, tag))
+        return see_other(form.get("back") or f"/experiments/{number}")
+
+
+def _number(request: Request) -> int:
+    return parse_experiment_id(request.path_params["id"])
