@@ -1,11 +1,14 @@
 """Puts the parts together: database, blobs, services, faces."""
 
+from starlette.types import ASGIApp
+
 import mlwright.artifacts.tables
 import mlwright.security.tables
 import mlwright.tracking.tables  # noqa: F401 - the three register their tables
 from mlwright import __version__
-from mlwright.app import migrations
+from mlwright.app import migrations, mlflow_ui
 from mlwright.app.events_api import EventsApi
+from mlwright.app.files import ArtifactFiles
 from mlwright.app.resources_api import ResourcesApi
 from mlwright.app.settings import Settings
 from mlwright.artifacts.mlflow import ArtifactRoutes
@@ -22,8 +25,13 @@ from mlwright.security import service as security
 from mlwright.security.api import SecurityApi
 from mlwright.security.authentication import Authentication
 from mlwright.tracking.mlflow import face as mlflow_face
+from mlwright.tracking.mlflow.graphql import Graphql
 from mlwright.tracking.service import experiments
 from mlwright.tracking.service.owners import TrackingOwners
+from mlwright.tracking.ui import face as tracking_pages
+from mlwright.web.assets import Assets
+from mlwright.web.errors import ErrorPages
+from mlwright.web.pages import Pages
 
 
 class Platform:
@@ -45,16 +53,24 @@ class Platform:
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts or str(settings.data / "blobs"))
 
-    def router(self) -> Router:
-        """The ASGI application with all faces."""
-        artifacts = ArtifactRoutes(self.database, self.blobs, TrackingOwners()).routes()
-        mlflow = Face([*artifacts, *mlflow_face.routes(self.database)], show_error)
+    def router(self) -> ASGIApp:
+        """The ASGI application with all faces; who reads with a browser gets errors as pages."""
+        owners = TrackingOwners()
+        artifacts = ArtifactRoutes(self.database, self.blobs, owners).routes()
+        rest = [*artifacts, *mlflow_face.routes(self.database)]
+        mlflow = Face([*Graphql(rest).routes(), *rest], show_error)
         operations = [
             *SecurityApi(self.database, self.project).operations(),
             *ResourcesApi(self.database, self.kinds).operations(),
             *EventsApi(self.database).operations(),
         ]
-        return Router([mlflow, openapi.face(operations, __version__)], fallback=Face([], problem))
+        assets = Assets()
+        pages = Pages({"tracking": tracking_pages.TEMPLATES}, assets)
+        tracking_ui = tracking_pages.routes(self.database, pages, ArtifactFiles(self.blobs, owners))
+        ui = Face([*assets.routes(), *tracking_ui], problem)
+        foreign = [mlflow_ui.face(self.settings.mlflow_ui)] if self.settings.mlflow_ui else []
+        faces = [mlflow, openapi.face(operations, __version__), ui, *foreign]
+        return ErrorPages(Router(faces, Face([], problem)), pages)
 
     def authentication(self, local_secret: str) -> Authentication:
         """Finds out who is calling; `local_secret` stands for the owner of the data directory."""
