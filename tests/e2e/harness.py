@@ -120,6 +120,12 @@ def logged(server: Server) -> str:
     return server.tail(1_000_000) + "".join(path.read_text(errors="replace") for path in logs)
 
 
+def first_traceback(server: Server) -> str:
+    """The first traceback that the server has logged, with the line before it; "" when there is none."""
+    before, found, after = logged(server).partition("Traceback")
+    return f"{before.splitlines()[-1]}\n{found}{after[:3000]}" if found else ""
+
+
 def kill(server: Server) -> None:
     """`kill -9` the whole process tree at once, as a power switch would."""
     members = server.pids()

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 
 from benchmarks.servers import Server
-from tests.e2e.harness import API, Answer, Client, components_required, logged, new_server
+from tests.e2e.harness import API, Answer, Client, components_required, first_traceback, new_server
 
 ROUTES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("mlflow_routes.json").read_text())
 FUZZ = settings(
@@ -51,8 +51,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         client.ok("POST", f"{API}/runs/log-metric", metric)
         known = {"run": run_id, "experiment": experiment, "name": "known"}
         yield Site(server, client, known)
-        log = logged(server)
-        assert "Traceback" not in log, log[-6000:]
+        assert first_traceback(server) == ""
     finally:
         client.close()
         server.stop()
@@ -132,6 +131,9 @@ def requests(draw: st.DrawFn) -> tuple[str, str, Any]:
     return str(method), path, body
 
 
+ID_FIELDS = {"run_id": "run", "run_uuid": "run", "source_run_id": "run", "experiment_id": "experiment"}
+
+
 def with_known(value: Any, known: dict[str, str]) -> Any:
     """Put real ids in the places that ask for them."""
     if isinstance(value, str):
@@ -140,9 +142,11 @@ def with_known(value: Any, known: dict[str, str]) -> Any:
         return [with_known(item, known) for item in value]
     if isinstance(value, dict):
         filled = {key: with_known(item, known) for key, item in value.items()}
-        for key, name in (("run_id", "run"), ("run_uuid", "run"), ("experiment_id", "experiment")):
+        for key, name in ID_FIELDS.items():
             if filled.get(key) in ("", "known", "0"):
                 filled[key] = known[name]
+        if filled.get("experiment_ids") == [""]:
+            filled["experiment_ids"] = [known["experiment"]]
         return filled
     return value
 
@@ -184,6 +188,84 @@ def test_random_bodies_for_the_core_routes_of_a_known_run(site: Site, data: st.D
     refused_or_done(answer, str(route["path"]))
 
 
+GOOD: dict[str, dict[str, Any]] = {
+    "runs/log-metric": {"run_id": "", "key": "known", "value": 0.5, "timestamp": 2, "step": 2},
+    "runs/log-parameter": {"run_id": "", "key": "p", "value": "1"},
+    "runs/set-tag": {"run_id": "", "key": "t", "value": "1"},
+    "runs/log-batch": {
+        "run_id": "",
+        "metrics": [{"key": "m", "value": 1.0, "timestamp": 1, "step": 1}],
+        "params": [{"key": "q", "value": "1"}],
+        "tags": [{"key": "t", "value": "1"}],
+    },
+    "runs/create": {"experiment_id": "", "start_time": 1, "run_name": "n", "tags": [{"key": "a", "value": "b"}]},
+    "runs/update": {"run_id": "", "status": "FINISHED", "end_time": 5, "run_name": "n"},
+    "runs/search": {
+        "experiment_ids": [""],
+        "filter": "metrics.known > 0.1",
+        "order_by": ["metrics.known DESC"],
+        "max_results": 5,
+        "run_view_type": "ALL",
+    },
+    "runs/log-inputs": {
+        "run_id": "",
+        "datasets": [
+            {
+                "dataset": {"name": "d", "digest": "1", "source_type": "local", "source": "{}"},
+                "tags": [{"key": "mlflow.data.context", "value": "train"}],
+            }
+        ],
+    },
+    "experiments/create": {
+        "name": "",
+        "artifact_location": "mlflow-artifacts:/x",
+        "tags": [{"key": "a", "value": "b"}],
+    },
+    "experiments/search": {"max_results": 5, "filter": "name = 'x'", "order_by": ["name ASC"], "view_type": "ALL"},
+    "logged-models": {"experiment_id": "", "name": "m", "params": [{"key": "a", "value": "b"}], "source_run_id": ""},
+    "logged-models/search": {
+        "experiment_ids": [""],
+        "filter": "metrics.known > 0.1",
+        "order_by": [{"field_name": "metrics.known", "ascending": False, "dataset_name": "d"}],
+        "max_results": 5,
+    },
+}
+
+
+def places(value: Any, so_far: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all values inside a JSON value."""
+    if isinstance(value, dict):
+        return [so_far, *(place for key in value for place in places(value[key], (*so_far, key)))]
+    if isinstance(value, list):
+        return [so_far, *(place for index in range(len(value)) for place in places(value[index], (*so_far, index)))]
+    return [so_far]
+
+
+def replaced(value: Any, place: tuple[Any, ...], new: Any) -> Any:
+    if not place:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[place[0]] = replaced(copy[place[0]], place[1:], new)
+    return copy
+
+
+@FUZZ
+@given(data=st.data())
+@pytest.mark.parametrize("verb", list(GOOD))
+def test_one_wrong_value_in_a_good_body(site: Site, verb: str, data: st.DataObject) -> None:
+    """Everything but one or two values is right, so that the wrong one gets as far as it can."""
+    body = with_known(GOOD[verb], site.known)
+    for _ in range(data.draw(st.integers(1, 2))):
+        body = replaced(body, data.draw(st.sampled_from(places(body))), data.draw(st.one_of(NUMBERS, TEXT, GARBAGE)))
+    content = json.dumps(body).encode("utf-8", "replace")
+    path = f"{API}/{verb}"
+    answer = site.client.request("POST", path, content, {"Content-Type": "application/json"})
+    note(f"{content!r}")
+    refused_or_done(answer, path)
+    run = site.client.get(f"{API}/runs/get?run_id={site.known['run']}")
+    assert run.status == 200, "what was accepted cannot be read back"
+
+
 EXPRESSION_WORDS = r"""
 metrics metric params tags attributes run dataset datasets . known `a_b` "q" 's' = != > >= < <= LIKE ILIKE IN AND OR
 NOT IS NULL ( ) , 0 1.5 -1e9 '%x_' status start_time run_id created name digest context DESC ASC ` ' " ; -- \ % NaN"""
@@ -219,7 +301,7 @@ def test_every_route_answers_something(site: Site) -> None:
             wrong.append(f"{route['method']} {path}: {answer.status} {answer.body[:80]!r}")
         if answer.status >= 500 and answer.error_code != "NOT_IMPLEMENTED":
             wrong.append(f"{route['method']} {path}: {answer.status}")
-        if answer.status == 405:
+        if answer.status == 405 and path not in ERRORS_WITHOUT_SHAPE:
             wrong.append(f"{route['method']} {path}: 405")
     assert not wrong, "\n".join(wrong)
 
