@@ -76,6 +76,7 @@ class Graphql:
             context_value=request,
             variable_values=message.variables,
             operation_name=message.operationName,
+            field_resolver=_field,
         )
         found: dict[str, Any] = {"data": result.data}
         if result.errors:
@@ -96,7 +97,6 @@ class Graphql:
             run_fields["modelVersions"].resolve = lambda run, info: []
             for name in ("MlflowMetric", "MlflowMetricWithRunId"):
                 schema.type_map[name].fields["value"].resolve = _finite  # type: ignore[attr-defined]
-            schema.type_map["LongString"].serialize = str  # type: ignore[attr-defined]
             self._schema = schema
         return self._schema
 
@@ -175,6 +175,14 @@ def _camel(value: Any) -> Any:
     if isinstance(value, dict):
         return {re.sub(r"_([a-z])", lambda match: match[1].upper(), name): _camel(each) for name, each in value.items()}
     return [_camel(each) for each in value] if isinstance(value, list) else value
+
+
+def _field(source: Mapping[str, Any], info: "GraphQLResolveInfo[Any]") -> Any:
+    """A field by its name; int64 is text, and a list that is not there is empty, as in protobuf."""
+    value, kind = source.get(info.field_name), str(info.return_type)
+    if value is None:
+        return [] if kind.startswith("[") else None
+    return str(value) if kind == "LongString" else value
 
 
 def _finite(metric: Mapping[str, Any], info: "GraphQLResolveInfo[Any]") -> float | None:

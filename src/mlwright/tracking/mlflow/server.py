@@ -12,7 +12,7 @@ PROTOCOL_VERSION = "3.17.2"
 
 #: Parts of MLflow's protocol beyond tracking. Their clients get MLflow's NOT_IMPLEMENTED, not a page of HTML.
 _BEYOND = (
-    "assessments assistant datasets demo endpoint experiments/permissions gateway issues jobs label-schemas mcp-servers"
+    "assessments assistant datasets demo endpoint experiments/permissions gateway gateway-proxy issues jobs label-schemas mcp-servers"
     " model-versions prompt-optimization prompts registered-models review-queues scorers traces ui-telemetry users"
     " webhooks workspaces"
 ).split()
