@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import footprint, reads, transfers, writes
+from benchmarks import footprint, reads, transfers, ui, writes
 from benchmarks.bench import OURS, PEER, Bench, Benchmark
 from benchmarks.report import Row, load_entries, machine, save, table
 from benchmarks.servers import mlwright_command, peer_python
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     **writes.BENCHMARKS,
     **reads.BENCHMARKS,
     **transfers.BENCHMARKS,
+    **ui.BENCHMARKS,
     **footprint.BENCHMARKS,
 }
 
