@@ -12,6 +12,7 @@ from mlwright.kernel.columns import METADATA
 from mlwright.kernel.engine import Engine
 from mlwright.kernel.errors import Conflict
 from mlwright.kernel.query import compile_statement
+from mlwright.kernel.transaction import Cursor
 
 _VERSION_TABLE = "alembic_version"
 
@@ -44,20 +45,23 @@ def prepare(engine: Engine, newest: str, known: frozenset[str], upgrade: Callabl
 def _revision(engine: Engine) -> str | None:
     connection = engine.connect(writable=True)
     try:
-        cursor = connection.cursor()
-        catalogue = (
-            f"SELECT 1 FROM sqlite_master WHERE name = '{_VERSION_TABLE}'"  # noqa: S608 - a constant
-            if engine.dialect == "sqlite"
-            else f"SELECT 1 WHERE to_regclass('{_VERSION_TABLE}') IS NOT NULL"
-        )
-        cursor.execute(catalogue)
-        if cursor.fetchone() is None:
-            return None
-        cursor.execute(f"SELECT version_num FROM {_VERSION_TABLE}")  # noqa: S608 - a constant
-        row = cursor.fetchone()
-        return str(row[0]) if row else None
+        return _recorded(connection.cursor(), engine.dialect)
     finally:
         connection.close()
+
+
+def _recorded(cursor: Cursor, dialect: str) -> str | None:
+    catalogue = (
+        f"SELECT 1 FROM sqlite_master WHERE name = '{_VERSION_TABLE}'"  # noqa: S608 - a constant
+        if dialect == "sqlite"
+        else f"SELECT 1 WHERE to_regclass('{_VERSION_TABLE}') IS NOT NULL"
+    )
+    cursor.execute(catalogue)
+    if cursor.fetchone() is None:
+        return None
+    cursor.execute(f"SELECT version_num FROM {_VERSION_TABLE}")  # noqa: S608 - a constant
+    row = cursor.fetchone()
+    return str(row[0]) if row else None
 
 
 def _create(engine: Engine, newest: str) -> None:
@@ -66,6 +70,9 @@ def _create(engine: Engine, newest: str) -> None:
         cursor = connection.cursor()
         for command in engine.begin(writable=True):
             cursor.execute(command)
+        if _recorded(cursor, engine.dialect) is not None:  # another server was faster
+            cursor.execute("ROLLBACK")
+            return
         for table in METADATA.sorted_tables:
             cursor.execute(compile_statement(CreateTable(table), engine.dialect).text)
             for index in sorted(table.indexes, key=lambda each: str(each.name)):

@@ -1,4 +1,8 @@
-"""Schema revisions. `upgrade` runs Alembic; a test keeps NEWEST and KNOWN equal to the scripts in versions/."""
+"""Schema revisions. `upgrade` runs Alembic; a test keeps NEWEST and KNOWN equal to the scripts in versions/.
+
+Changed a table? `python -m tools.schema revision "what changed"` drafts the next script; then count up NEWEST and
+KNOWN. There is no way down: whoever needs the old release again restores a backup.
+"""
 
 from pathlib import Path
 
@@ -10,12 +14,13 @@ KNOWN = frozenset({"0001"})
 FOLDER = Path(__file__).parent
 
 
-def upgrade(engine: Engine) -> None:
-    """Bring an older database up to NEWEST, in one transaction per revision."""
+def upgrade(engine: Engine, folder: Path = FOLDER) -> None:
+    """Bring an older database, or an empty one, up to the newest script in `folder`, in one transaction."""
     from alembic import command  # takes most of a second, and is hardly ever needed
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(FOLDER))
+    config.set_main_option("script_location", str(folder))
+    config.set_main_option("path_separator", "os")
     config.attributes["engine"] = engine
     command.upgrade(config, "head")

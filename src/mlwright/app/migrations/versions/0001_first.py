@@ -1,0 +1,418 @@
+"""The tables of the first release.
+
+Revision: 0001, after nothing.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+Int64 = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Float64: sa.Double[float] = sa.Double()
+String = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+Bytes = sa.LargeBinary()
+
+
+def upgrade() -> None:
+    artifact_files()
+    artifact_parts()
+    comments()
+    dataset_inputs()
+    datasets()
+    event_head()
+    events()
+    experiment_tags()
+    experiments()
+    logged_model_metrics()
+    logged_model_params()
+    logged_model_tags()
+    logged_models()
+    metric_chunks()
+    metric_series()
+    params()
+    principals()
+    resources()
+    role_bindings()
+    run_models()
+    runs()
+    saved_views()
+    tags()
+    tokens()
+
+
+def artifact_files() -> None:
+    op.create_table(
+        "artifact_files",
+        sa.Column("path", String, nullable=False),
+        sa.Column("project", String, nullable=False),
+        sa.Column("digest", String, nullable=False),
+        sa.Column("size", Int64, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("path"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_artifact_files_digest", "artifact_files", ["digest"], unique=False)
+
+
+def artifact_parts() -> None:
+    op.create_table(
+        "artifact_parts",
+        sa.Column("upload_id", String, nullable=False),
+        sa.Column("part", Int64, nullable=False),
+        sa.Column("path", String, nullable=False),
+        sa.Column("digest", String, nullable=False),
+        sa.Column("size", Int64, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("upload_id", "part"),
+        sqlite_with_rowid=False,
+    )
+
+
+def comments() -> None:
+    op.create_table(
+        "comments",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("run", Int64, nullable=False),
+        sa.Column("author", String, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("body", String, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_comments_run", "comments", ["run"], unique=False)
+
+
+def dataset_inputs() -> None:
+    op.create_table(
+        "dataset_inputs",
+        sa.Column("run", Int64, nullable=False),
+        sa.Column("dataset", Int64, nullable=False),
+        sa.Column("context", String, nullable=True),
+        sa.Column("tags", String, nullable=False),
+        sa.PrimaryKeyConstraint("run", "dataset"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_dataset_inputs_dataset", "dataset_inputs", ["dataset"], unique=False)
+
+
+def datasets() -> None:
+    op.create_table(
+        "datasets",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("experiment_id", Int64, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("digest", String, nullable=False),
+        sa.Column("source_type", String, nullable=False),
+        sa.Column("source", String, nullable=False),
+        sa.Column("schema", String, nullable=True),
+        sa.Column("profile", String, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("experiment_id", "name", "digest", name="uq_datasets_digest"),
+        sqlite_autoincrement=True,
+    )
+
+
+def event_head() -> None:
+    op.create_table(
+        "event_head",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("seq", Int64, nullable=False),
+        sa.Column("hash", String, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+
+
+def events() -> None:
+    op.create_table(
+        "events",
+        sa.Column("seq", Int64, nullable=False),
+        sa.Column("at_ms", Int64, nullable=False),
+        sa.Column("actor", String, nullable=False),
+        sa.Column("project", String, nullable=False),
+        sa.Column("type", String, nullable=False),
+        sa.Column("subject", String, nullable=False),
+        sa.Column("data", String, nullable=False),
+        sa.Column("previous", String, nullable=False),
+        sa.Column("hash", String, nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+
+
+def experiment_tags() -> None:
+    op.create_table(
+        "experiment_tags",
+        sa.Column("experiment_id", Int64, nullable=False),
+        sa.Column("key", String, nullable=False),
+        sa.Column("value", String, nullable=False),
+        sa.PrimaryKeyConstraint("experiment_id", "key"),
+        sqlite_with_rowid=False,
+    )
+
+
+def experiments() -> None:
+    op.create_table(
+        "experiments",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("project", String, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("artifact_location", String, nullable=False),
+        sa.Column("active", Int64, server_default="1", nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("updated_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("project", "name", name="uq_experiments_name"),
+        sqlite_autoincrement=True,
+    )
+
+
+def logged_model_metrics() -> None:
+    op.create_table(
+        "logged_model_metrics",
+        sa.Column("model", Int64, nullable=False),
+        sa.Column("key", String, nullable=False),
+        sa.Column("timestamp_ms", Int64, nullable=False),
+        sa.Column("step", Int64, nullable=False),
+        sa.Column("run_id", String, nullable=False),
+        sa.Column("value", Float64, nullable=True),
+        sa.Column("is_nan", Int64, nullable=False),
+        sa.Column("dataset_name", String, nullable=True),
+        sa.Column("dataset_digest", String, nullable=True),
+        sa.PrimaryKeyConstraint("model", "key", "timestamp_ms", "step", "run_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_logged_model_metrics_value", "logged_model_metrics", ["key", "value"], unique=False)
+
+
+def logged_model_params() -> None:
+    op.create_table(
+        "logged_model_params",
+        sa.Column("model", Int64, nullable=False),
+        sa.Column("key", String, nullable=False),
+        sa.Column("value", String, nullable=False),
+        sa.PrimaryKeyConstraint("model", "key"),
+        sqlite_with_rowid=False,
+    )
+
+
+def logged_model_tags() -> None:
+    op.create_table(
+        "logged_model_tags",
+        sa.Column("model", Int64, nullable=False),
+        sa.Column("key", String, nullable=False),
+        sa.Column("value", String, nullable=False),
+        sa.PrimaryKeyConstraint("model", "key"),
+        sqlite_with_rowid=False,
+    )
+
+
+def logged_models() -> None:
+    op.create_table(
+        "logged_models",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("model_id", String, nullable=False),
+        sa.Column("experiment_id", Int64, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("artifact_uri", String, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("updated_ms", Int64, nullable=False),
+        sa.Column("status", Int64, nullable=False),
+        sa.Column("status_message", String, nullable=True),
+        sa.Column("model_type", String, nullable=True),
+        sa.Column("source_run_id", String, nullable=True),
+        sa.Column("active", Int64, server_default="1", nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("model_id", name="uq_logged_models_model_id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_logged_models_newest", "logged_models", ["experiment_id", "active", "created_ms"], unique=False)
+
+
+def metric_chunks() -> None:
+    op.create_table(
+        "metric_chunks",
+        sa.Column("run", Int64, nullable=False),
+        sa.Column("key", String, nullable=False),
+        sa.Column("chunk", Int64, nullable=False),
+        sa.Column("first_timestamp_ms", Int64, nullable=False),
+        sa.Column("last_timestamp_ms", Int64, nullable=False),
+        sa.Column("data", Bytes, nullable=False),
+        sa.PrimaryKeyConstraint("run", "key", "chunk"),
+    )
+
+
+def metric_series() -> None:
+    op.create_table(
+        "metric_series",
+        sa.Column("run", Int64, nullable=False),
+        sa.Column("key", String, nullable=False),
+        sa.Column("experiment_id", Int64, nullable=False),
+        sa.Column("value", Float64, nullable=True),
+        sa.Column("is_nan", Int64, nullable=False),
+        sa.Column("step", Int64, nullable=False),
+        sa.Column("timestamp_ms", Int64, nullable=False),
+        sa.Column("points", Int64, nullable=False),
+        sa.Column("ordered", Int64, nullable=False),
+        sa.Column("chunks", Int64, nullable=False),
+        sa.Column("last_timestamp_ms", Int64, nullable=False),
+        sa.Column("last_step", Int64, nullable=False),
+        sa.Column("tail", Bytes, nullable=True),
+        sa.PrimaryKeyConstraint("run", "key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_metric_series_value", "metric_series", ["experiment_id", "key", "is_nan", "value", "run"], unique=False
+    )
+
+
+def params() -> None:
+    op.create_table(
+        "params",
+        sa.Column("run", Int64, nullable=False),
+        sa.Column("key", String, nullable=False),
+        sa.Column("value", String, nullable=False),
+        sa.PrimaryKeyConstraint("run", "key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_params_value", "params", ["key", sa.literal_column("substr(value, 1, 100)"), "run"], unique=False
+    )
+
+
+def principals() -> None:
+    op.create_table(
+        "principals",
+        sa.Column("name", String, nullable=False),
+        sa.Column("kind", String, nullable=False),
+        sa.Column("password", String, nullable=True),
+        sa.Column("admin", Int64, server_default="0", nullable=False),
+        sa.Column("active", Int64, server_default="1", nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+        sqlite_with_rowid=False,
+    )
+
+
+def resources() -> None:
+    op.create_table(
+        "resources",
+        sa.Column("kind", String, nullable=False),
+        sa.Column("project", String, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("uid", String, nullable=False),
+        sa.Column("generation", Int64, nullable=False),
+        sa.Column("version", Int64, nullable=False),
+        sa.Column("labels", String, nullable=False),
+        sa.Column("annotations", String, nullable=False),
+        sa.Column("owner_references", String, nullable=False),
+        sa.Column("finalizers", String, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("deleted_ms", Int64, nullable=True),
+        sa.Column("spec", String, nullable=False),
+        sa.Column("status", String, nullable=False),
+        sa.PrimaryKeyConstraint("kind", "project", "name"),
+        sa.UniqueConstraint("uid", name="uq_resources_uid"),
+        sqlite_with_rowid=False,
+    )
+
+
+def role_bindings() -> None:
+    op.create_table(
+        "role_bindings",
+        sa.Column("project", String, nullable=False),
+        sa.Column("principal", String, nullable=False),
+        sa.Column("role", String, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("project", "principal"),
+        sqlite_with_rowid=False,
+    )
+
+
+def run_models() -> None:
+    op.create_table(
+        "run_models",
+        sa.Column("run", Int64, nullable=False),
+        sa.Column("direction", String, nullable=False),
+        sa.Column("model_id", String, nullable=False),
+        sa.Column("step", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("run", "direction", "model_id"),
+        sqlite_with_rowid=False,
+    )
+
+
+def runs() -> None:
+    op.create_table(
+        "runs",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("run_id", String, nullable=False),
+        sa.Column("experiment_id", Int64, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("user_id", String, nullable=False),
+        sa.Column("status", Int64, nullable=False),
+        sa.Column("start_ms", Int64, nullable=False),
+        sa.Column("end_ms", Int64, nullable=True),
+        sa.Column("active", Int64, server_default="1", nullable=False),
+        sa.Column("deleted_ms", Int64, nullable=True),
+        sa.Column("artifact_uri", String, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("run_id", name="uq_runs_run_id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        "ix_runs_newest",
+        "runs",
+        ["experiment_id", "active", sa.literal_column("start_ms DESC"), "run_id"],
+        unique=False,
+    )
+
+
+def saved_views() -> None:
+    op.create_table(
+        "saved_views",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("experiment_id", Int64, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("author", String, nullable=False),
+        sa.Column("query", String, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("experiment_id", "name", name="uq_saved_views_name"),
+        sqlite_autoincrement=True,
+    )
+
+
+def tags() -> None:
+    op.create_table(
+        "tags",
+        sa.Column("run", Int64, nullable=False),
+        sa.Column("key", String, nullable=False),
+        sa.Column("value", String, nullable=False),
+        sa.PrimaryKeyConstraint("run", "key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_tags_parent",
+        "tags",
+        ["value", "run"],
+        unique=False,
+        sqlite_where=sa.text("key = 'mlflow.parentRunId'"),
+        postgresql_where=sa.text("key = 'mlflow.parentRunId'"),
+    )
+
+
+def tokens() -> None:
+    op.create_table(
+        "tokens",
+        sa.Column("id", String, nullable=False),
+        sa.Column("principal", String, nullable=False),
+        sa.Column("digest", String, nullable=False),
+        sa.Column("description", String, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("expires_ms", Int64, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_tokens_principal", "tokens", ["principal"], unique=False)
