@@ -1,6 +1,7 @@
 """Rendering: a template and plain data become a page, or with ?format=json the data itself."""
 
 import re
+import urllib.parse
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +69,7 @@ class Pages:
             environment.filters[name] = getattr(formats, name)
         environment.filters["markdown"] = markdown.render
         environment.filters["count"] = lambda value: f"{value:,}"
+        environment.filters["pairs"] = urllib.parse.urlencode
         environment.filters["json"] = lambda value: msgspec.json.encode(value).decode()
         environment.filters["anchor"] = lambda value: _UNSAFE_ID.sub("-", value)
         environment.globals["asset"] = self.assets.url

@@ -148,6 +148,18 @@ def series_of(tx: Tx, row: int) -> list[SeriesInfo]:
     return [SeriesInfo(key, points, math.nan if value is None else value, *rest) for key, points, value, *rest in found]
 
 
+def curves(tx: Tx, rows: Sequence[int], limit: int) -> list[str]:
+    """The metrics that have more than one point in some of the runs, by name."""
+    statement = (
+        select(metric_series.c.key)
+        .where(metric_series.c.run.in_(rows), metric_series.c.points > literal_column("1"))
+        .distinct()
+        .order_by(metric_series.c.key)
+        .limit(limit)
+    )
+    return [row[0] for row in tx.select(statement)] if rows else []
+
+
 _tags_of = Query(select(tags.c.key, tags.c.value).where(tags.c.run == bindparam("run")).order_by(tags.c.key))
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mlwright.kernel.database import Database
 from mlwright.kernel.http import Route
+from mlwright.tracking.ui.compare import ComparePages
 from mlwright.tracking.ui.experiments import ExperimentPages
 from mlwright.tracking.ui.files import FilePages
 from mlwright.tracking.ui.ports import Files
@@ -23,6 +24,7 @@ def routes(database: Database, pages: Pages, files: Files) -> list[Route]:
         RunsPages(database, pages),
         RunPages(database, pages),
         FilePages(database, pages, files),
+        ComparePages(database, pages, files),
         SeriesRoutes(database),
     )
     return [route for group in groups for route in group.routes()]

@@ -1,0 +1,3 @@
+import { legend } from "./legend.js";
+
+legend(() => {});
