@@ -17,6 +17,13 @@ _TAGS = {
 _ATTRIBUTES = {"a": {"href", "title"}, "img": {"src", "alt", "title"}, "code": {"class"}, "ol": {"start"}}
 
 
+def _kept(tag: str, attribute: str, value: str) -> str | None:
+    """Pictures only from absolute addresses: a relative one would ask this server for something that is not there."""
+    if (tag, attribute) == ("img", "src") and not value.startswith(("http://", "https://", "/")):
+        return None
+    return value
+
+
 @cache
 def _parser() -> "MarkdownIt":
     from markdown_it import MarkdownIt  # only pages with notes need it
@@ -33,6 +40,7 @@ def render(text: str) -> Markup:
         html,
         tags=_TAGS,
         attributes=_ATTRIBUTES,
+        attribute_filter=_kept,
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
     )

@@ -6,8 +6,10 @@ given must be of runs that the caller may read.
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import bindparam, func, literal_column, select, true
 from sqlalchemy.sql import ColumnElement
 
@@ -40,14 +42,6 @@ _next_key = (
 _keys_cte = _first_key.union_all(select(_next_key).where(_first_key.c.key.is_not(None)))
 #: One index seek per key, whatever the number of runs: neither engine skips along an index by itself.
 _metric_keys = Query(select(_keys_cte.c.key).where(_keys_cte.c.key.is_not(None)).limit(_MAX_KEYS))
-
-_children_count = (
-    select(tags.c.value, func.count())
-    .where(tags.c.key == literal_column(f"'{PARENT_TAG}'"), runs.c.active == literal_column("1"))
-    .join(runs, runs.c.id == tags.c.run)
-    .group_by(tags.c.value)
-)
-
 
 class Keys(NamedTuple):
     """All keys of one kind in an experiment; `complete` is False when only the newest runs were looked at."""
@@ -91,32 +85,81 @@ _some_runs = Query(
 
 def common_keys(tx: Tx, kind: str, rows: Sequence[int], limit: int) -> list[str]:
     """The keys that most of the runs have: a sensible first choice of columns. System values are left out."""
-    table = _TABLES[kind]
-    internal: ColumnElement[bool] = true()
-    if kind == TAGS:
-        internal = ~table.c.key.startswith("mlflow.") & ~table.c.key.startswith("mlwright.")
-    elif kind == METRICS:
-        internal = ~table.c.key.startswith("system/")
-    statement = (
-        select(table.c.key)
-        .where(table.c.run.in_(rows), internal)
-        .group_by(table.c.key)
-        .order_by(func.count().desc(), table.c.key)
-        .limit(limit)
-    )
-    return [row[0] for row in tx.select(statement)] if rows else []
+    found = tx.all(_common(kind, tx.dialect), {"rows": _list(tx, rows), "limit": limit})
+    return [row[0] for row in found]
 
 
 def values(tx: Tx, kind: str, rows: Sequence[int], keys: Sequence[str]) -> dict[tuple[int, str], Any]:
     """(row, key) → the latest value of a metric (NaN included), or the text of a parameter or tag."""
     if not rows or not keys:
         return {}
-    table = _TABLES[kind]
-    statement = select(table.c.run, table.c.key, table.c.value).where(table.c.run.in_(rows), table.c.key.in_(keys))
-    found = tx.select(statement)
+    found = tx.all(_values(kind, tx.dialect), {"rows": _list(tx, rows), "keys": _list(tx, keys)})
     if kind != METRICS:
         return {(row, key): value for row, key, value in found}
     return {(row, key): math.nan if value is None else value for row, key, value in found}
+
+
+# Statements with a list in them are made once per kind and engine: building one costs more than running it.
+
+
+def _list(tx: Tx, values: Sequence[int] | Sequence[str]) -> object:
+    """A list as one value: JSON on SQLite, an array on PostgreSQL."""
+    return msgspec.json.encode(values).decode() if tx.dialect == "sqlite" else list(values)
+
+
+def _in_list(column: ColumnElement[Any], name: str, dialect: str) -> ColumnElement[bool]:
+    if dialect == "sqlite":
+        return column.in_(select(func.json_each(bindparam(name)).table_valued("value").c.value))
+    return column == func.any(bindparam(name))
+
+
+@cache
+def _common(kind: str, dialect: str) -> Query:
+    table = _TABLES[kind]
+    internal: ColumnElement[bool] = true()
+    if kind == TAGS:
+        internal = ~table.c.key.startswith("mlflow.") & ~table.c.key.startswith("mlwright.")
+    elif kind == METRICS:
+        internal = ~table.c.key.startswith("system/")
+    return Query(
+        select(table.c.key)
+        .where(_in_list(table.c.run, "rows", dialect), internal)
+        .group_by(table.c.key)
+        .order_by(func.count().desc(), table.c.key)
+        .limit(bindparam("limit"))
+    )
+
+
+@cache
+def _values(kind: str, dialect: str) -> Query:
+    table = _TABLES[kind]
+    chosen = _in_list(table.c.run, "rows", dialect), _in_list(table.c.key, "keys", dialect)
+    return Query(select(table.c.run, table.c.key, table.c.value).where(*chosen))
+
+
+@cache
+def _curves(dialect: str) -> Query:
+    return Query(
+        select(metric_series.c.key)
+        .where(_in_list(metric_series.c.run, "rows", dialect), metric_series.c.points > literal_column("1"))
+        .distinct()
+        .order_by(metric_series.c.key)
+        .limit(bindparam("limit"))
+    )
+
+
+@cache
+def _children_counts(dialect: str) -> Query:
+    return Query(
+        select(tags.c.value, func.count())
+        .where(
+            tags.c.key == literal_column(f"'{PARENT_TAG}'"),
+            runs.c.active == literal_column("1"),
+            _in_list(tags.c.value, "parents", dialect),
+        )
+        .join(runs, runs.c.id == tags.c.run)
+        .group_by(tags.c.value)
+    )
 
 
 class SeriesInfo(NamedTuple):
@@ -150,14 +193,7 @@ def series_of(tx: Tx, row: int) -> list[SeriesInfo]:
 
 def curves(tx: Tx, rows: Sequence[int], limit: int) -> list[str]:
     """The metrics that have more than one point in some of the runs, by name."""
-    statement = (
-        select(metric_series.c.key)
-        .where(metric_series.c.run.in_(rows), metric_series.c.points > literal_column("1"))
-        .distinct()
-        .order_by(metric_series.c.key)
-        .limit(limit)
-    )
-    return [row[0] for row in tx.select(statement)] if rows else []
+    return [row[0] for row in tx.all(_curves(tx.dialect), {"rows": _list(tx, rows), "limit": limit})]
 
 
 _tags_of = Query(select(tags.c.key, tags.c.value).where(tags.c.run == bindparam("run")).order_by(tags.c.key))
@@ -170,9 +206,7 @@ def tags_of(tx: Tx, row: int) -> dict[str, str]:
 
 def children_counts(tx: Tx, run_ids: Sequence[str]) -> dict[str, int]:
     """How many live runs have each of the given runs as parent; runs without children are left out."""
-    if not run_ids:
-        return {}
-    return dict(tx.select(_children_count.where(tags.c.value.in_(run_ids))))
+    return dict(tx.all(_children_counts(tx.dialect), {"parents": _list(tx, run_ids)})) if run_ids else {}
 
 
 def children(tx: Tx, caller: Caller, run_id: str, limit: int) -> list[RunInfo]:

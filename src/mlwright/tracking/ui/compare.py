@@ -79,7 +79,7 @@ class ComparePages:
         comparison, captured = await self._database.read(load)
         environments = await asyncio.to_thread(self._environments, captured) if captured else None
         page = ComparePage(comparison, environments, given.get("all") == "1")
-        return self._pages.show(request, "tracking/compare.html", page)
+        return await asyncio.to_thread(self._pages.show, request, "tracking/compare.html", page)
 
     def _captured(
         self, tx: Tx, caller: Caller, infos: Sequence[RunInfo]

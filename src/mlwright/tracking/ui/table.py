@@ -1,9 +1,11 @@
 """The runs table of an experiment: from an address to rows and cells."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import msgspec
+from markupsafe import Markup
 
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.identity import Caller
@@ -52,6 +54,16 @@ class Row(msgspec.Struct, frozen=True):
     children: int
     opened: bool
     cells: list[Cell]
+
+    def html(self, columns: Sequence[Column]) -> Markup:
+        """The cells as table cells. In Python, because a template takes three times as long for thousands of them."""
+        parts = []
+        for column, cell in zip(columns, self.cells, strict=True):
+            number = ' class="num"' if column.kind == "metrics" else ""
+            title = f' title="{escape(cell.title)}"' if cell.title else ""
+            text = cell.text if number else escape(cell.text)
+            parts.append(f"<td{number}{title}>{text}</td>")
+        return Markup("".join(parts))  # noqa: S704 - texts are escaped above; numbers are made by `formats.number`
 
 
 class ViewLink(msgspec.Struct, frozen=True):
