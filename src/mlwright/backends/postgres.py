@@ -15,6 +15,10 @@ from mlwright.kernel.errors import Invalid, MlwrightError, StorageFull, Unavaila
 #: Advisory lock of all mlwright writers of one database ("mlwright" read as a 64-bit number).
 WRITER_LOCK = int.from_bytes(b"mlwright", "big")
 
+#: Classes of SQLSTATE that end a connection: "connection exception", and "operator intervention" such as a restart.
+_LOST_CLASSES = frozenset({"08", "57"})
+_IDLE_TIMEOUT = "25P03"
+
 
 class PostgresEngine:
     """One PostgreSQL database, named by a libpq URL."""
@@ -41,14 +45,21 @@ class PostgresEngine:
     def explain(self, error: Exception) -> MlwrightError | None:
         if isinstance(error, psycopg.errors.DiskFull):
             return StorageFull("the disk of PostgreSQL is full", hint="free some space; no restart is needed")
-        if isinstance(error, psycopg.DataError):
+        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            return Unavailable("PostgreSQL cannot be written: the server is read-only", hint="is it a standby?")
+        if isinstance(error, (psycopg.DataError, UnicodeEncodeError)):
             return Invalid(f"a value cannot be stored: {_first_line(error)}")
         if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
             return Unavailable(f"PostgreSQL: {_first_line(error)}", hint="try again; the server may be restarting")
         return None
 
     def is_lost(self, error: Exception) -> bool:
-        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+        if isinstance(error, psycopg.InterfaceError):
+            return True
+        if not isinstance(error, psycopg.OperationalError):
+            return False
+        state = error.sqlstate  # none when it was the connection itself that failed
+        return state is None or state[:2] in _LOST_CLASSES or state == _IDLE_TIMEOUT
 
     def statistics(self) -> dict[str, Any]:
         with psycopg.connect(self._conninfo, connect_timeout=5) as connection:

@@ -61,6 +61,15 @@ def _settle(jobs: Sequence[_Job]) -> None:
         job.settle()
 
 
+def _succeeds(action: Callable[[], object]) -> bool:
+    try:
+        action()
+    except Exception:  # a broken connection may refuse even to close; a new one is made either way
+        _log.debug("leaving a broken connection failed", exc_info=True)
+        return False
+    return True
+
+
 class Database:
     """A database with one writer thread and a few readers.
 
@@ -87,6 +96,7 @@ class Database:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="mlwright-read")
         self._writer_connection: Connection | None = engine.connect(writable=True)
         self._closed = False
+        self._stopped = False
         self._writer = threading.Thread(target=self._write_loop, name="mlwright-write", daemon=True)
         self._writer.start()
 
@@ -167,6 +177,21 @@ class Database:
         if self._queue.qsize() >= _WAITING:
             raise Unavailable("too many writes are waiting", hint="slow down, or log in batches")
         self._queue.put(job)
+        if self._stopped:
+            self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        """Answer what was queued while the writer went: nobody else will."""
+        waiting: list[_Job] = []
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if job is not None:
+                job.error = Unavailable("the server is stopping")
+                waiting.append(job)
+        self._answer(waiting)
 
     def _write_loop(self) -> None:
         stopping = False
@@ -186,6 +211,8 @@ class Database:
                 batch.append(following)
             self._commit(batch)
             self._answer(batch)
+        self._stopped = True
+        self._refuse_waiting()
         if self._writer_connection is not None:
             self._writer_connection.close()
 
@@ -261,13 +288,9 @@ class Database:
         connection = self._writer_connection
         if connection is None:
             return
-        try:
-            if not lost:
-                connection.cursor().execute("ROLLBACK")
-                return
-            connection.close()
-        except Exception:  # a broken connection may refuse even to close; a new one is made either way
-            _log.debug("closing a broken connection failed", exc_info=True)
+        if not lost and _succeeds(lambda: connection.cursor().execute("ROLLBACK")):
+            return
+        _succeeds(connection.close)
         self._writer_connection = None
 
     def _answer(self, batch: list[_Job]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mlwright.kernel.engine import Connection
-from mlwright.kernel.errors import Internal, MlwrightError, StorageFull, Unavailable
+from mlwright.kernel.errors import Internal, Invalid, MlwrightError, StorageFull, Unavailable
 
 _BUSY_TIMEOUT_MS = 5_000
 _CACHE_KIB = 8_192
@@ -54,6 +54,8 @@ class SqliteEngine:
     def explain(self, error: Exception) -> MlwrightError | None:
         if isinstance(error, PermissionError):
             return Unavailable(f"no permission for {error.filename}", hint="check the owner of the data directory")
+        if isinstance(error, (UnicodeEncodeError, OverflowError)):
+            return Invalid(f"a value cannot be stored: {error}")
         if not isinstance(error, (sqlite3.Error, OSError)):
             return None
         text = str(error)
