@@ -40,6 +40,9 @@ _below = Query(
     .order_by(_files.path)
     .limit(1)
 )
+_all_below = Query(
+    select(*_files).where(_files.path >= bindparam("first"), _files.path < bindparam("end")).order_by(_files.path)
+)
 _delete_below = Query(delete(artifact_files).where(_files.path >= bindparam("first"), _files.path < bindparam("end")))
 _delete_one = Query(delete(artifact_files).where(_files.path == bindparam("path_")))
 _put_part = Query(
@@ -120,6 +123,15 @@ def entries(tx: Tx, caller: Caller, owners: Owners, path: str) -> list[FileInfo]
         found.append(FileInfo(full, is_dir=True) if separator else FileInfo(full, is_dir=False, size=row[1]))
         first = f"{full}{_AFTER_SLASH}" if separator else f"{full}\x01"
     return found
+
+
+def below(tx: Tx, caller: Caller, owners: Owners, path: str) -> list[ArtifactFile]:
+    """All files in a folder and the folders in it, by path; nothing for what the caller may not see."""
+    project = owners.project_of(tx, path)
+    if project is None or not caller.may(project, Role.VIEWER):
+        return []
+    rows = tx.all(_all_below, {"first": f"{path}/", "end": f"{path}{_AFTER_SLASH}"})
+    return [ArtifactFile(*row) for row in rows]
 
 
 def remove(tx: Tx, caller: Caller, owners: Owners, path: str) -> int:

@@ -2,9 +2,12 @@
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode, urlsplit
+
+import msgspec
 
 from mlwright.kernel import errors
 from mlwright.kernel.errors import Internal, MlwrightError, Unavailable
@@ -36,7 +39,13 @@ class Answer(NamedTuple):
 class Transport(Protocol):
     """Carries one request to the server."""
 
-    def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer: ...
+    def send(
+        self, method: str, path: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str]
+    ) -> Answer: ...
+
+    def pieces(self, path: str, headers: Mapping[str, str]) -> Iterator[bytes]:
+        """The body of an answer, as it comes. Raises what an answer that is an error says."""
+        ...
 
     def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[str]:
         """The lines of an answer that does not end."""
@@ -66,6 +75,24 @@ class Client:
     def delete(self, path: str) -> Any:
         return self._call("DELETE", path, None)
 
+    def post_packed(self, path: str, body: object) -> Any:
+        """`post` for large bodies with bytes in them: the same message as MessagePack."""
+        return self._send("POST", path, msgspec.msgpack.encode(body), {"content-type": "application/msgpack"})
+
+    def upload(self, path: str, pieces: Iterable[bytes], size: int | None = None) -> Any:
+        """PUT bytes in pieces; `size` is how many there will be, if known."""
+        headers = {"content-type": "application/octet-stream"}
+        if size is not None:
+            headers["content-length"] = str(size)
+        return self._send("PUT", path, pieces, headers)
+
+    def download(self, path: str, **query: object) -> Iterator[bytes]:
+        """The bytes of a GET, in pieces. Raises before the first piece."""
+        return self._transport.pieces(_with_query(path, query), {})
+
+    def put(self, path: str, body: object) -> Any:
+        return self._call("PUT", path, body)
+
     def stream(self, path: str, **query: object) -> Iterator[Any]:
         """The data of server-sent events, decoded, as they come."""
         for line in self._transport.lines(_with_query(path, query), {"accept": "text/event-stream"}):
@@ -74,8 +101,10 @@ class Client:
 
     def _call(self, method: str, path: str, body: object) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        headers = {"content-type": "application/json", "accept": "application/json"}
-        answer = self._transport.send(method, path, data, headers)
+        return self._send(method, path, data, {"content-type": "application/json"})
+
+    def _send(self, method: str, path: str, data: bytes | Iterable[bytes] | None, headers: Mapping[str, str]) -> Any:
+        answer = self._transport.send(method, path, data, {"accept": "application/json", **headers})
         if answer.status >= 400:
             raise _raised(answer)
         return json.loads(answer.body) if answer.body else None
@@ -95,6 +124,16 @@ def _raised(answer: Answer) -> MlwrightError:
         return Internal(f"the server answered {answer.status}: {answer.body[:200].decode(errors='replace')}")
 
 
+def raised(status: int, body: bytes) -> MlwrightError:
+    """The error that an answer with a status of 400 or more stands for."""
+    return _raised(Answer(status, body))
+
+
+#: Servers close connections that were silent for a few seconds: after so long a new one is made, in seconds.
+_SILENT_S = 2.0
+_PIECE_BYTES = 1 << 20
+
+
 class HttpTransport:
     """A server behind a URL.
 
@@ -110,10 +149,17 @@ class HttpTransport:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.netloc, timeout=timeout_s)
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._used_s = 0.0
 
-    def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def send(self, method: str, path: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str]) -> Answer:
         response = self._request(method, path, body, headers)
         return Answer(response.status, response.read())
+
+    def pieces(self, path: str, headers: Mapping[str, str]) -> Iterator[bytes]:
+        response = self._request("GET", path, None, headers)
+        if response.status >= 400:
+            raise raised(response.status, response.read())
+        return iter(lambda: response.read(_PIECE_BYTES), b"")
 
     def lines(self, path: str, headers: Mapping[str, str]) -> Iterator[str]:
         if self._connection.sock is not None:
@@ -125,11 +171,15 @@ class HttpTransport:
             yield line.decode().rstrip("\r\n")
 
     def _request(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+        self, method: str, path: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str]
     ) -> http.client.HTTPResponse:
+        if time.monotonic() - self._used_s > _SILENT_S:
+            self._connection.close()
         try:
             self._connection.request(method, self._base + path, body, {**headers, **self._headers})
-            return self._connection.getresponse()
+            response = self._connection.getresponse()
+            self._used_s = time.monotonic()
+            return response
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise Unavailable(f"no answer from {self._url}: {error}", hint="is it running? mlwright status") from error

@@ -86,9 +86,11 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 
 
 async def read_json(request: Request, kind: type[T]) -> T:
-    """The body as `kind`. Raises Invalid with the path of what is wrong."""
+    """The body, JSON or MessagePack, as `kind`. Raises Invalid with the path of what is wrong."""
     body = await read_body(request)
     try:
+        if request.headers.get("content-type") == "application/msgpack":
+            return msgspec.msgpack.decode(body, type=kind)
         return msgspec.json.decode(body or b"{}", type=kind)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")

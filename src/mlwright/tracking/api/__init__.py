@@ -1,0 +1,1 @@
+"""Our own REST API of tracking, under /v1: everything that the pages show and do."""
