@@ -7,22 +7,47 @@ import pytest
 
 from mlwright.app.wiring import prepare
 from mlwright.kernel.clock import ManualClock
+from mlwright.kernel.columns import METADATA
 from mlwright.kernel.database import Database
 from mlwright.kernel.engine import Engine, open_engine
 from mlwright.kernel.ids import SeededIds
 from mlwright.security import projects
 from mlwright.tracking.service import experiments
+from tests.components import PostgresCluster
 
 BOTH = [pytest.param("sqlite", id="sqlite"), pytest.param("postgresql", id="postgresql", marks=pytest.mark.component)]
 PROJECT = projects.kind(experiments.held_by)
 
 
+@pytest.fixture(scope="session")
+def shared_postgres(postgres_cluster: PostgresCluster) -> str:
+    """One PostgreSQL database for many tests: making a new one for each would take most of their time."""
+    postgres_cluster.run("createdb", "contract")
+    return postgres_cluster.url("contract")
+
+
+def emptied(engine: Engine, *, keep_tables: bool) -> Engine:
+    """Remove all rows, or all tables."""
+    connection = engine.connect(writable=True)
+    cursor = connection.cursor()
+    cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    names = {row[0] for row in cursor.fetchall()}
+    if keep_tables and set(METADATA.tables) < names:
+        cursor.execute(f"TRUNCATE {', '.join(METADATA.tables)} RESTART IDENTITY")
+    else:
+        cursor.execute("DROP SCHEMA public CASCADE")
+        cursor.execute("CREATE SCHEMA public")
+    connection.close()
+    return engine
+
+
 @pytest.fixture(params=BOTH)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    """An empty database of this test alone."""
+    """An empty database that only this test uses."""
     if request.param == "sqlite":
         return open_engine(f"sqlite:///{tmp_path / 'test.db'}")
-    return open_engine(request.getfixturevalue("postgres_url"))
+    engine = open_engine(request.getfixturevalue("shared_postgres"))
+    return emptied(engine, keep_tables="database" in request.fixturenames)
 
 
 @pytest.fixture
