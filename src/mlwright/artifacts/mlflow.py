@@ -11,7 +11,7 @@ from mlwright.artifacts.spec import FileInfo, Owners, Part, safe_path
 from mlwright.kernel.blobs import Blobs
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid
-from mlwright.kernel.http import Route, caller_of
+from mlwright.kernel.http import JsonResponse, Route, caller_of
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.protojson import answer, both, decode, required
 from mlwright.kernel.transaction import Tx
@@ -101,7 +101,7 @@ class ArtifactRoutes:
 
     async def upload(self, request: Request) -> Response:
         await self._store(request, safe_path(request.path_params["path"]))
-        return answer()
+        return JsonResponse(b"")
 
     async def delete(self, request: Request) -> Response:
         path, caller = safe_path(request.path_params["path"]), caller_of(request)

@@ -31,7 +31,8 @@ _ERRORS: dict[str, tuple[str, int]] = {
     "method_not_allowed": ("BAD_REQUEST", 405),
 }
 
-_HINT = " See the API docs for more information about request parameters."
+#: What MLflow appends to complaints about a single parameter.
+HINT = " See the API docs for more information about request parameters."
 _encoder = msgspec.json.Encoder()
 
 
@@ -54,7 +55,7 @@ def answer(value: object = None) -> JsonResponse:
 
 def missing_value(path: str) -> Invalid:
     """MLflow's error for a request field that is not there."""
-    return Invalid(f"Missing value for required parameter '{path}'.{_HINT}", path=path)
+    return Invalid(f"Missing value for required parameter '{path}'.{HINT}", path=path)
 
 
 def both(method: str, path: str, handler: Any, versions: Iterable[str] = ("2.0",)) -> list[Route]:
@@ -136,7 +137,7 @@ def _wrong_type(error: msgspec.ValidationError, document: Any) -> Invalid:
     where = f" at {path}" if path != name else ""
     return Invalid(
         f"Invalid value {text} for parameter '{name}' supplied:  Hint: Value was of type"
-        f" '{type(value).__name__}'{where}.{_HINT}",
+        f" '{type(value).__name__}'{where}.{HINT}",
         path=path,
     )
 

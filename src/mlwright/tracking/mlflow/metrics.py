@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import Invalid
+from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.http import Route, caller_of
-from mlwright.kernel.protojson import answer, both, decode, number, required
+from mlwright.kernel.protojson import HINT, answer, both, decode, number, required
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking.points import Point
 from mlwright.tracking.service import metrics as service
@@ -80,7 +80,10 @@ class MetricRoutes:
         offset = parse_offset(message.page_token)
 
         def work(tx: Tx) -> Response:
-            info = runs.find(tx, caller, run_id).info
+            try:
+                info = runs.find(tx, caller, run_id).info
+            except NotFound:  # an unknown run has no points, says MLflow
+                return answer({})
             page = _page(service.history(tx, info, key, offset, None if limit is None else limit + 1), offset, limit)
             found: dict[str, object] = {}
             if page.items:
@@ -116,7 +119,7 @@ class MetricRoutes:
         _check_runs("GetMetricHistoryBulkInterval", message.run_ids)
         key = required("metric_key", message.metric_key)
         if not 1 <= message.max_results <= _MAX_SAMPLED_POINTS:
-            raise Invalid(f"max_results must be between 1 and {_MAX_SAMPLED_POINTS}.", path="max_results")
+            raise Invalid(f"max_results must be between 1 and {_MAX_SAMPLED_POINTS}.{HINT}", path="max_results")
         steps = _steps(message)
 
         def work(tx: Tx) -> Response:

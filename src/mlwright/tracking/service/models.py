@@ -73,7 +73,7 @@ def create(
     """Create a model in state PENDING; its artifacts are uploaded next, then `finalize` is called."""
     if name and any(character in name for character in _FORBIDDEN_IN_NAMES):
         raise Invalid(
-            f"Invalid model name ({name}) provided. Model name must be a non-empty string and cannot contain the"
+            f"Invalid model name ({name!r}) provided. Model name must be a non-empty string and cannot contain the"
             f" following characters: {_FORBIDDEN_IN_NAMES}",
             path="name",
         )
