@@ -223,8 +223,8 @@ class ArtifactRoutes:
 
 
 def _upload_target(folder_or_path: str, name: str) -> str:
-    """Clients give the folder in the URL and the file in the message, or the whole path in both."""
-    file = safe_path(name).rpartition("/")[2]
+    """Clients give the folder in the URL and the file in the message: by its name, or by its path on their disk."""
+    file = safe_path(name.replace("\\", "/").rpartition("/")[2])
     return folder_or_path if folder_or_path.rpartition("/")[2] == file else f"{folder_or_path}/{file}"
 
 
