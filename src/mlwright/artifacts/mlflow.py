@@ -230,7 +230,7 @@ def _upload_target(folder_or_path: str, name: str) -> str:
 
 def _listing(files: list[FileInfo], root_uri: str = "") -> Response:
     shown = [
-        {"path": each.path, "is_dir": each.is_dir, **({} if each.size is None else {"file_size": each.size})}
+        {"path": each.path, "is_dir": each.is_dir, **({"file_size": each.size} if each.size else {})}
         for each in files
     ]
     found: dict[str, object] = {"root_uri": root_uri} if root_uri else {}
