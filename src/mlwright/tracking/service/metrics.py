@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import bindparam, func, insert, literal_column, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.kernel.query import Query
@@ -60,7 +60,7 @@ _chunks_at = Query(
     )
 )
 _chunk_sizes = Query(
-    select(metric_chunks.c.chunk, func.length(metric_chunks.c.data) / literal_column(str(RECORD_BYTES)))
+    select(metric_chunks.c.chunk, func.length(metric_chunks.c.data))
     .where(metric_chunks.c.run == bindparam("run"), metric_chunks.c.key == bindparam("key"))
     .order_by(metric_chunks.c.chunk)
 )
@@ -286,10 +286,11 @@ def _all_parts(tx: Tx, run: RunInfo, series: Series) -> list[bytes]:
 def _parts_for(tx: Tx, run: RunInfo, series: Series, offset: int, limit: int) -> tuple[list[bytes], int]:
     """Only the parts that hold the wanted page of an ordered history, and the page's offset within them."""
     where = {"run": run.row, "key": series.key}
-    sizes = [*tx.all(_chunk_sizes, where), (series.chunks, len(series.tail or b"") // RECORD_BYTES)]
+    sizes = [*tx.all(_chunk_sizes, where), (series.chunks, len(series.tail or b""))]
     wanted: list[int] = []
     seen, before = 0, 0
-    for number, size in sizes:
+    for number, length in sizes:
+        size = length // RECORD_BYTES
         if seen < offset + limit and seen + size > offset:
             if not wanted:
                 before = seen
