@@ -11,6 +11,7 @@ from mlwright.app.events_api import EventsApi
 from mlwright.app.files import ArtifactFiles
 from mlwright.app.resources_api import ResourcesApi
 from mlwright.app.settings import Settings
+from mlwright.artifacts.api import ArtifactsApi
 from mlwright.artifacts.mlflow import ArtifactRoutes
 from mlwright.kernel import openapi, schema
 from mlwright.kernel.blobs import Blobs, open_blobs
@@ -22,8 +23,10 @@ from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
 from mlwright.security import projects
 from mlwright.security import service as security
+from mlwright.security import ui as security_pages
 from mlwright.security.api import SecurityApi
 from mlwright.security.authentication import Authentication
+from mlwright.tracking.api.importing import ImportApi
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.mlflow.graphql import Graphql
 from mlwright.tracking.service import experiments
@@ -63,11 +66,14 @@ class Platform:
             *SecurityApi(self.database, self.project).operations(),
             *ResourcesApi(self.database, self.kinds).operations(),
             *EventsApi(self.database).operations(),
+            *ImportApi(self.database).operations(),
+            *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
         assets = Assets()
-        pages = Pages({"tracking": tracking_pages.TEMPLATES}, assets)
+        pages = Pages({"tracking": tracking_pages.TEMPLATES, "security": security_pages.TEMPLATES}, assets)
         tracking_ui = tracking_pages.routes(self.database, pages, ArtifactFiles(self.blobs, owners))
-        ui = Face([*assets.routes(), *tracking_ui], problem)
+        login = security_pages.SecurityPages(self.database, pages).routes()
+        ui = Face([*assets.routes(), *login, *tracking_ui], problem)
         foreign = [mlflow_ui.face(self.settings.mlflow_ui)] if self.settings.mlflow_ui else []
         faces = [mlflow, openapi.face(operations, __version__), ui, *foreign]
         return ErrorPages(Router(faces, Face([], problem)), pages)

@@ -183,6 +183,14 @@ def revoke_token(tx: Tx, caller: Caller, token_id: str) -> None:
     _emit(tx, caller, "", "token.revoked", f"token/{token_id}", {"principal": row[1]})
 
 
+def end_session(tx: Tx, token_id: str) -> None:
+    """End the token behind a browser session; does nothing when it is gone."""
+    row = tx.one(_token, {"id": token_id})
+    if row is not None:
+        tx.run(_delete_token, {"id_": token_id})
+        tx.emit(Draft(row[1], "", "security.token.revoked", f"token/{token_id}", {"principal": row[1]}))
+
+
 def _as_token(row: Sequence[Any]) -> Token:
     public, principal, _, description, created_ms, expires_ms = row
     return Token(public, principal, description, created_ms, expires_ms)

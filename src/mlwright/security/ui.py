@@ -1,0 +1,80 @@
+"""The log-in page: a name with a password or a token becomes a session, which is a token in a cookie."""
+
+from pathlib import Path
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mlwright.kernel.database import Database
+from mlwright.kernel.errors import Unauthenticated
+from mlwright.kernel.http import Route
+from mlwright.kernel.identity import Caller
+from mlwright.kernel.transaction import Tx
+from mlwright.security import secrets, service
+from mlwright.security.authentication import SESSION_COOKIE
+from mlwright.web.forms import read_form, see_other
+from mlwright.web.pages import Pages
+
+TEMPLATES = Path(__file__).parent / "templates"
+#: How long a browser stays logged in.
+SESSION_MS = 12 * 3_600_000
+
+
+class LoginPage(msgspec.Struct, frozen=True):
+    """What the page shows."""
+
+    next: str = "/"
+    name: str = ""
+    error: str = ""
+
+
+class SecurityPages:
+    """Handlers of /login and /logout."""
+
+    def __init__(self, database: Database, pages: Pages) -> None:
+        self._database = database
+        self._pages = pages
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/login", self.form),
+            Route("POST", "/login", self.log_in),
+            Route("POST", "/logout", self.log_out),
+        ]
+
+    async def form(self, request: Request) -> Response:
+        page = LoginPage(next=request.query_params.get("next", "/"))
+        return self._pages.show(request, "security/login.html", page)
+
+    async def log_in(self, request: Request) -> Response:
+        form = await read_form(request)
+        name, password, target = form.get("name", ""), form.get("password", ""), form.get("next", "/")
+        try:
+            caller = await self._database.read(lambda tx: _caller(tx, name, password))
+        except Unauthenticated as error:
+            page = LoginPage(next=target, name=name, error=error.message)
+            return self._pages.show(request, "security/login.html", page, 401)
+        token = await self._database.write(
+            lambda tx: service.create_token(tx, caller, caller.name, "browser session", SESSION_MS)
+        )
+        response = see_other(target)
+        secure = request.url.scheme == "https"
+        response.set_cookie(
+            SESSION_COOKIE, token.secret, max_age=SESSION_MS // 1000, httponly=True, samesite="lax", secure=secure
+        )
+        return response
+
+    async def log_out(self, request: Request) -> Response:
+        token_id = secrets.token_id(request.cookies.get(SESSION_COOKIE, ""))
+        if token_id:
+            await self._database.write(lambda tx: service.end_session(tx, token_id))
+        response = see_other("/login")
+        response.delete_cookie(SESSION_COOKIE)
+        return response
+
+
+def _caller(tx: Tx, name: str, password: str) -> Caller:
+    """Who logs in; slow on purpose (scrypt), so never within a write. Raises Unauthenticated."""
+    by_token = bool(secrets.token_id(password))
+    return service.caller_by_token(tx, password) if by_token else service.caller_by_password(tx, name, password)
