@@ -90,7 +90,7 @@ class EventsApi:
 
     async def _stream(self, caller: Caller, after: int) -> AsyncIterator[bytes]:
         silent_s = 0.0
-        while True:
+        while not self._database.changes.closed:
             heard = asyncio.create_task(self._database.changes.wait(EVENTS, _LOOK_AGAIN_S))
             try:
                 page, after = await self._visible(caller, after, _PAGE)

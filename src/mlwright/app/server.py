@@ -28,15 +28,20 @@ _HOW_TO_AUTHENTICATE = "create a user with: mlwright users create NAME --admin  
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn, telling us when it accepts connections."""
+    """uvicorn, telling us when it accepts connections and when it begins to stop."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stopping: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -96,7 +101,7 @@ def _run(platform: Platform, listening: socket.socket, lock: ServerLock, announc
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_DRAIN_S,
     )
-    _Uvicorn(config, ready).run([listening])
+    _Uvicorn(config, ready, platform.database.changes.close).run([listening])
 
 
 def _local_secret(data: Path) -> str:

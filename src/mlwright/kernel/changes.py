@@ -13,9 +13,14 @@ EVENTS = "events"
 
 
 class Changes:
-    """Topics and the tasks that wait for them. `publish` may be called from any thread."""
+    """Topics and the tasks that wait for them. `publish` may be called from any thread.
+
+    Attributes:
+        closed: the server is stopping; streams end when they see it.
+    """
 
     def __init__(self) -> None:
+        self.closed = False
         self._waiting: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = defaultdict(set)
 
     def publish(self, topics: Iterable[str]) -> None:
@@ -23,6 +28,11 @@ class Changes:
         for topic in topics:
             for loop, event in list(self._waiting.get(topic, ())):
                 loop.call_soon_threadsafe(event.set)
+
+    def close(self) -> None:
+        """The server is stopping: wake everyone who waits, so that open streams do not hold it up."""
+        self.closed = True
+        self.publish(list(self._waiting))
 
     async def wait(self, topic: str, timeout_s: float) -> bool:
         """Wait for the next notice. Returns False when none came within `timeout_s` seconds."""

@@ -27,6 +27,8 @@ async def _notices(changes: Changes, topic: str, beat_s: float, pause_s: float) 
     try:
         while True:
             changed = await waiting
+            if changes.closed:
+                return
             # Listen again before the page reads, so that nothing between the two is missed.
             waiting = asyncio.ensure_future(changes.wait(topic, beat_s))
             await asyncio.sleep(0)
