@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from mlwright.kernel.identity import LOCAL, Caller, Role
-from mlwright.tracking.service import notes, runs
+from mlwright.tracking.service import inputs, notes, runs
 from mlwright.tracking.spec import Dataset, DatasetInput, Metric, Tag
 from mlwright.tracking.tables import PARENT_TAG
 from tests.unit.tracking.ui_world import HOSTILE, World

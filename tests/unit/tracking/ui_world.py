@@ -1,7 +1,7 @@
 """A platform with the pages of tracking and a few runs, spoken to without a network."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,12 +75,12 @@ class World:
         """A page as a browser asks for it."""
         return self._send("GET", path, None, caller, headers)
 
-    def post(self, path: str, form: dict[str, object], caller: Caller = LOCAL) -> httpx.Response:
+    def post(self, path: str, form: Mapping[str, object], caller: Caller = LOCAL) -> httpx.Response:
         """A form as a browser posts it; redirects are not followed."""
         return self._send("POST", path, form, caller, {})
 
     def _send(
-        self, method: str, path: str, form: dict[str, object] | None, caller: Caller, headers: dict[str, str]
+        self, method: str, path: str, form: Mapping[str, object] | None, caller: Caller, headers: dict[str, str]
     ) -> httpx.Response:
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(app=As(self._router, caller))

@@ -100,7 +100,10 @@ def list_experiments(
     if text:
         pattern = text.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         statement = statement.where(
-            or_(func.lower(experiments.c.name).like(f"%{pattern}%", escape="\\"), experiments.c.name.contains(text))
+            or_(
+                func.lower(experiments.c.name).like(f"%{pattern}%", escape="\\"),
+                experiments.c.name.contains(text, autoescape=True),
+            )
         )
     rows = tx.select(statement)
     found = service.load(tx, [row[:7] for row in rows[:limit]])

@@ -22,7 +22,8 @@ MAX_ENVIRONMENTS = 8
 #: Lines of one chart; beyond, colours and eyes give up.
 MAX_LINES = 100
 _MAX_KEYS = 400
-_MAX_TAGS = 100
+#: Of many runs only the keys that most of them have can be compared.
+_MAX_KEYS_OF_MANY = 60
 _MAX_OTHERS = 100
 
 
@@ -89,7 +90,8 @@ def load(tx: Tx, infos: Sequence[RunInfo], now_ms: int, tab: str, query: list[tu
     cut = len(infos) > MAX_RUNS
     infos = infos[:MAX_RUNS]
     rows = [info.row for info in infos]
-    lines = {kind: _lines(tx, kind, rows) for kind in (columns.METRICS, columns.PARAMS, columns.TAGS)}
+    shown = {"table": rows[:MAX_COLUMNS], "parallel": rows, "scatter": rows}.get(tab, [])
+    lines = {kind: _lines(tx, kind, shown) for kind in (columns.METRICS, columns.PARAMS, columns.TAGS)}
     return Comparison(
         tab=tab,
         query=query,
@@ -111,7 +113,8 @@ def _run(info: RunInfo, now_ms: int) -> ComparedRun:
 
 
 def _lines(tx: Tx, kind: str, rows: Sequence[int]) -> list[Line]:
-    keys = sorted(columns.common_keys(tx, kind, rows, _MAX_TAGS if kind == columns.TAGS else _MAX_KEYS))
+    limit = _MAX_KEYS if len(rows) <= MAX_COLUMNS else _MAX_KEYS_OF_MANY
+    keys = sorted(columns.common_keys(tx, kind, rows, limit))
     found = columns.values(tx, kind, rows, keys)
     lines = []
     for key in keys:
