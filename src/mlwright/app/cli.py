@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "down": ("mlwright.app.commands.server:down", "Stop the platform after it has finished its work."),
     "status": ("mlwright.app.commands.server:status", "Show whether the platform runs, and where."),
     "logs": ("mlwright.app.commands.server:logs", "Print the server's log."),
+    "import": ("mlwright.tracking.cli.moving:import_", "Move in what was tracked elsewhere, such as in MLflow."),
     "users": ("mlwright.security.cli:users", "People, service accounts and agents."),
     "tokens": ("mlwright.security.cli:tokens", "Access tokens, for MLFLOW_TRACKING_TOKEN and scripts."),
     "projects": ("mlwright.security.cli:projects", "Projects: the unit of access."),
@@ -93,7 +94,11 @@ def connect(server: str, data: Path | None) -> Client:
         return Client(HttpTransport(state.url, token or (secret.read_text() if secret.exists() else "")))
     from mlwright.app.local import LocalTransport  # imports the whole platform
 
-    return Client(LocalTransport(settings.load(directory)))
+    transport = LocalTransport(settings.load(directory))
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.call_on_close(transport.close)
+    return Client(transport)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from mlwright.tracking.service import histories
 from mlwright.tracking.service import runs as run_service
 from mlwright.tracking.service.experiments import DEFAULT_EXPERIMENT
 from mlwright.tracking.service.runs import RUN_NAME_TAG
-from mlwright.tracking.spec import DatasetInput, Experiment, Run, RunInfo, Tag, ViewType
+from mlwright.tracking.spec import DatasetInput, Experiment, Param, Run, RunInfo, Tag, ViewType
 from mlwright.tracking.tables import dataset_inputs, datasets, experiments, params, run_models, runs, tags
 
 _CONTEXT_TAG = "mlflow.data.context"
@@ -248,20 +248,19 @@ def _changes(moved: MovedRun, known: Run | None) -> list[str]:
     """The parts of a run that the source has and that are missing or different here."""
     if known is None:
         return ["info", "params", "tags", "inputs", "models"]
-    pairs = {
-        "info": (_info(moved).items(), _stored_info(known.info).items()),
-        "params": (
-            {(each.key, each.value) for each in moved.params},
-            {(each.key, each.value) for each in known.params},
-        ),
-        "tags": ({(each.key, each.value) for each in moved.tags}, {(each.key, each.value) for each in known.tags}),
-        "inputs": (_input_keys(moved.inputs), _input_keys(known.dataset_inputs)),
-        "models": (
-            _model_keys(moved.model_inputs, moved.model_outputs),
-            _model_keys(known.model_inputs, known.model_outputs),
-        ),
+    links = _model_keys(known.model_inputs, known.model_outputs)
+    missing = {
+        "info": _info(moved).items() - _stored_info(known.info).items(),
+        "params": _pairs(moved.params) - _pairs(known.params),
+        "tags": _pairs(moved.tags) - _pairs(known.tags),
+        "inputs": _input_keys(moved.inputs) - _input_keys(known.dataset_inputs),
+        "models": _model_keys(moved.model_inputs, moved.model_outputs) - links,
     }
-    return [part for part, (source, stored) in pairs.items() if set(source) - set(stored)]
+    return [part for part, rest in missing.items() if rest]
+
+
+def _pairs(items: Sequence[Param] | Sequence[Tag]) -> set[tuple[str, str]]:
+    return {(each.key, each.value) for each in items}
 
 
 def _input_keys(inputs: Sequence[DatasetInput]) -> set[bytes]:

@@ -17,7 +17,7 @@ from mlwright.kernel.transaction import Tx
 from mlwright.tracking.ports import MovedModel
 from mlwright.tracking.service import experiments as experiment_service
 from mlwright.tracking.service import models as model_service
-from mlwright.tracking.spec import Experiment, LoggedModel, Metric
+from mlwright.tracking.spec import Experiment, LoggedModel, Metric, Param, Tag
 from mlwright.tracking.tables import (
     experiments,
     logged_model_metrics,
@@ -182,16 +182,17 @@ def _changes(moved: MovedModel, known: LoggedModel | None) -> list[str]:
     if known is None:
         return ["info", "params", "tags", "metrics"]
     stored = _moved(known)
-    pairs = {
-        "info": (set(_info(moved).items()), set(_info(stored).items())),
-        "params": (
-            {(each.key, each.value) for each in moved.params},
-            {(each.key, each.value) for each in stored.params},
-        ),
-        "tags": ({(each.key, each.value) for each in moved.tags}, {(each.key, each.value) for each in stored.tags}),
-        "metrics": (_metric_keys(moved.metrics), _metric_keys(stored.metrics)),
+    missing = {
+        "info": _info(moved).items() - _info(stored).items(),
+        "params": _pairs(moved.params) - _pairs(stored.params),
+        "tags": _pairs(moved.tags) - _pairs(stored.tags),
+        "metrics": _metric_keys(moved.metrics) - _metric_keys(stored.metrics),
     }
-    return [part for part, (wanted, found) in pairs.items() if wanted - found]
+    return [part for part, rest in missing.items() if rest]
+
+
+def _pairs(items: Sequence[Param] | Sequence[Tag]) -> set[tuple[str, str]]:
+    return {(each.key, each.value) for each in items}
 
 
 def _metric_keys(metrics: Sequence[Metric]) -> set[tuple[Any, ...]]:
