@@ -23,6 +23,9 @@ _SCRIPTS = (
     " img-src data: blob:; font-src data:"
 )
 _MAX_ENTRIES = 2_000
+#: Larger pictures are not shown before they are chosen.
+_GALLERY_BYTES = 2 << 20
+_MAX_GALLERY = 24
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -31,6 +34,7 @@ class Node(msgspec.Struct, frozen=True):
     entry: FileEntry
     level: int
     opened: bool
+    image: bool
 
 
 class FilesPage(msgspec.Struct, frozen=True):
@@ -47,6 +51,7 @@ class FilesPage(msgspec.Struct, frozen=True):
     file: StoredFile | None
     preview: Preview | None
     scripts: bool
+    gallery: list[FileEntry]
 
 
 class FilePages:
@@ -95,7 +100,9 @@ class FilePages:
         file = self._files.find(tx, caller, root, path) if is_file else None
         base = f"/runs/{head.info.run_id}"
         cut = len(nodes) >= _MAX_ENTRIES
-        return FilesPage(head, base, "", path, root, nodes, cut, file, None, False)
+        gallery = [node.entry for node in nodes if node.image and node.entry.path.rpartition("/")[0] == path]
+        gallery = gallery[:_MAX_GALLERY] if file is None else []
+        return FilesPage(head, base, "", path, root, nodes, cut, file, None, False, gallery)
 
     def _tree(self, tx: Tx, caller: Caller, root: str, folder: str, path: str, level: int, nodes: list[Node]) -> None:
         """The entries of a folder, with those below it that lead to `path`."""
@@ -103,7 +110,8 @@ class FilePages:
             if len(nodes) >= _MAX_ENTRIES:
                 return
             opened = entry.is_dir and f"{path}/".startswith(f"{entry.path}/")
-            nodes.append(Node(entry, level, opened))
+            image = not entry.is_dir and kind_of(entry.path) == "image" and (entry.size or 0) <= _GALLERY_BYTES
+            nodes.append(Node(entry, level, opened, image))
             if opened:
                 self._tree(tx, caller, root, entry.path, path, level + 1, nodes)
 

@@ -55,7 +55,7 @@ function surface(x, y, points, low, high) {
 function cell(_, api) {
   const from = api.coord([api.value(0), api.value(1)]);
   const to = api.coord([api.value(3), api.value(4)]);
-  return { type: "rect", shape: { x: from[0], y: to[1], width: to[0] - from[0] + 1, height: from[1] - to[1] + 1 }, style: { fill: api.visual("color"), opacity: 0.55 } };
+  return { type: "rect", shape: { x: Math.round(from[0]), y: Math.round(to[1]), width: Math.round(to[0]) - Math.round(from[0]), height: Math.round(from[1]) - Math.round(to[1]) }, style: { fill: api.visual("color"), opacity: 0.55 } };
 }
 
 function draw(made) {

@@ -1,4 +1,5 @@
 // Choosing columns among thousands: the names come when the menu opens, and only what is looked for is drawn.
+import { keys } from "./keys.js";
 import { t } from "./words.js";
 
 const MOST = 200;
@@ -13,10 +14,8 @@ async function load() {
   const root = menu();
   if (names) return;
   chosen = [...root.querySelectorAll('input[name="column"]')].map((box) => box.value);
-  const answer = await fetch(root.dataset.keys);
-  if (!answer.ok) return;
-  const found = await answer.json();
-  names = ["metrics", "params", "tags"].flatMap((kind) => found[kind].map((key) => [kind, key]));
+  const found = await keys();
+  names = found.pairs;
   root.dataset.complete = found.complete;
 }
 

@@ -10,7 +10,7 @@ async function refresh() {
   localize(facts);
   old.querySelector(".facts").replaceWith(facts);
   old.querySelector(".tabs").replaceWith(fresh.querySelector(".tabs"));
-  document.dispatchEvent(new CustomEvent("mlw:changed"));
+  document.dispatchEvent(new CustomEvent("mlw:changed", { detail: fresh.ownerDocument }));
   document.dispatchEvent(new CustomEvent("htmx:after:swap"));
   if (!fresh.dataset.live) stop?.();
 }

@@ -2,6 +2,7 @@
 import { fetchPart, live } from "./live.js";
 import { localize } from "./times.js";
 import { t } from "./words.js";
+import "./complete.js";
 import "./picker.js";
 
 let lastBox = null;
