@@ -95,7 +95,7 @@ async def read_json(request: Request, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
         raise Invalid(message, path=path.strip("`").removeprefix("$.")) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"The body is not JSON: {error}") from error
 
 
@@ -159,6 +159,8 @@ class Router:
             response = await route.handler(request)
         except MlwrightError as error:
             response = face.show_error(error)
+            if isinstance(error, _MethodNotAllowed):
+                response.headers["allow"] = ", ".join(error.allowed)
         except ClientDisconnect:
             return
         except HTTPException as error:
@@ -184,7 +186,7 @@ class Router:
                     return pattern.route, pattern.face, match.groupdict()
                 others.add(pattern.route.method)
         if others:
-            raise _MethodNotAllowed(f"{method} is not possible here; use {' or '.join(sorted(others))}")
+            raise _MethodNotAllowed(method, others)
         raise NotFound(f"There is nothing at {path}")
 
 
@@ -192,3 +194,7 @@ class _MethodNotAllowed(MlwrightError):
     code = "method_not_allowed"
     title = "Method not allowed"
     status = 405
+
+    def __init__(self, method: str, others: set[str]) -> None:
+        super().__init__(f"{method} is not possible here; use {' or '.join(sorted(others))}")
+        self.allowed = sorted(others | {"HEAD"} if "GET" in others else others)
