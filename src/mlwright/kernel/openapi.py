@@ -60,7 +60,9 @@ def face(operations: Sequence[Operation], version: str) -> Face:
 def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     """The OpenAPI 3.1 description of the operations."""
     types = [kind for each in operations for kind in (each.body, each.result) if kind is not None]
-    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    schemas, components = msgspec.json.schema_components(
+        types, schema_hook=_anything, ref_template="#/components/schemas/{name}"
+    )
     described = dict(zip((id(kind) for kind in types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for each in operations:
@@ -74,6 +76,11 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "components": {"schemas": components, "securitySchemes": _SECURITY},
         "security": [{}, {"bearer": []}, {"basic": []}],
     }
+
+
+def _anything(kind: type) -> dict[str, Any]:
+    """The schema of `object`, the only type without one of its own. (msgspec takes an empty one for none.)"""
+    return {"description": "Any JSON value."}
 
 
 def _describe(each: Operation, schema_of: Callable[[Any], Mapping[str, Any]]) -> dict[str, Any]:

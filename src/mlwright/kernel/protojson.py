@@ -89,14 +89,14 @@ async def decode(request: Request, kind: type[T]) -> T:
         return msgspec.json.decode(body or b"{}", type=kind, strict=False)
     except msgspec.ValidationError as error:
         raise _wrong_type(error, _json(body)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _not_json(error) from error
 
 
 def _json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _not_json(error) from error
 
 

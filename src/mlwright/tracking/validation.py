@@ -75,6 +75,8 @@ def check_metric(metric: Metric, path: str = "") -> None:
             metric.timestamp,
             f"metric '{metric.key}' (value={metric.value}). Timestamp must be a nonnegative long (64-bit integer) ",
         )
+    if not -_INT64_MAX - 1 <= metric.step <= _INT64_MAX:
+        raise invalid_value(f"{prefix}step", metric.step, f"metric '{metric.key}'. Step must be a 64-bit integer ")
     check_length("Metric name", metric.key, MAX_KEY_LENGTH)
 
 

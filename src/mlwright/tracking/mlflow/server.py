@@ -12,9 +12,9 @@ PROTOCOL_VERSION = "3.17.2"
 
 #: Parts of MLflow's protocol beyond tracking. Their clients get MLflow's NOT_IMPLEMENTED, not a page of HTML.
 _BEYOND = (
-    "assessments assistant datasets demo endpoint experiments/permissions gateway gateway-proxy issues jobs label-schemas mcp-servers"
-    " model-versions prompt-optimization prompts registered-models review-queues scorers traces ui-telemetry users"
-    " webhooks workspaces"
+    "assessments assistant datasets demo endpoint experiments/permissions gateway gateway-proxy issues jobs"
+    " label-schemas mcp-servers model-versions presigned prompt-optimization prompts registered-models review-queues"
+    " scorers traces ui-telemetry users webhooks workspaces"
 ).split()
 
 
@@ -58,6 +58,7 @@ def routes() -> list[Route]:
     for root in ("api", "ajax-api"):
         for number in ("2.0", "3.0"):
             found.append(Route("GET", f"/{root}/{number}/mlflow/server-info", info))
+            found.append(Route("GET", f"/{root}/{number}/mlflow-artifacts/{{path:path}}", beyond))
             found += [
                 Route(method, f"/{root}/{number}/mlflow/{{path:path}}", beyond)
                 for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
