@@ -44,7 +44,9 @@ def test_every_text_is_translated_and_nothing_else(language: str) -> None:
     assert len(wanted) > 200, "the texts were not found: the pattern no longer fits"
     have = set(catalogue(language))
     assert sorted(wanted - have) == []
-    assert sorted(have - wanted) == []
+    # The rest are messages that a page translates: each must still stand somewhere in the code.
+    code = "".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    assert [text for text in sorted(have - wanted) if text not in code] == []
 
 
 @pytest.mark.parametrize("language", [each for each in LANGUAGES if each != "en"])
