@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STAMP = ".mlwright-stamp"
-_LIBRARIES = ("scikit-learn>=1.7,<2", "lightgbm>=4.6,<5", "xgboost-cpu>=3,<4", "matplotlib>=3.10,<4")
+_LIBRARIES = ("scikit-learn>=1.7,<2", "lightgbm>=4.6,<5", "xgboost-cpu>=3,<4", "matplotlib>=3.10,<4", "psutil>=7,<8")
 
 
 @dataclass(frozen=True)

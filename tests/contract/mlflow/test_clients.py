@@ -1,0 +1,50 @@
+"""Unmodified MLflow clients, old and new, against mlwright: the fluent API, autologging, models, artifacts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.components import mlflow_environment, mlflow_python
+
+pytestmark = pytest.mark.xdist_group("mlflow-protocol")
+STORY = Path(__file__).with_name("client_story.py")
+
+
+#: Autologging is the client's own work; every flavor with one client, and one flavor with every client, is enough.
+FLAVORS = {"2.22": ["sklearn"], "3.17.2": ["sklearn", "xgboost", "lightgbm"], "3.18": ["sklearn"]}
+
+
+@pytest.mark.parametrize("version", FLAVORS)
+def test_a_users_day(version: str, mlwright_url: str, tmp_path: Path) -> None:
+    facts = _run(version, mlwright_url, tmp_path)
+    assert facts["history"] == [[step, pytest.approx(1 / (step + 1))] for step in range(20)]
+    assert facts["searched"] == [facts["run_id"]]
+    assert {"many/0.bin", "many/4.bin", "notes/空 白.txt", "tables/a.json"} <= set(facts["files"])
+    assert facts["text"] == "文字"
+    assert (facts["deleted"], facts["name"], facts["refused"]) == ("deleted", "renamed", "INVALID_PARAMETER_VALUE")
+    assert facts["inputs"] == [["frame", "training"]]
+    assert any("cpu" in key for key in facts["system"])
+    for flavor, found in facts["autolog"].items():
+        assert found["status"] == "FINISHED", flavor
+        assert found["params"] > 0, flavor
+    if not version.startswith("2."):
+        assert facts["logged_models"] > len(FLAVORS[version])
+
+
+def _run(version: str, url: str, folder: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [str(mlflow_python(version)), str(STORY), url, str(folder), *FLAVORS[version]],
+        env=mlflow_environment(MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_MAX_RETRIES="1", OMP_NUM_THREADS="1"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    facts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return facts
