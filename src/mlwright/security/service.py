@@ -183,12 +183,13 @@ def revoke_token(tx: Tx, caller: Caller, token_id: str) -> None:
     _emit(tx, caller, "", "token.revoked", f"token/{token_id}", {"principal": row[1]})
 
 
-def end_session(tx: Tx, token_id: str) -> None:
-    """End the token behind a browser session; does nothing when it is gone."""
-    row = tx.one(_token, {"id": token_id})
-    if row is not None:
-        tx.run(_delete_token, {"id_": token_id})
-        tx.emit(Draft(row[1], "", "security.token.revoked", f"token/{token_id}", {"principal": row[1]}))
+def end_session(tx: Tx, secret: str) -> None:
+    """End the token behind a browser session; does nothing when it is gone, or the secret is not its own."""
+    row = tx.one(_token, {"id": secrets.token_id(secret)})
+    if row is None or row[2] != secrets.token_digest(secret):
+        return
+    tx.run(_delete_token, {"id_": row[0]})
+    tx.emit(Draft(row[1], "", "security.token.revoked", f"token/{row[0]}", {"principal": row[1]}))
 
 
 def _as_token(row: Sequence[Any]) -> Token:

@@ -66,9 +66,9 @@ class SecurityPages:
         return response
 
     async def log_out(self, request: Request) -> Response:
-        token_id = secrets.token_id(request.cookies.get(SESSION_COOKIE, ""))
-        if token_id:
-            await self._database.write(lambda tx: service.end_session(tx, token_id))
+        secret = request.cookies.get(SESSION_COOKIE, "")
+        if secret:
+            await self._database.write(lambda tx: service.end_session(tx, secret))
         response = see_other("/login")
         response.delete_cookie(SESSION_COOKIE)
         return response
