@@ -43,6 +43,7 @@ _keys_cte = _first_key.union_all(select(_next_key).where(_first_key.c.key.is_not
 #: One index seek per key, whatever the number of runs: neither engine skips along an index by itself.
 _metric_keys = Query(select(_keys_cte.c.key).where(_keys_cte.c.key.is_not(None)).limit(_MAX_KEYS))
 
+
 class Keys(NamedTuple):
     """All keys of one kind in an experiment; `complete` is False when only the newest runs were looked at."""
 

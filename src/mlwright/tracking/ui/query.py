@@ -19,7 +19,7 @@ VIEWS: Mapping[str, ViewType] = {
     "deleted": ViewType.DELETED_ONLY,
     "all": ViewType.ALL,
 }
-DEFAULT_SIZE = 100
+DEFAULT_SIZE = 50
 MAX_SIZE = 500
 MAX_COLUMNS = 200
 
