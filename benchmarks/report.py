@@ -60,12 +60,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and with what a row was measured."""
+    """Where and with what a row was measured. `load` is the load average of the last minute before the run."""
 
     date: str
     hardware: str
     python: str
     versions: dict[str, str]
+    load: float = 0.0
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +89,7 @@ def machine(versions: dict[str, str]) -> Machine:
         hardware=f"{os.cpu_count()} cores {model}, {memory_gib:.0f} GiB, Linux {platform.release()}",
         python=platform.python_version(),
         versions=versions,
+        load=round(os.getloadavg()[0], 1),
     )
 
 
@@ -139,6 +141,9 @@ def render(entries: dict[str, Entry]) -> str:
     for group in ordered:
         where = group[0].machine
         versions = ", ".join(f"{name} {version}" for name, version in where.versions.items())
-        parts.append(f"## {where.date}\n\n{where.hardware}; Python {where.python}; {versions}.\n")
+        parts.append(
+            f"## {where.date}\n\n{where.hardware}; Python {where.python}; {versions};"
+            f" load average before the run {where.load:g}.\n"
+        )
         parts.append(table(entry.row for entry in group) + "\n")
     return "\n".join(parts)

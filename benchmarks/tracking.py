@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     **ui.BENCHMARKS,
     **footprint.BENCHMARKS,
 }
+BUSY_LOAD = 0.5
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -79,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: no interpreter at {options.peer}\n\nhint: make peers, or --peer PYTHON", file=sys.stderr)
         return 2
     names = options.only or list(BENCHMARKS)
+    where = machine(versions(options.peer))
+    if where.load > BUSY_LOAD:
+        print(f"warning: the load average is {where.load}: another program is at work here", file=sys.stderr)
     bench = Bench(
         peer_python=options.peer,
         rounds=1 if options.quick else options.rounds,
@@ -91,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         bench.close()
     if not options.quick and not options.side:
-        save(rows, machine(versions(options.peer)))
+        save(rows, where)
     shown = with_stored_peer(rows)
     print(table(shown))
     if options.json:
