@@ -15,6 +15,7 @@ from mlwright.kernel.errors import MlwrightError
 from mlwright.kernel.http import json_response
 from mlwright.web import formats, i18n, markdown
 from mlwright.web.assets import Assets
+from mlwright.web.compress import compressed
 from mlwright.web.i18n import Words, language_of
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 _YEAR_S = 365 * 86_400
 _THEMES = ("auto", "light", "dark")
-#: No inline scripts or styles, nothing from elsewhere. ECharts writes style attributes into its tooltips.
+#: No inline scripts or styles, nothing from elsewhere.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline';"
+    "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self' data: blob:;"
     " media-src 'self'; font-src 'self'; connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'"
@@ -90,7 +91,8 @@ class Pages:
         if request.query_params.get("format") == "json":
             return json_response(data, status)
         language = language_of(request)
-        response = HTMLResponse(self.html(request, template, data, language), status, HEADERS)
+        page: Response = HTMLResponse(self.html(request, template, data, language), status, HEADERS)
+        response = compressed(request, page)
         if request.query_params.get("lang") in i18n.LANGUAGES:
             response.set_cookie(i18n.COOKIE, language, max_age=_YEAR_S, samesite="lax")
         return response

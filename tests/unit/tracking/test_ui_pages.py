@@ -276,6 +276,15 @@ def test_charts_by_group_and_lines(world: World) -> None:
     assert world.get(f"/series?run={'f' * 32}&key=a&format=json").status_code == 404
 
 
+def test_thousands_of_metrics_are_found_by_name(world: World) -> None:
+    run_id = world.run(world.experiment("e"), "r", {f"layer{n}/norm": 1.0 for n in range(450)})
+    page = world.get(f"/runs/{run_id}/charts").text
+    assert "50 more metrics are not shown." in page
+    found = world.get(f"/runs/{run_id}/charts?find=LAYER449 norm").text
+    assert "layer449/norm" in found
+    assert "layer448/norm" not in found
+
+
 # --- comparison ----------------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,8 @@ _INTERNAL = ("mlflow.", "mlwright.")
 #: Entries of a list shown at first.
 _FIRST = 200
 _MAX_CHILDREN = 200
+#: Metrics on one page of charts.
+MAX_CHARTS = 400
 _MAX_MODELS = 50
 
 
@@ -76,11 +78,18 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Charts(msgspec.Struct, frozen=True):
-    """The page of charts; metrics with a single point are listed, not drawn."""
+    """The page of charts; metrics with a single point are listed, not drawn.
+
+    Attributes:
+        find: what the names shown contain.
+        hidden: metrics left out, because a page of thousands of charts serves nobody.
+    """
 
     head: Head
     groups: list[Group]
     single: list[SeriesInfo]
+    find: str
+    hidden: int
 
 
 def head(tx: Tx, caller: Caller, run_id: str, now_ms: int, tab: str) -> Head:
@@ -147,17 +156,24 @@ def overview(tx: Tx, caller: Caller, run_id: str, now_ms: int, *, everything: bo
     )
 
 
-def charts(tx: Tx, caller: Caller, run_id: str, now_ms: int, *, system: bool) -> Charts:
-    """The histories of a run by group: those of the machine (`system`), or all others."""
+def charts(tx: Tx, caller: Caller, run_id: str, now_ms: int, *, system: bool, find: str = "") -> Charts:
+    """The histories of a run by group: those of the machine (`system`), or all others; at most MAX_CHARTS."""
     top = head(tx, caller, run_id, now_ms, "system" if system else "charts")
-    series = [each for each in columns.series_of(tx, top.info.row) if each.key.startswith(SYSTEM) == system]
+    words = find.lower().split()
+    found = [
+        each
+        for each in columns.series_of(tx, top.info.row)
+        if each.key.startswith(SYSTEM) == system and all(word in each.key.lower() for word in words)
+    ]
+    series = found[:MAX_CHARTS]
     groups: dict[str, list[SeriesInfo]] = {}
     for each in series:
         if each.points > 1:
             rest = each.key.removeprefix(SYSTEM) if system else each.key
             groups.setdefault(rest.partition("/")[0] if "/" in rest else "", []).append(each)
-    listed = [Group(name, found) for name, found in sorted(groups.items())]
-    return Charts(top, listed, [each for each in series if each.points == 1])
+    listed = [Group(name, members) for name, members in sorted(groups.items())]
+    single = [each for each in series if each.points == 1]
+    return Charts(top, listed, single, find, len(found) - len(series))
 
 
 def _models(tx: Tx, caller: Caller, run: Run) -> list[tuple[str, LoggedModel | None, int | None]]:

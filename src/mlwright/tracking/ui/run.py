@@ -61,7 +61,8 @@ class RunPages:
 
     async def _charts(self, request: Request, *, system: bool) -> Response:
         run_id, caller, now = request.path_params["id"], caller_of(request), self._database.clock.now_ms()
-        found = await self._database.read(lambda tx: details.charts(tx, caller, run_id, now, system=system))
+        find = request.query_params.get("find", "").strip()
+        found = await self._database.read(lambda tx: details.charts(tx, caller, run_id, now, system=system, find=find))
         return self._pages.show(request, "tracking/charts.html", found)
 
     async def live(self, request: Request) -> Response:

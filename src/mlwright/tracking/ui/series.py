@@ -1,7 +1,5 @@
 """The lines of charts: many metrics of many runs in one answer."""
 
-import gzip
-import ipaddress
 from typing import Any
 
 import msgspec
@@ -17,11 +15,11 @@ from mlwright.tracking.service import metrics, runs
 from mlwright.tracking.spec import RunInfo
 from mlwright.tracking.ui import sampling
 from mlwright.tracking.ui.sampling import Line
+from mlwright.web.compress import compressed
 
 _MAX_LINES = 3_000
 _MAX_WIDTH = 4_000
 _AXES = ("step", "time", "relative")
-_LEAST_GZIP_BYTES = 20_000
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -61,7 +59,7 @@ class SeriesRoutes:
         wanted = _wanted(request)
         caller = caller_of(request)
         found = await self._database.read(lambda tx: {"series": load(tx, caller, wanted)})
-        return _compressed(request, json_response(found))
+        return compressed(request, json_response(found))
 
 
 def load(tx: Tx, caller: Caller, wanted: Wanted) -> list[dict[str, Any]]:
@@ -130,14 +128,3 @@ def _bound(text: str) -> float | None:
         return float(text)
     except ValueError:
         raise Invalid(f"{text!r} is not a number", path="low") from None
-
-
-def _compressed(request: Request, response: Response) -> Response:
-    """Smaller over a network; on the same machine compressing would only take time."""
-    body = bytes(response.body)
-    if len(body) < _LEAST_GZIP_BYTES or "gzip" not in request.headers.get("accept-encoding", ""):
-        return response
-    if request.client is not None and ipaddress.ip_address(request.client.host).is_loopback:
-        return response
-    headers = {"content-encoding": "gzip", "vary": "accept-encoding"}
-    return Response(gzip.compress(body, 1), headers=headers, media_type="application/json")
