@@ -3,16 +3,52 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sqlalchemy import ColumnElement, Text, bindparam
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import NullType
 
 #: Dialects by name. The parameter styles let one mapping of values serve both drivers.
 DIALECTS: dict[str, Dialect] = {
     "sqlite": SQLiteDialect(paramstyle="named"),
     "postgresql": PGDialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
 }
+
+
+class _Among(ColumnElement[Any]):
+    """`column IN (…)` over a JSON array of whole numbers given as one parameter."""
+
+    inherit_cache = False
+    type = NullType()  # as Boolean, SQLite would get "= 1" behind it and could not use an index
+
+    def __init__(self, column: ColumnElement[Any], name: str) -> None:
+        self.column = column
+        self.numbers = bindparam(name, type_=Text())
+
+
+@compiles(_Among, "sqlite")
+def _among_sqlite(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
+    column, numbers = (compiler.process(each, **options) for each in (element.column, element.numbers))
+    return f"{column} IN (SELECT value FROM json_each({numbers}))"  # noqa: S608 - both are compiled SQL
+
+
+@compiles(_Among, "postgresql")
+def _among_postgresql(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
+    column, numbers = (compiler.process(each, **options) for each in (element.column, element.numbers))
+    listed = f"json_array_elements_text(CAST({numbers} AS JSON))"
+    return f"{column} IN (SELECT CAST(value AS BIGINT) FROM {listed})"  # noqa: S608 - both are compiled SQL
+
+
+def among(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    """Whether an integer column is among the numbers of the parameter `name`, which is their JSON array as text.
+
+    Unlike SQLAlchemy's `in_`, the statement does not depend on how many numbers there are, so it is compiled once.
+    """
+    return _Among(column, name)
 
 
 class Compiled(NamedTuple):

@@ -1,8 +1,9 @@
 """Runs: creating, changing, deleting, and reading them with all they logged."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select, update
@@ -11,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
-from mlwright.kernel.query import Query
+from mlwright.kernel.query import Query, among
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking import validation
 from mlwright.tracking.names import random_name
@@ -73,6 +74,30 @@ _tag = Query(select(tags.c.value).where(tags.c.run == bindparam("run"), tags.c.k
 _delete_tag = Query(delete(tags).where(tags.c.run == bindparam("run"), tags.c.key == bindparam("key")))
 _insert_param = Query(insert(params).values(run=bindparam("run"), key=bindparam("key"), value=bindparam("value")))
 _param = Query(select(params.c.value).where(params.c.run == bindparam("run"), params.c.key == bindparam("key")))
+
+_series_columns = [metric_series.c[name] for name in ("run", "key", "value", "timestamp_ms", "step")]
+# Not ordered: with ORDER BY, SQLite would rather walk the whole table in order than look the runs up.
+_metrics_of = Query(select(*_series_columns).where(among(metric_series.c.run, "rows")))
+_params_of = Query(select(params.c.run, params.c.key, params.c.value).where(among(params.c.run, "rows")))
+_tags_of = Query(select(tags.c.run, tags.c.key, tags.c.value).where(among(tags.c.run, "rows")))
+_inputs_of = Query(
+    select(
+        dataset_inputs.c.run,
+        dataset_inputs.c.tags,
+        *(datasets.c[name] for name in ("name", "digest", "source_type", "source", "schema", "profile")),
+    )
+    .join(datasets, datasets.c.id == dataset_inputs.c.dataset)
+    .where(among(dataset_inputs.c.run, "rows"))
+    .order_by(datasets.c.id)
+)
+_models_of = Query(
+    select(run_models.c.run, run_models.c.direction, run_models.c.model_id, run_models.c.step).where(
+        among(run_models.c.run, "rows")
+    )
+)
+
+_key = attrgetter("key")
+T = TypeVar("T")
 
 
 class OpenRun(NamedTuple):
@@ -321,10 +346,10 @@ def load(tx: Tx, infos: Sequence[RunInfo]) -> list[Run]:
     """The runs with everything they logged, in the given order, with one statement per kind of thing."""
     if not infos:
         return []
-    rows = [info.row for info in infos]
+    rows = {"rows": msgspec.json.encode([info.row for info in infos]).decode()}
     found_metrics = _load_metrics(tx, rows)
-    found_params = _load_pairs(tx, params, rows, Param)
-    found_tags = _load_pairs(tx, tags, rows, Tag)
+    found_params = _load_pairs(tx, _params_of, rows, Param)
+    found_tags = _load_pairs(tx, _tags_of, rows, Tag)
     inputs = _load_dataset_inputs(tx, rows)
     models_in, models_out = _load_models(tx, rows)
     return [
@@ -341,68 +366,43 @@ def load(tx: Tx, infos: Sequence[RunInfo]) -> list[Run]:
     ]
 
 
-def _load_metrics(tx: Tx, rows: Sequence[int]) -> dict[int, list[Metric]]:
-    series = metric_series.c
-    statement = (
-        select(series.run, series.key, series.value, series.timestamp_ms, series.step)
-        .where(series.run.in_(rows))
-        .order_by(series.run, series.key)
-    )
+def _load_metrics(tx: Tx, rows: Mapping[str, str]) -> dict[int, list[Metric]]:
     found: dict[int, list[Metric]] = defaultdict(list)
     nan = float("nan")
-    for row, key, value, timestamp, step in tx.select(statement):
+    for row, key, value, timestamp, step in tx.all(_metrics_of, rows):
         found[row].append(Metric(key, nan if value is None else value, timestamp, step))
-    return found
+    return _sorted(found, _key)
 
 
-def _load_pairs(tx: Tx, table: Any, rows: Sequence[int], kind: type[Any]) -> dict[int, list[Any]]:
-    statement = (
-        select(table.c.run, table.c.key, table.c.value).where(table.c.run.in_(rows)).order_by(table.c.run, table.c.key)
-    )
+def _load_pairs(tx: Tx, query: Query, rows: Mapping[str, str], kind: type[Any]) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = defaultdict(list)
-    for row, key, value in tx.select(statement):
+    for row, key, value in tx.all(query, rows):
         found[row].append(kind(key, value))
-    return found
+    return _sorted(found, _key)
 
 
-def _load_dataset_inputs(tx: Tx, rows: Sequence[int]) -> dict[int, list[DatasetInput]]:
-    data = datasets.c
-    statement = (
-        select(
-            dataset_inputs.c.run,
-            dataset_inputs.c.tags,
-            data.name,
-            data.digest,
-            data.source_type,
-            data.source,
-            data.schema,
-            data.profile,
-        )
-        .join(datasets, data.id == dataset_inputs.c.dataset)
-        .where(dataset_inputs.c.run.in_(rows))
-        .order_by(dataset_inputs.c.run, dataset_inputs.c.dataset)
-    )
+def _load_dataset_inputs(tx: Tx, rows: Mapping[str, str]) -> dict[int, list[DatasetInput]]:
     found: dict[int, list[DatasetInput]] = defaultdict(list)
-    for row, input_tags, *content in tx.select(statement):
+    for row, input_tags, *content in tx.all(_inputs_of, rows):
         found[row].append(DatasetInput(Dataset(*content), msgspec.json.decode(input_tags, type=list[Tag])))
     return found
 
 
-def _load_models(tx: Tx, rows: Sequence[int]) -> tuple[dict[int, list[str]], dict[int, list[ModelOutput]]]:
-    table = run_models.c
-    statement = (
-        select(table.run, table.direction, table.model_id, table.step)
-        .where(table.run.in_(rows))
-        .order_by(table.run, table.model_id)
-    )
+def _load_models(tx: Tx, rows: Mapping[str, str]) -> tuple[dict[int, list[str]], dict[int, list[ModelOutput]]]:
     inputs: dict[int, list[str]] = defaultdict(list)
     outputs: dict[int, list[ModelOutput]] = defaultdict(list)
-    for row, direction, model_id, step in tx.select(statement):
+    for row, direction, model_id, step in tx.all(_models_of, rows):
         if direction == "input":
             inputs[row].append(model_id)
         else:
             outputs[row].append(ModelOutput(model_id, step))
-    return inputs, outputs
+    return _sorted(inputs, str), _sorted(outputs, lambda each: each.model_id)
+
+
+def _sorted(found: dict[int, list[T]], key: Callable[[T], Any]) -> dict[int, list[T]]:
+    for each in found.values():
+        each.sort(key=key)
+    return found
 
 
 def _emit(tx: Tx, caller: Caller, found: OpenRun, what: str, data: Mapping[str, object]) -> None:
