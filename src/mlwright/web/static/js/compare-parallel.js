@@ -39,7 +39,7 @@ function draw(made) {
   const last = columns.length;
   chart.setOption({
     animation: false,
-    parallel: { left: 60, right: 90, top: 46, bottom: 28 },
+    parallel: { left: 60, right: 150, top: 46, bottom: 28 },
     parallelAxis: columns.map((column, index) => axis(column, index, theme)),
     visualMap: {
       show: true, type: "continuous", min: Math.min(...known), max: Math.max(...known) || 1, dimension: last, right: 4, top: "middle",
