@@ -9,6 +9,7 @@ from mlwright import __version__
 from mlwright.app import migrations, mlflow_ui
 from mlwright.app.events_api import EventsApi
 from mlwright.app.files import ArtifactFiles
+from mlwright.app.gc import GarbageCollector
 from mlwright.app.resources_api import ResourcesApi
 from mlwright.app.settings import Settings
 from mlwright.artifacts.api import ArtifactsApi
@@ -26,7 +27,7 @@ from mlwright.security import service as security
 from mlwright.security import ui as security_pages
 from mlwright.security.api import SecurityApi
 from mlwright.security.authentication import Authentication
-from mlwright.tracking.api.importing import ImportApi
+from mlwright.tracking.api import face as tracking_api
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.mlflow.graphql import Graphql
 from mlwright.tracking.service import experiments
@@ -66,7 +67,8 @@ class Platform:
             *SecurityApi(self.database, self.project).operations(),
             *ResourcesApi(self.database, self.kinds).operations(),
             *EventsApi(self.database).operations(),
-            *ImportApi(self.database).operations(),
+            *tracking_api.operations(self.database),
+            *GarbageCollector(self.database, self.blobs).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
         assets = Assets()

@@ -230,8 +230,7 @@ def _upload_target(folder_or_path: str, name: str) -> str:
 
 def _listing(files: list[FileInfo], root_uri: str = "") -> Response:
     shown = [
-        {"path": each.path, "is_dir": each.is_dir, **({"file_size": each.size} if each.size else {})}
-        for each in files
+        {"path": each.path, "is_dir": each.is_dir, **({"file_size": each.size} if each.size else {})} for each in files
     ]
     found: dict[str, object] = {"root_uri": root_uri} if root_uri else {}
     return answer({**found, "files": shown} if shown else found)

@@ -6,7 +6,7 @@ Bytes are stored first and named afterwards, in one small transaction: a name al
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.artifacts.spec import ArtifactFile, FileInfo, Owners, Part, root_path, safe_path
@@ -57,6 +57,9 @@ _parts_of = Query(
     select(_parts.part, _parts.path, _parts.digest, _parts.size)
     .where(_parts.upload_id == bindparam("upload_id"))
     .order_by(_parts.part)
+)
+_silent_uploads = Query(
+    select(_parts.upload_id).group_by(_parts.upload_id).having(func.max(_parts.created_ms) < bindparam("before"))
 )
 _delete_parts = Query(delete(artifact_parts).where(_parts.upload_id == bindparam("upload_id_")))
 
@@ -142,6 +145,28 @@ def remove(tx: Tx, caller: Caller, owners: Owners, path: str) -> int:
     if count:
         tx.emit(Draft(caller.name, project, "artifacts.removed", f"artifact/{path}", {"files": count}))
     return count
+
+
+def purge(tx: Tx, path: str) -> tuple[int, int]:
+    """Forget all files below a folder, for good. Returns how many, and their bytes. Their blobs are collected later."""
+    where = {"first": f"{path}/", "end": f"{path}{_AFTER_SLASH}"}
+    sizes = [row[3] for row in tx.all(_all_below, where)]
+    tx.run(_delete_below, where)
+    return len(sizes), sum(sizes)
+
+
+def forget_uploads(tx: Tx, before_ms: int, *, dry: bool = False) -> int:
+    """Forget multipart uploads without a part since `before_ms`. Returns how many."""
+    rows = tx.all(_silent_uploads, {"before": before_ms})
+    if not dry:
+        tx.many(_delete_parts, [{"upload_id_": row[0]} for row in rows])
+    return len(rows)
+
+
+def named(tx: Tx, digests: Sequence[str]) -> set[str]:
+    """Those of the blobs that a file or a part of an upload in progress needs."""
+    found = {row[0] for row in tx.select(select(_files.digest).where(_files.digest.in_(digests)))}
+    return found | {row[0] for row in tx.select(select(_parts.digest).where(_parts.digest.in_(digests)))}
 
 
 def resolve(root_uri: str, relative: str, *, empty: bool = False) -> str:

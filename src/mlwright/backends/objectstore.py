@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,8 @@ from mlwright.kernel.errors import Invalid, NotFound, StorageFull, Unavailable
 _FOLDER = "sha256"
 #: Larger blobs are uploaded in parts of this size, so many at once: bounds the memory of an upload.
 _PART_BYTES = 8 << 20
+#: An object written within this time, in seconds, is not written again: well below the grace that blobs have.
+_RECENT_S = 900.0
 _PARALLEL_PARTS = 4
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 #: Tries and patience for one request to the store.
@@ -100,6 +103,21 @@ class ObjectStoreBlobs:
         except obstore.exceptions.BaseError as error:
             raise self._unavailable(error) from error
 
+    def delete_older(self, digest: str, before_s: float) -> bool:
+        """As the port says; a store has no lock, so that the check precedes the removal by one request."""
+        import obstore
+
+        key = _key(checked(digest))
+        try:
+            if obstore.head(self._store, key)["last_modified"].timestamp() >= before_s:
+                return False
+            obstore.delete(self._store, key)
+        except FileNotFoundError:
+            return False
+        except obstore.exceptions.BaseError as error:
+            raise self._unavailable(error) from error
+        return True
+
     def digests(self) -> Iterator[tuple[str, int, float]]:
         import obstore
 
@@ -113,24 +131,27 @@ class ObjectStoreBlobs:
             raise self._unavailable(error) from error
 
     def upload(self, digits: str, file: Any) -> None:
-        """Store the bytes of an open file under their digest, unless they are there. Raises Unavailable."""
+        """Store the bytes of an open file under their digest, unless they were lately. Raises Unavailable.
+
+        An old object is written again: its time tells the garbage collector that somebody is about to need it.
+        """
         import obstore
 
         key = _key(digits)
         try:
-            if not self._has(key):
+            if not self._is_recent(key):
                 obstore.put(self._store, key, file, chunk_size=_PART_BYTES, max_concurrency=_PARALLEL_PARTS)
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:  # not found: there is no such bucket
             raise self._unavailable(error) from error
 
-    def _has(self, key: str) -> bool:
+    def _is_recent(self, key: str) -> bool:
         import obstore
 
         try:
-            obstore.head(self._store, key)
+            written_s: float = obstore.head(self._store, key)["last_modified"].timestamp()
         except FileNotFoundError:
             return False
-        return True
+        return time.time() - written_s < _RECENT_S
 
     def _unavailable(self, error: Exception) -> Unavailable:
         return Unavailable(

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -71,6 +72,10 @@ class Blobs(Protocol):
         """Remove a blob; does nothing when it is not there."""
         ...
 
+    def delete_older(self, digest: str, before_s: float) -> bool:
+        """Remove a blob unless it was written, also again, after Unix time `before_s`. Returns whether it went."""
+        ...
+
     def digests(self) -> Iterator[tuple[str, int, float]]:
         """All blobs: digest, size in bytes, and Unix time in seconds of the last write."""
         ...
@@ -115,6 +120,8 @@ class DirectoryBlobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._incoming = root / "incoming"
+        #: Held while a blob gets its name or loses it: writing one again must win over collecting it.
+        self.publishing = threading.Lock()
         try:
             self._incoming.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -144,6 +151,17 @@ class DirectoryBlobs:
 
     def delete(self, digest: str) -> None:
         self.file(checked(digest)).unlink(missing_ok=True)
+
+    def delete_older(self, digest: str, before_s: float) -> bool:
+        path = self.file(checked(digest))
+        with self.publishing:
+            try:
+                if path.stat().st_mtime >= before_s:
+                    return False
+                path.unlink()
+            except FileNotFoundError:
+                return False
+        return True
 
     def digests(self) -> Iterator[tuple[str, int, float]]:
         for folder in sorted((self._root / "sha256").glob("??")):
@@ -192,7 +210,9 @@ class _FileWriter:
             if not target.parent.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _sync_folder(target.parent.parent)
-            self._path.replace(target)
+            os.utime(self._path)
+            with self._store.publishing:
+                self._path.replace(target)
             _sync_folder(target.parent)
         except OSError as error:
             self.abort()

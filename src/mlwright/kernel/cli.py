@@ -16,7 +16,12 @@ from mlwright.kernel.client import Client
 Row = Mapping[str, object]
 
 output_option: Callable[[Any], Any] = click.option(
-    "--output", "-o", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True, help="Format."
+    "--output",
+    "-o",
+    type=click.Choice(["table", "json", "yaml", "name"]),
+    default="table",
+    show_default=True,
+    help="Format.",
 )
 
 
@@ -47,13 +52,16 @@ def show(data: Row | Sequence[Row], output: str, columns: Sequence[str] = ()) ->
 
     Args:
         data: a mapping, or a sequence of mappings with the same keys.
-        output: "table", "json" or "yaml".
+        output: "table", "json", "yaml", or "name" for the first column alone.
         columns: for tables, which keys to show and in which order; all when empty.
     """
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(data), indent=2))
     elif output == "yaml":
         click.echo(msgspec.yaml.encode(msgspec.to_builtins(data)), nl=False)
+    elif output == "name":
+        for row in [data] if isinstance(data, Mapping) else data:
+            click.echo(_cell(row[columns[0]] if columns else next(iter(row.values()), "")))
     elif isinstance(data, Mapping):
         width = max((len(name) for name in data), default=0)
         for name, value in data.items():

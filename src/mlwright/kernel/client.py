@@ -62,7 +62,7 @@ class Client:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def get(self, path: str, **query: object) -> Any:
+    def get(self, path: str, /, **query: object) -> Any:
         """The decoded answer of a GET; query parameters that are None are left out."""
         return self._call("GET", _with_query(path, query), None)
 
@@ -86,14 +86,14 @@ class Client:
             headers["content-length"] = str(size)
         return self._send("PUT", path, pieces, headers)
 
-    def download(self, path: str, **query: object) -> Iterator[bytes]:
+    def download(self, path: str, /, **query: object) -> Iterator[bytes]:
         """The bytes of a GET, in pieces. Raises before the first piece."""
         return self._transport.pieces(_with_query(path, query), {})
 
     def put(self, path: str, body: object) -> Any:
         return self._call("PUT", path, body)
 
-    def stream(self, path: str, **query: object) -> Iterator[Any]:
+    def stream(self, path: str, /, **query: object) -> Iterator[Any]:
         """The data of server-sent events, decoded, as they come."""
         for line in self._transport.lines(_with_query(path, query), {"accept": "text/event-stream"}):
             if line.startswith("data:"):

@@ -1,0 +1,59 @@
+"""`mlwright export`: moving out."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from mlwright.kernel.cli import with_client
+from mlwright.kernel.client import Client
+from mlwright.tracking.cli import finding
+
+_SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+_TARGET = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+
+
+@click.command()
+@click.argument("what", type=click.Choice(["runs", "metrics"]))
+@click.option("--experiment", "names", multiple=True, help="Id or name. May be repeated; all when not given.")
+@click.option("--filter", "query", default="", help="Such as: metrics.auc > 0.7.")
+@click.option("--view", type=click.Choice(["active", "deleted", "all"]), default="active", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "json", "parquet"]), help="By the file's name if not given."
+)
+@click.option("--project", default="", help="Project of the experiments that are named.")
+@click.option(
+    "--output", "-o", "target", required=True, type=click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+)
+@with_client
+def export(
+    client: Client,
+    what: str,
+    names: tuple[str, ...],
+    query: str,
+    view: str,
+    form: str | None,
+    project: str,
+    target: Path,
+) -> None:
+    """Write a table with a row for each run (WHAT is runs) or for each point of each metric (WHAT is metrics).
+
+    JSON has one object for each line. The target may be - for standard output.
+    """
+    ids = [finding.experiment(client, name, project)["experiment_id"] for name in names]
+    chosen = form or _SUFFIXES.get(target.suffix.lower(), "csv")
+    pieces = client.download(f"/v1/export/{what}", experiment=ids, filter=query or None, view=view, format=chosen)
+    if str(target) == "-":
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        return
+    part = target.with_name(f"{target.name}.part")
+    size = 0
+    try:
+        with part.open("wb") as file:
+            for piece in pieces:
+                size += file.write(piece)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    click.echo(f"{size:,} bytes of {chosen} written to {target}", err=True)
