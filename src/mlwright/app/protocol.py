@@ -53,14 +53,29 @@ class JoiningTransport:
 
 
 class Protocol(HttpToolsProtocol):
-    """One client connection."""
+    """One client connection. A request whose head is too large is refused before anything handles it."""
 
     def connection_made(self, transport: Any) -> None:
         self._head_bytes = 0
+        self._unended_bytes = 0
+        self._in_head = False
+        self._refused = False
         super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        was_in_head = self._in_head
+        super().data_received(data)
+        if was_in_head and self._in_head:  # a name or value without end, which the parser keeps to itself
+            self._unended_bytes += len(data)
+            if self._unended_bytes > MAX_HEAD_BYTES:
+                self._refuse()
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
+        self._unended_bytes = 0
+        self._in_head = True
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -71,8 +86,26 @@ class Protocol(HttpToolsProtocol):
         self._count(len(name) + len(value))
         super().on_header(name, value)
 
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if not self._refused:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._refused:
+            super().on_message_complete()
+
     def _count(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        if not self._refused:
+            self._refused = True
             self.transport.write(_HEAD_TOO_LARGE)
             self.transport.close()

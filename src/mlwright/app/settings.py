@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from mlwright.kernel.errors import Invalid
+
 DEFAULT_PORT = 5_000
 
 
@@ -71,12 +73,16 @@ def save(settings: Settings) -> None:
 
 
 def load(data: Path) -> Settings:
-    """The settings that a server last ran with on this data directory, or the defaults."""
+    """The settings that a server last ran with on this data directory, or the defaults. Raises Invalid."""
+    path = data / "settings.json"
     try:
-        text = (data / "settings.json").read_bytes()
+        saved = msgspec.json.decode(path.read_bytes(), type=_Saved)
     except FileNotFoundError:
         return Settings(data=data.absolute())
-    return msgspec.structs.replace(msgspec.json.decode(text, type=_Saved).settings(), data=data.absolute())
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        hint = "remove the file; the next mlwright up writes it anew, with its --database and --artifacts"
+        raise Invalid(f"the saved settings cannot be read: {error}", path=str(path), hint=hint) from error
+    return msgspec.structs.replace(saved.settings(), data=data.absolute())
 
 
 class _Saved(msgspec.Struct):

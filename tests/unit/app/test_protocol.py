@@ -1,0 +1,134 @@
+"""The HTTP protocol on a real socket: limits of the head, pipelining, answers in one piece."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+
+from mlwright.app.protocol import MAX_HEAD_BYTES, Protocol
+
+#: Paths that the application was asked for.
+SEEN: list[str] = []
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the path, after reading the body."""
+    SEEN.append(scope["path"])
+    size = 0
+    while True:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    body = b"%s %d" % (scope["path"].encode(), size)
+    if scope["path"] == "/large":
+        body = bytes(300_000)
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """A server with our protocol, in a thread."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
+    thread.start()
+    yield listening.getsockname()[1]
+    server.should_exit = True
+    thread.join(10)
+    listening.close()
+
+
+@pytest.fixture
+def talk(port: int) -> Iterator[Callable[..., bytes]]:
+    """Sends bytes and returns all that comes back until the server closes, or what was waited for has come."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+
+        def say(*parts: bytes, until: bytes = b"") -> bytes:
+            with contextlib.suppress(ConnectionError):  # the server may hang up while we still talk
+                for part in parts:
+                    connection.sendall(part)
+            found = b""
+            with contextlib.suppress(ConnectionError):
+                while piece := connection.recv(65_536):
+                    found += piece
+                    if until and until in found:
+                        break
+            return found
+
+        yield say
+
+
+def test_a_request_is_answered(talk: Callable[..., bytes]) -> None:
+    found = talk(b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", until=b"/x 3")
+    assert found.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_requests_may_follow_each_other_at_once(talk: Callable[..., bytes]) -> None:
+    found = talk(*(b"GET /%d HTTP/1.1\r\nhost: a\r\n\r\n" % number for number in range(20)), until=b"/19 0")
+    bodies = [line for line in found.split(b"\r\n") if line.startswith(b"/")]
+    assert b"".join(bodies).count(b" 0") == 20 or found.count(b" 0") == 20
+
+
+def test_large_answers_arrive_whole(talk: Callable[..., bytes]) -> None:
+    found = talk(b"GET /large HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    assert len(found.partition(b"\r\n\r\n")[2]) == 300_000
+
+
+def test_a_head_up_to_the_limit_is_taken(talk: Callable[..., bytes]) -> None:
+    filler = b"x" * (MAX_HEAD_BYTES - 100)
+    assert b"200 OK" in talk(b"GET /x HTTP/1.1\r\nhost: a\r\nfiller: " + filler + b"\r\n\r\n", until=b"/x 0")
+
+
+def test_the_limit_is_for_each_request(talk: Callable[..., bytes]) -> None:
+    one = b"GET /x HTTP/1.1\r\nhost: a\r\nfiller: " + b"x" * 40_000 + b"\r\n\r\n"
+    for _ in range(4):
+        assert b"200 OK" in talk(one, until=b"/x 0")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: a\r\nlong: " + b"x" * 70_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: a\r\n" + b"".join(b"h%d: x\r\n" % n for n in range(20_000)) + b"\r\n",
+    ],
+    ids=["target", "value", "many"],
+)
+def test_a_head_beyond_the_limit_is_refused(talk: Callable[..., bytes], head: bytes) -> None:
+    assert talk(head).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nlong: ", b"GET /", b"GET / HTTP/1.1\r\n"])
+def test_a_head_without_end_is_refused_early(port: int, start: bytes) -> None:
+    sent = 0
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(start)
+        while sent < 64 << 20:
+            sent += connection.send(b"x" * 65_536)
+    assert sent < 16 << 20
+
+
+def test_a_refused_request_is_not_handled(port: int, talk: Callable[..., bytes]) -> None:
+    before = len(SEEN)
+    talk(b"POST /refused HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nlong: " + b"x" * 70_000 + b"\r\n\r\nabc")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as other:
+        other.sendall(b"GET /after HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        while other.recv(65_536):
+            pass
+    assert SEEN[before:] == ["/after"]
+
+
+@pytest.mark.parametrize(
+    "text", [b"\r\n\r\n\0\0\0", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n"]
+)
+def test_what_is_no_http_is_a_bad_request(talk: Callable[..., bytes], text: bytes) -> None:
+    assert talk(text).startswith(b"HTTP/1.1 400")
