@@ -1,5 +1,6 @@
 """Rendering: a template and plain data become a page, or with ?format=json the data itself."""
 
+import asyncio
 import re
 import urllib.parse
 from collections.abc import Mapping
@@ -96,6 +97,10 @@ class Pages:
         if request.query_params.get("lang") in i18n.LANGUAGES:
             response.set_cookie(i18n.COOKIE, language, max_age=_YEAR_S, samesite="lax")
         return response
+
+    async def respond(self, request: Request, template: str, data: object, status: int = 200) -> Response:
+        """`show` in a thread: a large page, or the first one, must not hold up the server's other answers."""
+        return await asyncio.to_thread(self.show, request, template, data, status)
 
     def html(self, request: Request, template: str, data: object, language: str) -> str:
         """The text of the page."""

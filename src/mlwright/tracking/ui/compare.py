@@ -79,7 +79,7 @@ class ComparePages:
         comparison, captured = await self._database.read(load)
         environments = await asyncio.to_thread(self._environments, captured) if captured else None
         page = ComparePage(comparison, environments, given.get("all") == "1")
-        return await asyncio.to_thread(self._pages.show, request, "tracking/compare.html", page)
+        return await self._pages.respond(request, "tracking/compare.html", page)
 
     def _captured(
         self, tx: Tx, caller: Caller, infos: Sequence[RunInfo]
@@ -107,7 +107,7 @@ class ComparePages:
 
         head, files = await self._database.read(load)
         captured = await asyncio.to_thread(environment.read, self._files, files, head.tags)
-        return self._pages.show(request, "tracking/environment.html", EnvironmentPage(head, captured))
+        return await self._pages.respond(request, "tracking/environment.html", EnvironmentPage(head, captured))
 
 
 def side_by_side(found: Sequence[dict[str, str]]) -> list[Line]:

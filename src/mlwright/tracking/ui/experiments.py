@@ -68,7 +68,7 @@ class ExperimentPages:
             found = overview.list_experiments(tx, caller, search, VIEWS[view], project, offset, _PAGE)
             return ExperimentList(search, view, project, names, found.items, offset + 1, found.more)
 
-        return self._pages.show(request, "tracking/experiments.html", await self._database.read(load))
+        return await self._pages.respond(request, "tracking/experiments.html", await self._database.read(load))
 
     async def create(self, request: Request) -> Response:
         form = await read_form(request)

@@ -90,7 +90,7 @@ class FilePages:
         if found.file is not None:
             shown = await asyncio.to_thread(self._preview, found.file)
             found = msgspec.structs.replace(found, preview=shown)
-        return self._pages.show(request, "tracking/artifacts.html", found)
+        return await self._pages.respond(request, "tracking/artifacts.html", found)
 
     def _load(self, tx: Tx, caller: Caller, head: Head, root: str, path: str) -> FilesPage:
         nodes: list[Node] = []

@@ -51,7 +51,7 @@ class RunPages:
         run_id, caller, now = request.path_params["id"], caller_of(request), self._database.clock.now_ms()
         everything = request.query_params.get("all") == "1"
         found = await self._database.read(lambda tx: details.overview(tx, caller, run_id, now, everything=everything))
-        return self._pages.show(request, "tracking/run.html", found)
+        return await self._pages.respond(request, "tracking/run.html", found)
 
     async def charts(self, request: Request) -> Response:
         return await self._charts(request, system=False)
@@ -63,7 +63,7 @@ class RunPages:
         run_id, caller, now = request.path_params["id"], caller_of(request), self._database.clock.now_ms()
         find = request.query_params.get("find", "").strip()
         found = await self._database.read(lambda tx: details.charts(tx, caller, run_id, now, system=system, find=find))
-        return self._pages.show(request, "tracking/charts.html", found)
+        return await self._pages.respond(request, "tracking/charts.html", found)
 
     async def live(self, request: Request) -> Response:
         run_id, caller = request.path_params["id"], caller_of(request)

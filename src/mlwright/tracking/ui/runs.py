@@ -61,8 +61,7 @@ class RunsPages:
         caller, now = caller_of(request), self._database.clock.now_ms()
         found = await self._database.read(lambda tx: table.load(tx, caller, number, query, now))
         status = 400 if found.error else 200
-        # In a thread: a table of 500 rows and 200 columns must not stop the server's other answers.
-        return await asyncio.to_thread(self._pages.show, request, "tracking/runs.html", found, status)
+        return await self._pages.respond(request, "tracking/runs.html", found, status)
 
     async def keys(self, request: Request) -> Response:
         """All keys that can be columns, as JSON: {metrics, params, tags: [names], complete}."""
