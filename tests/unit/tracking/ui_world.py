@@ -10,9 +10,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlwright.app.settings import Settings
 from mlwright.app.wiring import Platform
+from mlwright.artifacts import service as artifacts
 from mlwright.kernel.identity import LOCAL, Caller
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking.service import experiments, runs
+from mlwright.tracking.service.owners import TrackingOwners
 from mlwright.tracking.spec import Metric, Param, RunStatus, Tag
 
 T = TypeVar("T")
@@ -70,6 +72,18 @@ class World:
             return run_id
 
         return self.write(work)
+
+    def put(self, run_id: str, path: str, content: bytes) -> None:
+        """Store an artifact of a run."""
+        writer = self.platform.blobs.writer()
+        writer.write(content)
+        blob = writer.commit()
+
+        def work(tx: Tx) -> None:
+            root = runs.find(tx, LOCAL, run_id).info.artifact_uri
+            artifacts.put(tx, LOCAL, TrackingOwners(), artifacts.resolve(root, path), blob)
+
+        self.write(work)
 
     def get(self, path: str, caller: Caller = LOCAL, **headers: str) -> httpx.Response:
         """A page as a browser asks for it."""
