@@ -58,9 +58,9 @@ def routes() -> list[Route]:
     for root in ("api", "ajax-api"):
         for number in ("2.0", "3.0"):
             found.append(Route("GET", f"/{root}/{number}/mlflow/server-info", info))
-            found.append(Route("GET", f"/{root}/{number}/mlflow-artifacts/{{path:path}}", beyond))
             found += [
-                Route(method, f"/{root}/{number}/mlflow/{{path:path}}", beyond)
+                Route(method, f"/{root}/{number}/{part}/{{path:path}}", beyond)
+                for part in ("mlflow", "mlflow-artifacts")
                 for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
             ]
     return found
