@@ -324,7 +324,7 @@ def test_our_own_api_by_its_own_description(site: Site) -> None:
             if "events" in case.path and case.method == "GET":
                 return  # an endless stream
             answer = case.call(base_url=site.server.url, timeout=30)
-            note(f"{case.method} {case.path}: {answer.status_code} {answer.text[:300]}")
+            note(f"{case.method} {case.path}: {answer.status_code} {answer.content[:300]!r}")
             assert answer.status_code < 500 or answer.status_code == 501
 
         no_server_error()
