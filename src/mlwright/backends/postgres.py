@@ -62,10 +62,15 @@ class PostgresEngine:
         return state is None or state[:2] in _LOST_CLASSES or state == _IDLE_TIMEOUT
 
     def statistics(self) -> dict[str, Any]:
-        with psycopg.connect(self._conninfo, connect_timeout=5) as connection:
-            row = connection.execute(
+        connection = self.connect(writable=False)
+        try:
+            cursor = connection.cursor()
+            cursor.execute(
                 "SELECT current_database(), pg_database_size(current_database()), current_setting('server_version')"
-            ).fetchone()
+            )
+            row = cursor.fetchone()
+        finally:
+            connection.close()
         name, size, version = row or ("", 0, "")
         return {"location": name, "bytes": size, "version": f"PostgreSQL {version}"}
 

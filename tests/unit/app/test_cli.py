@@ -1,0 +1,257 @@
+"""The command line on a data directory without a server: what it prints, and how it ends."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from mlwright.app import cli as app
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `mlwright …` in this process, through its real entry point, on an empty data directory."""
+    monkeypatch.setenv("MLWRIGHT_DATA", str(tmp_path / "data"))
+
+    def run(*arguments: str, text: str = "") -> Done:
+        runner = CliRunner()
+        with runner.isolation(input=text) as (out, err, _):
+            monkeypatch.setattr(sys, "argv", ["mlwright", *arguments])
+            try:
+                app.main()
+                code: Any = 0
+            except SystemExit as end:
+                code = end.code
+            return Done(int(code or 0), out.getvalue().decode(), err.getvalue().decode())
+
+    return run
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "mlwright.dev/v1", "kind": "Project", "metadata": {"name": "vision"},
+        "spec": {"description": "Pictures"},
+    } | changes  # fmt: skip
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., str]:
+    """Writes manifests to a file and returns its name."""
+
+    def write(*documents: Any) -> str:
+        path = tmp_path / "manifest.yaml"
+        path.write_text(yaml.safe_dump_all(documents))
+        return str(path)
+
+    return write
+
+
+# --- resources ---------------------------------------------------------------------------------------------------
+
+
+def test_a_project_from_file_to_deletion(run: Run, written: Callable[..., str]) -> None:
+    file = written(manifest())
+    assert run("diff", "-f", file).code == 1
+    assert run("apply", "-f", file, "--dry-run") == Done(0, "project/vision created (dry run)\n", "")
+    assert run("apply", "-f", file) == Done(0, "project/vision created\n", "")
+    assert run("apply", "-f", file) == Done(0, "project/vision unchanged\n", "")
+    assert run("diff", "-f", file) == Done(0, "", "")
+    file = written(manifest(spec={"description": "Photos"}))
+    changed = run("diff", "-f", file)
+    assert changed.code == 1
+    assert "-  description: Pictures\n+  description: Photos\n" in changed.out
+    assert run("apply", "-f", file).out == "project/vision updated\n"
+    table = run("get", "projects").out.splitlines()
+    assert table[0].split() == ["NAME", "PROJECT", "GENERATION", "CREATED", "PHASE"]
+    assert [line.split()[:3] for line in table[1:]] == [["default", "default", "1"], ["vision", "vision", "2"]]
+    assert run("delete", "project", "vision") == Done(0, "project/vision deleted\n", "")
+    missing = run("get", "project", "vision")
+    assert (missing.code, missing.out) == (1, "")
+    assert missing.err.startswith("error: there is no Project 'vision'")
+
+
+def test_what_get_prints_can_be_applied(run: Run, tmp_path: Path) -> None:
+    run("projects", "create", "vision")
+    for output in ("yaml", "json"):
+        text = run("get", "project", "vision", "-o", output).out
+        assert run("apply", "-f", "-", text=text) == Done(0, "project/vision unchanged\n", "")
+    (tmp_path / "x.json").write_text(text)
+    assert run("delete", "-f", str(tmp_path / "x.json")).out == "project/vision deleted\n"
+    assert [each["metadata"]["name"] for each in json.loads(run("get", "project", "-o", "json").out)] == ["default"]
+
+
+def test_several_documents_and_labels(run: Run, written: Callable[..., str]) -> None:
+    names = {"a": {"team": "x"}, "b": {"team": "y"}}
+    file = written(*(manifest(metadata={"name": name, "labels": labels}) for name, labels in names.items()), None)
+    assert run("apply", "-f", file).out == "project/a created\nproject/b created\n"
+    found = json.loads(run("get", "project", "-l", "team in (y)", "-o", "json").out)
+    assert [each["metadata"]["name"] for each in found] == ["b"]
+    assert run("get", "project", "-l", "team in").code == 2
+
+
+def test_explain(run: Run) -> None:
+    found = run("explain", "project.spec").out
+    assert "Project.spec  <ProjectSpec>" in found
+    assert "description  <string>" in found
+    assert json.loads(run("explain", "project.spec.description", "-o", "json").out)["default"] == ""
+
+
+ERRORS: list[tuple[Any, int, str, str]] = [
+    (manifest(spec={"descripton": "x"}), 2, "unknown field 'descripton'\n  at spec.descripton", "'description'?"),
+    (manifest(spec={"description": 5}), 2, "Expected `str`, got `int`\n  at spec.description", ""),
+    (manifest(kind="Projekt"), 2, "there is no kind 'Projekt'\n  at kind", "did you mean 'project'?"),
+    (manifest(metadata={"name": "A B"}), 2, "'A B' cannot be a name\n  at metadata.name", "lower-case"),
+    (["a list"], 2, "document 1 of", ""),
+    (manifest(metadata={"name": "default", "resourceVersion": "1"}), 5, "changed since you read it", "read it again"),
+]
+
+
+@pytest.mark.parametrize(("document", "code", "message", "hint"), ERRORS)
+def test_wrong_manifests_are_explained(
+    run: Run, written: Callable[..., str], document: Any, code: int, message: str, hint: str
+) -> None:
+    done = run("apply", "-f", written(document))
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith("error: ")
+    assert message in done.err
+    assert ("hint: " in done.err) is bool(hint)
+    assert hint in done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["apply", "-f", "/none/such"], 1, "there is no file /none/such"),
+        (["apply"], 2, "Missing option"),
+        (["get"], 2, "Missing argument"),
+        (["get", "lamps"], 1, "there is no kind 'lamps'"),
+        (["delete", "project"], 2, "name a KIND and a NAME"),
+        (["delete", "project", "none"], 1, "there is no Project 'none'"),
+        (["delete", "project", "default"], 5, "it stays"),
+        (["explain", "project.spec.x"], 1, "has no field 'x'"),
+        (["nonsense"], 2, "No such command"),
+        (["projects", "create", "Not Good"], 2, "cannot be a name"),
+        (["projects", "create", "default"], 5, "There is a project 'default' already"),
+        (["users", "create", "x", "--password", "short"], 2, "at least 12"),
+        (["users", "disable", "none"], 1, "no principal 'none'"),
+        (["tokens", "create", "--expires", "soon"], 2, "'soon' is not a lifetime"),
+        (["tokens", "revoke", "none"], 1, "no token 'none'"),
+        (["roles", "grant", "none", "viewer"], 1, "no principal 'none'"),
+        (["roles", "grant", "none", "king"], 2, "Invalid value"),
+        (["status"], 1, ""),
+        (["logs"], 1, "there is no log"),
+        (["events", "--follow"], 1, "needs a running server"),
+        (["--server", "x"], 2, "No such option"),
+        (["events", "--server", "http://127.0.0.1:9"], 1, "no answer from http://127.0.0.1:9"),
+    ],
+)
+def test_how_commands_fail(run: Run, arguments: list[str], code: int, message: str) -> None:
+    done = run(*arguments)
+    assert done.code == code, done
+    assert message in done.err
+    assert "Traceback" not in done.err
+
+
+def test_yaml_that_cannot_be_read(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("a: [")
+    assert run("apply", "-f", str(tmp_path / "x.yaml")).code == 2
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
+    assert run("apply", "-f", str(tmp_path / "x.yaml")).code == 2
+    (tmp_path / "x.yaml").write_text("!!python/object/apply:os.system ['true']")
+    assert run("apply", "-f", str(tmp_path / "x.yaml")).code == 2
+
+
+# --- identity and events -----------------------------------------------------------------------------------------
+
+
+def test_people_tokens_and_roles(run: Run) -> None:
+    assert run("users", "create", "ada", "--admin", "--password", "a long password").code == 0
+    asked = run("users", "create", "bob", text="another password\nanother password\n")
+    assert (asked.code, "bob" in asked.out, "Password" in asked.err) == (0, True, True)
+    assert run("users", "create", "bot", "--kind", "service").code == 0
+    assert [each["name"] for each in json.loads(run("users", "list", "-o", "json").out)] == ["ada", "bob", "bot"]
+    token = yaml.safe_load(run("tokens", "create", "--user", "bot", "--expires", "90d", "-o", "yaml").out)
+    assert token["secret"].startswith("mlw_")
+    listed = run("tokens", "list", "--user", "bot").out
+    assert token["id"] in listed
+    assert token["secret"] not in listed
+    assert run("roles", "grant", "bot", "editor").out == "bot is editor in default\n"
+    assert "bot" in run("roles", "list").out
+    assert run("roles", "revoke", "bot").code == 0
+    assert run("tokens", "revoke", token["id"]).code == 0
+    last = run("users", "disable", "ada")
+    assert (last.code, "last administrator" in last.err) == (5, True)
+
+
+def test_the_log_of_events(run: Run, tmp_path: Path) -> None:
+    run("projects", "create", "vision")
+    lines = run("events").out.splitlines()
+    assert [line.split()[3:6] for line in lines] == [
+        ["system", "resource.created", "project/default"], ["local", "resource.created", "project/vision"]
+    ]  # fmt: skip
+    assert [each["seq"] for each in json.loads(run("events", "--from", "1", "-o", "json").out)] == [2]
+    verified = json.loads(run("audit", "verify", "-o", "json").out)
+    assert (verified["ok"], verified["events"]) == (True, 2)
+    assert run("audit", "verify", "--expect", verified["head"]).code == 0
+    assert run("audit", "verify", "--expect", "f" * 64).code == 1
+    import sqlite3
+
+    connection = sqlite3.connect(tmp_path / "data" / "mlwright.db")
+    connection.execute("UPDATE events SET actor = 'nobody' WHERE seq = 2")
+    connection.commit()
+    connection.close()
+    broken = run("audit", "verify")
+    assert (broken.code, broken.err) == (1, "error: event 2 was changed\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(run: Run, shell: str) -> None:
+    assert "_MLWRIGHT_COMPLETE" in run("completion", shell).out
+
+
+def test_the_doctor_command(run: Run, tmp_path: Path) -> None:
+    found = json.loads(run("doctor", "-o", "json").out)
+    assert {"name", "health", "detail", "fix"} == set(found[0])
+    assert "fix: it is made by: mlwright up" in run("doctor").out
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mlwright.db").write_bytes(b"no database")
+    assert run("doctor").code == 1
+
+
+def test_every_command_in_the_table_can_be_imported() -> None:
+    from click import Command, Context
+
+    context = Context(app.cli)
+    for name in app.COMMANDS:
+        command = app.cli.get_command(context, name)
+        assert isinstance(command, Command)
+        assert command.help or command.short_help, name
+
+
+def test_help_imports_no_command() -> None:
+    program = (
+        "import sys; from mlwright.app import cli\ntry:\n    sys.argv = ['mlwright', '--help']; cli.main()\n"
+        "except SystemExit: pass\nheavy = {'sqlalchemy', 'starlette', 'uvicorn', 'numpy', 'yaml', 'rich', 'alembic'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "Commands:" in done.stdout
+    assert done.stderr.strip() == "[]"
