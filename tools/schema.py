@@ -1,6 +1,6 @@
 """Keeps the first migration and the test database of the first release in step with the tables.
 
-    python -m tools.schema first      write app/migrations/versions/0001_first.py anew from the tables
+    python -m tools.schema first      write app/migrations/versions/revision_0001.py anew from the tables
     python -m tools.schema revision MESSAGE    draft the next revision from what changed since
     python -m tools.schema dump       write tests/data/release-0.1.0.sql anew: a database of that release, with data
 
@@ -29,7 +29,7 @@ from mlwright.kernel.columns import METADATA, Bytes, Float64, Int64, String
 
 ROOT = Path(__file__).parent.parent
 DUMP = ROOT / "tests" / "data" / "release-0.1.0.sql"
-FIRST = migrations.FOLDER / "versions" / "0001_first.py"
+FIRST = migrations.FOLDER / "versions" / "revision_0001.py"
 _HEAD = '''"""{title}
 
 Revision: {revision}, after {parent}.

@@ -59,7 +59,7 @@ class _Open:
         self._lock = ServerLock(settings.data)
         try:
             self._platform = Platform(settings)
-        except BaseException:
+        except BaseException:  # also on Ctrl-C: the directory must not stay locked
             self._lock.release()
             raise
         self._application = self._platform.router()

@@ -29,7 +29,7 @@ async def receive(request: Request, blobs: Blobs) -> Blob:
                 await asyncio.to_thread(writer.write, b"".join(pending))
                 pending, size = [], 0
         return await asyncio.to_thread(_finish, writer, b"".join(pending))
-    except BaseException as error:
+    except BaseException as error:  # also when the request is cancelled: half a blob must not stay
         await asyncio.to_thread(writer.abort)
         if isinstance(error, ClientDisconnect):
             raise Invalid("The client went away before the upload was complete") from error
@@ -50,7 +50,7 @@ def copy(blobs: Blobs, parts: list[Blob]) -> Blob:
             for piece in blobs.read(part.digest):
                 writer.write(piece)
         return writer.commit()
-    except BaseException:
+    except BaseException:  # also on cancellation: half a blob must not stay
         writer.abort()
         raise
 

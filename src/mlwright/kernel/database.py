@@ -130,7 +130,7 @@ class Database:
                 return self._read_once(work)
             except MlwrightError:
                 raise
-            except Exception as error:
+            except Exception as error:  # drivers raise their own kinds; the engine tells them apart
                 if self.engine.is_lost(error):
                     self._local.connection = None
                     if attempt == 0:

@@ -9,4 +9,4 @@ def test_the_wheel_holds_the_scripts() -> None:
     builder = WheelBuilder(str(ROOT))
     found = {str(each.distribution_path) for each in builder.recurse_included_files()}
     folder = "mlwright/app/migrations"
-    assert {f"{folder}/env.py", f"{folder}/script.py.mako", f"{folder}/versions/0001_first.py"} <= found
+    assert {f"{folder}/env.py", f"{folder}/script.py.mako", f"{folder}/versions/revision_0001.py"} <= found
