@@ -82,12 +82,14 @@ export class Board {
     if (!answer.ok) return;
     const { series } = await answer.json();
     const byKey = Map.groupBy ? Map.groupBy(series, (line) => line.key) : group(series);
-    for (const figure of figures) {
+    // All widths are read before anything is drawn: reading in between would lay out the page each time.
+    const widths = figures.map((figure) => this.width(figure));
+    figures.forEach((figure, index) => {
       const plot = this.plots.get(figure) ?? {};
       plot.lines = byKey.get(figure.dataset.key) ?? [];
       this.plots.set(figure, plot);
-      this.draw(figure);
-    }
+      this.draw(figure, widths[index]);
+    });
   }
 
   width(figure) {
@@ -95,7 +97,8 @@ export class Board {
   }
 
   redraw() {
-    for (const [figure, plot] of this.plots) if (plot.lines) this.draw(figure);
+    const due = [...this.plots].filter(([, plot]) => plot.lines).map(([figure]) => [figure, this.width(figure)]);
+    for (const [figure, width] of due) this.draw(figure, width);
   }
 
   resized() {
@@ -105,7 +108,7 @@ export class Board {
     }
   }
 
-  draw(figure) {
+  draw(figure, width) {
     const plot = this.plots.get(figure);
     const place = figure.querySelector(".plot");
     const shown = plot.lines.filter((line) => !this.hidden.has(line.run));
@@ -113,7 +116,6 @@ export class Board {
     plot.chart = null;
     figure.classList.toggle("nothing", shown.length === 0);
     if (!shown.length) return;
-    const width = this.width(figure);
     const smoothed = shown.map((line) => ({ ...line, y: smooth(line.y, this.settings.smooth) }));
     const data = align(smoothed, width);
     place.replaceChildren();
