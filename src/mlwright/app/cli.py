@@ -1,18 +1,19 @@
 """The command line: a table of commands, each imported only when it runs, so that help is instant."""
 
 import importlib
-import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from mlwright.app import process, settings
-from mlwright.kernel.client import Client, HttpTransport
 from mlwright.kernel.errors import MlwrightError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlwright.kernel.client import Client
 
 #: command -> ("module:object", help in one line)
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -84,26 +85,11 @@ class LazyGroup(click.Group):
 @click.pass_context
 def cli(context: click.Context) -> None:
     """A complete machine-learning platform on one machine."""
-    context.obj = connect
+    context.obj = _connect
 
 
-def connect(server: str, data: Path | None) -> Client:
-    """A client of the server at a URL; else of the one running on the data directory; else of the directory itself."""
-    token = os.environ.get("MLWRIGHT_TOKEN") or os.environ.get("MLFLOW_TRACKING_TOKEN", "")
-    if server:
-        return Client(HttpTransport(server, token))
-    directory = (data or settings.default_data_dir()).absolute()
-    state = process.running(directory)
-    if state is not None:
-        secret = process.local_secret_path(directory)
-        return Client(HttpTransport(state.url, token or (secret.read_text() if secret.exists() else "")))
-    from mlwright.app.local import LocalTransport  # imports the whole platform
-
-    transport = LocalTransport(settings.load(directory))
-    context = click.get_current_context(silent=True)
-    if context is not None:
-        context.call_on_close(transport.close)
-    return Client(transport)
+def _connect(server: str, data: "Path | None") -> "Client":
+    return importlib.import_module("mlwright.app.connect").connect(server, data)  # type: ignore[no-any-return]
 
 
 def main() -> None:
