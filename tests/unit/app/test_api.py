@@ -113,7 +113,8 @@ def test_resources_over_rest(ask: Ask) -> None:
     ("method", "target", "body", "status"),
     [
         ("GET", "/v1/resources/lamp", b"", 404), ("GET", "/v1/kinds/lamp", b"", 404),
-        ("GET", "/v1/changes/lamp", b"", 404), ("GET", "/v1/kinds/Project?field=x", b"", 404), ("POST", "/v1/resources", b"[]", 400),
+        ("GET", "/v1/changes/lamp", b"", 404), ("GET", "/v1/kinds/Project?field=x", b"", 404),
+        ("POST", "/v1/resources", b"[]", 400),
         ("POST", "/v1/resources", b"{}", 400), ("POST", "/v1/resources?dryRun=maybe", PROJECT, 400),
         ("GET", "/v1/resources/Project?labels=%28", b"", 400), ("GET", "/v1/changes/Project?from=x", b"", 400),
         ("POST", "/v1/resources", b'{"spec":' + b"[" * 99_999, 400),
@@ -151,7 +152,8 @@ def test_identity_over_rest(ask: Ask) -> None:
 def test_what_others_may_not(ask: Ask, caller: Caller) -> None:
     refused: list[tuple[str, str, Any]] = [
         ("GET", "/v1/principals", b""), ("POST", "/v1/principals", {"name": "x"}),
-        ("POST", "/v1/projects", {"name": "x"}), ("PATCH", "/v1/principals/vi", {"admin": True}), ("GET", "/v1/tokens?principal=root", b""),
+        ("POST", "/v1/projects", {"name": "x"}), ("PATCH", "/v1/principals/vi", {"admin": True}),
+        ("GET", "/v1/tokens?principal=root", b""),
         ("GET", "/v1/audit", b""), ("GET", "/v1/projects/default/roles", b""), ("POST", "/v1/resources", PROJECT),
         ("DELETE", "/v1/resources/Project/vision", b""),
     ]  # fmt: skip
