@@ -106,6 +106,17 @@ def test_a_deleted_blob_is_gone_and_may_be_deleted_again(blobs: Blobs) -> None:
     assert content(blobs, digest) == b"one"
 
 
+def test_only_old_blobs_are_collected(blobs: Blobs) -> None:
+    digest = put(blobs, b"x")
+    ((_, _, written_s),) = blobs.digests()
+    assert not blobs.delete_older(digest, written_s - 10)
+    assert content(blobs, digest) == b"x"
+    assert blobs.delete_older(digest, written_s + 10)
+    assert not blobs.delete_older(digest, written_s + 10)
+    assert not blobs.delete_older(UNKNOWN, written_s + 10)
+    assert list(blobs.digests()) == []
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=st.integers(0, 3 * PIECE_BYTES), end=st.none() | st.integers(0, 3 * PIECE_BYTES))
 def test_any_range_can_be_read(blobs: Blobs, start: int, end: int | None) -> None:

@@ -125,7 +125,7 @@ def entries(tx: Tx, caller: Caller, owners: Owners, path: str) -> list[FileInfo]
         full = prefix + name
         found.append(FileInfo(full, is_dir=True) if separator else FileInfo(full, is_dir=False, size=row[1]))
         first = f"{full}{_AFTER_SLASH}" if separator else f"{full}\x01"
-    return found
+    return sorted(found, key=lambda each: each.path)
 
 
 def below(tx: Tx, caller: Caller, owners: Owners, path: str) -> list[ArtifactFile]:

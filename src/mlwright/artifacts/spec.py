@@ -67,8 +67,7 @@ def safe_path(text: str, *, empty: bool = False) -> str:
     decoded = _decoded(text)
     parts = decoded.split("/")
     bad = (
-        (not decoded and not empty)
-        or decoded.startswith("/")
+        decoded.startswith("/")
         or ".." in parts
         or "\\" in decoded
         or "#" in decoded
@@ -77,9 +76,10 @@ def safe_path(text: str, *, empty: bool = False) -> str:
         or len(decoded) > MAX_PATH_LENGTH
         or any(unicodedata.category(character) in {"Cc", "Cs"} for character in decoded)
     )
-    if bad:
+    path = "/".join(part for part in text.split("/") if part not in {"", "."})
+    if bad or (not path and not empty):
         raise Invalid("Invalid path", path="path", hint="use a relative path with / between folders")
-    return "/".join(part for part in text.split("/") if part not in {"", "."})
+    return path
 
 
 def _decoded(text: str) -> str:
