@@ -66,6 +66,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         _raise_file_limit()
         save(settings)
         platform = Platform(settings)
+        platform.engine.reserve_log()
         try:
             if settings.authentication and not platform.has_admin():
                 raise Invalid(

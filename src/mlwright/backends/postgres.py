@@ -61,6 +61,9 @@ class PostgresEngine:
         state = error.sqlstate  # none when it was the connection itself that failed
         return state is None or state[:2] in _LOST_CLASSES or state == _IDLE_TIMEOUT
 
+    def reserve_log(self) -> None:
+        """PostgreSQL recycles its log files by itself."""
+
     def statistics(self) -> dict[str, Any]:
         connection = self.connect(writable=False)
         try:

@@ -39,6 +39,10 @@ class Engine(Protocol):
         """Whether the error means that the connection is gone and a new one may work."""
         ...
 
+    def reserve_log(self) -> None:
+        """Prepare for many small commits: when a server has opened the database, before it serves. May do nothing."""
+        ...
+
     def statistics(self) -> dict[str, Any]:
         """Facts for `doctor`: location, size in bytes, version."""
         ...
