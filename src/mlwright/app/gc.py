@@ -43,7 +43,7 @@ class Collect(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Collected(msgspec.Struct):
-    """What went, or would go. `bytes` is the space that removed blobs took."""
+    """What went, or would go. `bytes` is the space that removed blobs took; in a dry run, that they take at most."""
 
     experiments: int = 0
     runs: int = 0
@@ -93,19 +93,19 @@ class GarbageCollector:
 
     async def _purge(self, step: Purge, caller: Caller, before_ms: int, found: Collected) -> int:
         """One kind of things, batch by batch. Returns how many."""
-        if found.dry_run:
-            return len(await self._database.read(lambda tx: step(tx, caller, before_ms, 10**9, dry=True)))
 
-        def work(tx: Tx) -> tuple[int, int]:
-            gone = step(tx, caller, before_ms, _TOGETHER)
-            return len(gone), sum(artifacts.purge(tx, path)[0] for path in _folders(gone))
+        def work(tx: Tx) -> tuple[int, list[tuple[int, int]]]:
+            gone = step(tx, caller, before_ms, 10**9 if found.dry_run else _TOGETHER, dry=found.dry_run)
+            return len(gone), [artifacts.purge(tx, path, dry=found.dry_run) for path in _folders(gone)]
 
         count = 0
         while True:
-            things, files = await self._database.write(work)
+            things, folders = await (self._database.read if found.dry_run else self._database.write)(work)
             count += things
-            found.files += files
-            if things < _TOGETHER:
+            found.files += sum(files for files, _ in folders)
+            if found.dry_run:
+                found.bytes += sum(size for _, size in folders)
+            if found.dry_run or things < _TOGETHER:
                 return count
 
     async def _collect_blobs(self, found: Collected) -> None:

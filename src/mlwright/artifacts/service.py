@@ -147,11 +147,12 @@ def remove(tx: Tx, caller: Caller, owners: Owners, path: str) -> int:
     return count
 
 
-def purge(tx: Tx, path: str) -> tuple[int, int]:
+def purge(tx: Tx, path: str, *, dry: bool = False) -> tuple[int, int]:
     """Forget all files below a folder, for good. Returns how many, and their bytes. Their blobs are collected later."""
     where = {"first": f"{path}/", "end": f"{path}{_AFTER_SLASH}"}
     sizes = [row[3] for row in tx.all(_all_below, where)]
-    tx.run(_delete_below, where)
+    if not dry:
+        tx.run(_delete_below, where)
     return len(sizes), sum(sizes)
 
 
