@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from enum import Enum
 from pathlib import Path
 
@@ -110,19 +111,36 @@ def _database(settings: Settings) -> Iterator[Check]:
         yield Check("database", Health.OK, "none yet")
         return
     fix = "stop the server, keep a copy, and restore a backup"
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{_way_in(path)}", uri=True)
-        with connection:
-            problems = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(10)")]
-        connection.close()
-    except sqlite3.Error as error:
-        yield Check("database", Health.ERROR, f"{path}: {error}", fix)
-        return
+    problems = _problems(path)
     if problems == ["ok"]:
         yield Check("database", Health.OK, f"{path}: sound, {path.stat().st_size / (1 << 20):.1f} MiB")
     else:
         detail = "; ".join(problems).replace("\n", " ")
         yield Check("database", Health.ERROR, f"{path} is damaged: {detail[:500]}", fix)
+
+
+def _problems(path: Path) -> list[str]:
+    """What SQLite finds wrong with a file; "ok" when nothing."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{_way_in(path)}", uri=True)) as connection:
+            try:
+                return [str(row[0]) for row in connection.execute("PRAGMA integrity_check(10)")]
+            except sqlite3.DatabaseError as error:  # it gave up, without saying where
+                return [str(error), *_damaged_tables(connection)]
+    except sqlite3.Error as error:
+        return [str(error)]
+
+
+def _damaged_tables(connection: sqlite3.Connection) -> list[str]:
+    """The tables that cannot be checked, each with its first page."""
+    found = []
+    tables = connection.execute("SELECT name, rootpage FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
+    for name, page in tables.fetchall():
+        try:
+            connection.execute(f'PRAGMA integrity_check("{name}")').fetchall()
+        except sqlite3.DatabaseError:
+            found.append(f"table {name} or an index of it cannot be read (begins at page {page})")
+    return found
 
 
 def _way_in(path: Path) -> str:

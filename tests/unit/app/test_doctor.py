@@ -59,7 +59,8 @@ def test_a_read_only_directory_is_an_error(healthy: Path, monkeypatch: pytest.Mo
     assert check("database", healthy).health is Health.OK
 
 
-def test_a_damaged_page_is_named(healthy: Path) -> None:
+@pytest.mark.parametrize("filler", [b"\xff", b"\x0d", b"\0", b"\x05", None])
+def test_a_damaged_page_is_named(healthy: Path, filler: bytes | None) -> None:
     path = healthy / "mlwright.db"
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -68,10 +69,10 @@ def test_a_damaged_page_is_named(healthy: Path) -> None:
     connection.close()
     with path.open("r+b") as file:
         file.seek((page - 1) * size)
-        file.write(os.urandom(size))
+        file.write(os.urandom(size) if filler is None else filler * size)
     found = check("database", healthy)
     assert found.health is Health.ERROR
-    assert str(page) in found.detail
+    assert f"page {page}" in found.detail
     assert "backup" in found.fix
 
 
