@@ -1,0 +1,103 @@
+"""Garbage collection keeps everything that somebody needs or is about to need."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlwright.app.gc import GRACE_S, UPLOAD_MS, GarbageCollector
+from mlwright.app.settings import Settings
+from mlwright.app.wiring import Platform
+from mlwright.artifacts import service as artifacts
+from mlwright.kernel.blobs import Blob, DirectoryBlobs
+from mlwright.kernel.clock import ManualClock
+from mlwright.kernel.errors import Denied, NotFound
+from mlwright.kernel.identity import LOCAL, Caller
+from mlwright.tracking.service.owners import TrackingOwners
+
+
+@pytest.fixture
+def platform(data_dir: Path) -> Iterator[Platform]:
+    platform = Platform(Settings(data=data_dir))
+    platform.database.clock = ManualClock()
+    yield platform
+    platform.close()
+
+
+def stored(platform: Platform, content: bytes, *, old: bool = True) -> Blob:
+    writer = platform.blobs.writer()
+    writer.write(content)
+    blob = writer.commit()
+    path = platform.blobs.path(blob.digest)
+    if old and path is not None:
+        os.utime(path, (1, 1))
+    return blob
+
+
+def collect(platform: Platform, caller: Caller = LOCAL, *, dry: bool = False) -> dict[str, int]:
+    found = asyncio.run(GarbageCollector(platform.database, platform.blobs).collect(caller, 0, dry=dry))
+    return {name: getattr(found, name) for name in ("uploads", "blobs", "bytes")}
+
+
+def test_only_old_blobs_without_a_name_go(platform: Platform) -> None:
+    named, fresh, garbage = stored(platform, b"named"), stored(platform, b"fresh", old=False), stored(platform, b"old")
+    platform.database.write_now(lambda tx: artifacts.put(tx, LOCAL, TrackingOwners(), "0/x", named))
+    assert collect(platform, dry=True) == {"uploads": 0, "blobs": 1, "bytes": 3}
+    assert collect(platform) == {"uploads": 0, "blobs": 1, "bytes": 3}
+    assert b"".join(platform.blobs.read(named.digest)) == b"named"
+    assert b"".join(platform.blobs.read(fresh.digest)) == b"fresh"
+    with pytest.raises(NotFound):
+        platform.blobs.read(garbage.digest)
+    assert collect(platform) == {"uploads": 0, "blobs": 0, "bytes": 0}
+
+
+def test_storing_a_known_blob_again_saves_it(platform: Platform) -> None:
+    blob = stored(platform, b"bytes")
+    before_s = time.time() - GRACE_S
+    assert stored(platform, b"bytes", old=False) == blob
+    assert not platform.blobs.delete_older(blob.digest, before_s)
+    assert b"".join(platform.blobs.read(blob.digest)) == b"bytes"
+
+
+def test_uploads_in_progress_keep_their_parts_and_silent_ones_go(platform: Platform) -> None:
+    part, owners = stored(platform, b"part"), TrackingOwners()
+    upload = platform.database.write_now(lambda tx: artifacts.start_upload(tx, LOCAL, owners, "0/y"))
+    platform.database.write_now(lambda tx: artifacts.put_part(tx, upload, 1, part))
+    assert collect(platform) == {"uploads": 0, "blobs": 0, "bytes": 0}
+    assert isinstance(platform.database.clock, ManualClock)
+    platform.database.clock.advance(UPLOAD_MS + 1)
+    assert collect(platform) == {"uploads": 1, "blobs": 1, "bytes": 4}
+
+
+def test_no_upload_is_lost_to_a_collection_at_the_same_time(tmp_path: Path) -> None:
+    """One thread stores the same old bytes again and again, the other collects: what was stored last is there."""
+    blobs = DirectoryBlobs(tmp_path)
+    stop = threading.Event()
+
+    def collecting() -> None:
+        while not stop.is_set():
+            for digest, _, written_s in blobs.digests():
+                if written_s < time.time() - GRACE_S:
+                    blobs.delete_older(digest, time.time() - GRACE_S)
+
+    thread = threading.Thread(target=collecting)
+    thread.start()
+    try:
+        for _ in range(150):
+            writer = blobs.writer()
+            writer.write(b"the same")
+            blob = writer.commit()
+            assert b"".join(blobs.read(blob.digest)) == b"the same"
+            os.utime(blobs.file(blob.digest.removeprefix("sha256:")), (1, 1))
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_only_administrators_collect(platform: Platform) -> None:
+    with pytest.raises(Denied):
+        collect(platform, Caller("eve"))
