@@ -2,12 +2,15 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mlwright.app.settings import Settings
+from mlwright.app.wiring import Platform
 from tests.components import answers, free_port
 
 
@@ -74,9 +77,7 @@ def test_ctrl_c_ends_it(data: str) -> None:
 
 
 def test_a_database_from_the_future_ends_with_5(data: str) -> None:
-    import sqlite3
-
-    assert mlwright("projects", "list", "--data", data).returncode == 0
+    Platform(Settings(data=Path(data))).close()
     connection = sqlite3.connect(Path(data) / "mlwright.db")
     connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.commit()
