@@ -68,10 +68,8 @@ def test_histories_in_any_pieces_are_as_if_logged(database: Database, seed: int,
     logged = [Metric("m", each.value, each.timestamp, each.step) for each in points]
     database.write_now(lambda tx: metrics.MetricWriter(tx, info).append(logged))
 
-    found, expected = (
-        database.read_now(lambda tx, run_id=run_id: _all(tx, run_id))
-        for run_id in (RUN, OTHER)  # type: ignore[misc]
-    )
+    found = database.read_now(lambda tx: _all(tx, RUN))
+    expected = database.read_now(lambda tx: _all(tx, OTHER))
     assert repr(found) == repr(expected)
     assert added == len(found[1])
     assert series(database, RUN, "m", points) == 0

@@ -38,8 +38,10 @@ def test_experiments_live_and_die(pair: Pair) -> None:
 def test_a_run_from_start_to_end(pair: Pair) -> None:
     for key, value in (("lr", "0.1"), ("depth", ""), ("lr", "0.1"), ("lr", "0.2")):
         pair.call("POST", "runs/log-parameter", {"run_id": RUN, "key": key, "value": value})
-    for step, value in ((0, 1.0), (1, 0.5), (1, 0.5), (-3, 9), (2, "NaN"), (3, "Infinity"), (4, "-Infinity")):
-        message = {"run_id": RUN, "key": "loss", "value": value, "timestamp": 10 + abs(step), "step": step}
+    points: list[tuple[int, float | str]] = [(0, 1.0), (1, 0.5), (1, 0.5), (-3, 9)]
+    points += [(2, "NaN"), (3, "Infinity"), (4, "-Infinity")]
+    for step, number in points:
+        message = {"run_id": RUN, "key": "loss", "value": number, "timestamp": 10 + abs(step), "step": step}
         pair.call("POST", "runs/log-metric", message)
     pair.call("POST", "runs/set-tag", {"run_id": RUN, "key": "note", "value": "x" * 8_000})
     pair.call("POST", "runs/set-tag", {"run_id": RUN, "key": "mlflow.runName", "value": "renamed"})

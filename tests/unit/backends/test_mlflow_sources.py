@@ -2,7 +2,6 @@
 
 import math
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def test_nothing_is_written_to_the_source(old_database: Path) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     root = tmp_path / "mlruns"
     experiment = root / ".trash" / "7"
     run = experiment / RUN
