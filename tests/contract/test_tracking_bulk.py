@@ -10,6 +10,7 @@ import pytest
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Conflict, Denied, Invalid
 from mlwright.kernel.identity import LOCAL, Caller, Role
+from mlwright.kernel.transaction import Tx
 from mlwright.tracking import points as packed
 from mlwright.tracking.points import Point
 from mlwright.tracking.ports import MovedExperiment, MovedModel, MovedRun
@@ -77,7 +78,7 @@ def test_histories_in_any_pieces_are_as_if_logged(database: Database, seed: int,
     assert states[0].series == states[1].series
 
 
-def _all(tx, run_id: str) -> tuple[list[Metric], list[Point], list[Point]]:  # type: ignore[no-untyped-def]
+def _all(tx: Tx, run_id: str) -> tuple[list[Metric], list[Point], list[Point]]:
     run = runs.get(tx, LOCAL, run_id)
     return run.metrics, metrics.history(tx, run.info, "m"), metrics.history(tx, run.info, "m", 3, 7)
 

@@ -96,7 +96,9 @@ class GarbageCollector:
 
         def work(tx: Tx) -> tuple[int, list[tuple[int, int]]]:
             gone = step(tx, caller, before_ms, 10**9 if found.dry_run else _TOGETHER, dry=found.dry_run)
-            return len(gone), [artifacts.purge(tx, path, dry=found.dry_run) for path in _folders(gone)]
+            counted = found.dry_run and step is purge.purge_experiments  # as files of its runs and models
+            folders = [] if counted else _folders(gone)
+            return len(gone), [artifacts.purge(tx, path, dry=found.dry_run) for path in folders]
 
         count = 0
         while True:
@@ -121,12 +123,10 @@ class GarbageCollector:
                     found.bytes += size
 
 
-def _folders(gone: list[Purged]) -> Iterator[str]:
+def _folders(gone: list[Purged]) -> list[str]:
     """The artifact folders of what is gone, if they are kept here and hold nothing else."""
-    for each in gone:
-        path = root_path(each.artifact_uri)
-        if path and each.id in path.split("/"):
-            yield path
+    paths = ((each.id, root_path(each.artifact_uri)) for each in gone)
+    return [path for own, path in paths if path and own in path.split("/")]
 
 
 def _batches(blobs: Blobs, before_s: float) -> Iterator[list[tuple[str, int]]]:

@@ -1,6 +1,7 @@
 """A running MLflow server as a source, over its REST API."""
 
 import base64
+import itertools
 import json
 import struct
 import threading
@@ -52,6 +53,7 @@ class ServerSource:
         self._local = threading.local()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlflow-source")
         self._keys: dict[str, list[str]] = {}
+        self._models: bool | None = None
 
     def experiments(self) -> list[MovedExperiment]:
         found = []
@@ -76,11 +78,23 @@ class ServerSource:
             "max_results": _PAGE,
             "order_by": ["attributes.start_time ASC"],
         }
-        for each in self._pages("runs/search", query, "runs"):
-            run = _run(each)
-            if only is None or run.run_id in only:
+        found = (each for each in self._pages("runs/search", query, "runs") if only is None or _id(each) in only)
+        while page := list(itertools.islice(found, _PAGE)):
+            for each in self._pool.map(self._whole, page) if self._has_models() else page:
+                run = _run(each)
                 self._keys[run.run_id] = [metric["key"] for metric in each.get("data", {}).get("metrics", ())]
                 yield run
+
+    def _whole(self, each: Mapping[str, Any]) -> dict[str, Any]:
+        """A run with the logged models it read: a search leaves them out."""
+        found: dict[str, Any] = self._get(f"{_API}/runs/get", {"run_id": _id(each)})["run"]
+        return found
+
+    def _has_models(self) -> bool:
+        """Whether any run can have read a logged model."""
+        if self._models is None:
+            self._models = any(next(self.models(each), None) for each in self.experiments())
+        return self._models
 
     def histories(self, experiment: MovedExperiment, run: MovedRun) -> Iterator[tuple[str, bytes]]:
         keys = self._keys.pop(run.run_id, [])
@@ -188,12 +202,17 @@ class ServerSource:
         return found
 
 
+def _id(each: Mapping[str, Any]) -> str:
+    found: str = each["info"].get("run_id") or each["info"]["run_uuid"]
+    return found
+
+
 def _run(each: Mapping[str, Any]) -> MovedRun:
     info, data, inputs = each["info"], each.get("data", {}), each.get("inputs") or {}
     outputs = (each.get("outputs") or {}).get("model_outputs", ())
     end = info.get("end_time")
     return MovedRun(
-        info.get("run_id") or info["run_uuid"],
+        _id(each),
         info.get("run_name", ""),
         info.get("user_id", ""),
         RunStatus[info.get("status", "FINISHED")],

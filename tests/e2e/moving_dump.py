@@ -1,0 +1,82 @@
+"""Prints all that MLflow's client sees on a server, as JSON without what may differ between two servers.
+
+Run by a peer's interpreter, never imported by ours: python moving_dump.py TRACKING_URI
+"""
+
+import hashlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import ViewType
+
+V3 = int(mlflow.__version__.split(".")[0]) >= 3
+
+
+def pairs(metrics) -> list:
+    return [[m.key, repr(m.value), m.timestamp, m.step] for m in metrics]
+
+
+def files(client, run_id: str) -> dict[str, str]:
+    if not client.list_artifacts(run_id):
+        return {}  # the client cannot download nothing
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.artifacts.download_artifacts(run_id=run_id, dst_path=folder)
+        return {
+            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(Path(folder).rglob("*"))
+            if path.is_file()
+        }
+
+
+def described(client, run) -> dict:
+    found = {
+        "name": run.info.run_name, "status": run.info.status, "user": run.info.user_id,
+        "times": [run.info.start_time, run.info.end_time], "stage": run.info.lifecycle_stage,
+        "params": run.data.params, "tags": run.data.tags,
+        "latest": {key: repr(value) for key, value in run.data.metrics.items()},
+        "inputs": [[each.dataset.to_dictionary(), sorted((t.key, t.value) for t in each.tags)]
+                   for each in run.inputs.dataset_inputs],
+        "histories": {key: pairs(client.get_metric_history(run.info.run_id, key)) for key in sorted(run.data.metrics)},
+        "files": files(client, run.info.run_id),
+    }
+    if V3:
+        found["models"] = [sorted(m.model_id for m in run.inputs.model_inputs or ()),
+                           sorted((m.model_id, m.step) for m in run.outputs.model_outputs or ())]
+    return found
+
+
+def models(client, experiment_id: str) -> dict:
+    if not V3:
+        return {}
+    return {
+        model.model_id: {
+            "name": model.name, "status": str(model.status), "type": model.model_type, "run": model.source_run_id,
+            "times": [model.creation_timestamp, model.last_updated_timestamp],
+            "params": model.params, "tags": model.tags,
+            "metrics": sorted([*pair, m.dataset_name, m.dataset_digest, m.run_id]
+                              for m in model.metrics or () for pair in pairs([m])),
+        }
+        for model in client.search_logged_models(experiment_ids=[experiment_id])
+    }  # fmt: skip
+
+
+def main(uri: str) -> None:
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient()
+    found = {}
+    for experiment in client.search_experiments(view_type=ViewType.ALL):
+        runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1000)
+        times = None if experiment.name == "Default" else experiment.creation_time
+        found[experiment.name] = {
+            "stage": experiment.lifecycle_stage, "tags": experiment.tags, "created": times,
+            "runs": {run.info.run_id: described(client, run) for run in runs},
+            "models": models(client, experiment.experiment_id),
+        }
+    json.dump(found, sys.stdout, sort_keys=True, indent=1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
