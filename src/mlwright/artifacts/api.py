@@ -72,8 +72,9 @@ class ArtifactsApi:
 
     async def put(self, request: Request) -> Response:
         path, caller = await self._path(request), caller_of(request)
-        await self._database.read(lambda tx: service.place(tx, caller, self._owners, path))
-        blob = await transfer.receive(request, self._blobs)
+        blob = await transfer.receive(
+            request, self._blobs, self._database, lambda tx: service.place(tx, caller, self._owners, path)
+        )
         file = await self._database.write(lambda tx: service.put(tx, caller, self._owners, path, blob))
         shown = safe_path(request.path_params["path"])
         return json_response(StoredFile(shown, is_dir=False, size=file.size, digest=file.digest))

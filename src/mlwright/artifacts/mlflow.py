@@ -171,8 +171,9 @@ class ArtifactRoutes:
     async def upload_part(self, request: Request) -> Response:
         upload_id, text = request.path_params["upload_id"], request.path_params["number"]
         number = int(text) if text.isdigit() else 0
-        await self._database.read(lambda tx: service.upload_path(tx, upload_id))
-        blob = await transfer.receive(request, self._blobs)
+        blob = await transfer.receive(
+            request, self._blobs, self._database, lambda tx: service.upload_path(tx, upload_id)
+        )
         await self._database.write(lambda tx: service.put_part(tx, upload_id, number, blob))
         response = answer()
         response.headers["etag"] = f'"{blob.digest}"'
@@ -202,8 +203,9 @@ class ArtifactRoutes:
 
     async def _store(self, request: Request, path: str) -> None:
         caller = caller_of(request)
-        await self._database.read(lambda tx: service.place(tx, caller, self._owners, path))
-        blob = await transfer.receive(request, self._blobs)
+        blob = await transfer.receive(
+            request, self._blobs, self._database, lambda tx: service.place(tx, caller, self._owners, path)
+        )
         await self._database.write(lambda tx: service.put(tx, caller, self._owners, path, blob))
 
     async def _entries(self, caller: Caller, path: str) -> list[FileInfo]:

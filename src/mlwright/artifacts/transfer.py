@@ -2,44 +2,68 @@
 
 import asyncio
 import mimetypes
-from collections.abc import AsyncIterator
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from mlwright.artifacts.spec import ArtifactFile
-from mlwright.kernel.blobs import PIECE_BYTES, Blob, Blobs, BlobWriter
+from mlwright.kernel.blobs import PIECE_BYTES, Blob, Blobs
+from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid
+from mlwright.kernel.transaction import Tx
 
-T = TypeVar("T")
+
+async def receive(request: Request, blobs: Blobs, database: Database, allow: Callable[[Tx], object]) -> Blob:
+    """Store the request's body as a blob. Nothing stays behind when the client goes away half-way.
+
+    Args:
+        allow: raises when the body may not be stored; called before anything is written.
+    """
+    stream = request.stream()
+    try:
+        first = await _piece(stream)
+        if len(first) < PIECE_BYTES:  # all of it: one trip to a thread does everything
+            return await database.read(lambda tx: (allow(tx), _stored(blobs, first))[1])
+        await database.read(allow)
+        return await _receive_rest(stream, blobs, first)
+    except ClientDisconnect as error:
+        raise Invalid("The client went away before the upload was complete") from error
 
 
-async def receive(request: Request, blobs: Blobs) -> Blob:
-    """Store the request's body as a blob. Nothing stays behind when the client goes away half-way."""
+async def _receive_rest(stream: AsyncGenerator[bytes, None], blobs: Blobs, piece: bytes) -> Blob:
     writer = await asyncio.to_thread(blobs.writer)
     try:
-        pending: list[bytes] = []
-        size = 0
-        async for part in request.stream():
-            pending.append(part)
-            size += len(part)
-            if size >= PIECE_BYTES:
-                await asyncio.to_thread(writer.write, b"".join(pending))
-                pending, size = [], 0
-        return await asyncio.to_thread(_finish, writer, b"".join(pending))
-    except BaseException as error:  # also when the request is cancelled: half a blob must not stay
+        while piece:
+            await asyncio.to_thread(writer.write, piece)
+            piece = await _piece(stream)
+        return await asyncio.to_thread(writer.commit)
+    except BaseException:  # also when the request is cancelled: half a blob must not stay
         await asyncio.to_thread(writer.abort)
-        if isinstance(error, ClientDisconnect):
-            raise Invalid("The client went away before the upload was complete") from error
         raise
 
 
-def _finish(writer: BlobWriter, rest: bytes) -> Blob:
-    if rest:
-        writer.write(rest)
-    return writer.commit()
+async def _piece(stream: AsyncGenerator[bytes, None]) -> bytes:
+    """The next PIECE_BYTES of the body or a little more; less only at its end."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in stream:
+        parts.append(part)
+        size += len(part)
+        if size >= PIECE_BYTES:
+            break
+    return b"".join(parts)
+
+
+def _stored(blobs: Blobs, data: bytes) -> Blob:
+    writer = blobs.writer()
+    try:
+        writer.write(data)
+        return writer.commit()
+    except BaseException:  # whatever went wrong: half a blob must not stay
+        writer.abort()
+        raise
 
 
 def copy(blobs: Blobs, parts: list[Blob]) -> Blob:
