@@ -43,7 +43,8 @@ class Peer:
 
 PEERS = (
     Peer("mlflow-3.17.2", ("mlflow==3.17.2", *_LIBRARIES)),
-    Peer("mlflow-2.22", ("mlflow==2.22.5", "setuptools<81", *_LIBRARIES)),
+    # Its server does not start with SQLAlchemy 2.1, which its own requirements allow.
+    Peer("mlflow-2.22", ("mlflow==2.22.5", "setuptools<81", "sqlalchemy<2.1", *_LIBRARIES)),
     # 3.18.0 was published without its mlflow-skinny; the full wheel holds the same package.
     Peer("mlflow-3.18", ("mlflow==3.17.2", *_LIBRARIES), ("mlflow==3.18.0",), optional=True),
     Peer("moto", ("moto[server]>=5.1,<6",)),

@@ -31,7 +31,8 @@ def files(client, run_id: str) -> dict[str, str]:
         }
 
 
-def described(client, run) -> dict:
+def described(client, run_id: str) -> dict:
+    run = client.get_run(run_id)  # a search leaves out which models it read
     found = {
         "name": run.info.run_name, "status": run.info.status, "user": run.info.user_id,
         "times": [run.info.start_time, run.info.end_time], "stage": run.info.lifecycle_stage,
@@ -72,7 +73,7 @@ def main(uri: str) -> None:
         times = None if experiment.name == "Default" else experiment.creation_time
         found[experiment.name] = {
             "stage": experiment.lifecycle_stage, "tags": experiment.tags, "created": times,
-            "runs": {run.info.run_id: described(client, run) for run in runs},
+            "runs": {run.info.run_id: described(client, run.info.run_id) for run in runs},
             "models": models(client, experiment.experiment_id),
         }
     json.dump(found, sys.stdout, sort_keys=True, indent=1)
