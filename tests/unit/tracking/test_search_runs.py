@@ -4,6 +4,8 @@ import base64
 import json
 import math
 import re
+from collections.abc import Callable
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -11,8 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlwright.kernel.errors import Invalid
-from mlwright.tracking.search import Page, RunRow, ViewType, search_runs, walk
+from mlwright.tracking.search import (
+    Page,
+    RunRow,
+    ViewType,
+    search_experiments,
+    search_logged_models,
+    search_runs,
+    walk,
+)
 from mlwright.tracking.search.grammar import Comparison, Order
+from mlwright.tracking.search.page import MAX_ORDERS
 from tests.unit.tracking import search_world as world
 
 FACTS = world.make_world(7)
@@ -222,3 +233,21 @@ def test_many_experiments_and_hostile_texts() -> None:
         search_runs(READER, BOTH, "(" * 20_000)
     with pytest.raises(Invalid, match="Error on parsing filter"):
         search_runs(READER, BOTH, "/*" * 1_000_000)
+
+
+def test_a_search_of_too_many_conditions_is_refused_before_it_harms_the_database() -> None:
+    orders = [f"metrics.m{number} DESC" for number in range(MAX_ORDERS)]
+    assert len(numbers(search_runs(READER, BOTH, "", ViewType.ALL, orders))) == len(FACTS)
+    searches: list[Callable[..., Any]] = [search_runs, search_experiments, search_logged_models]
+    for search in searches:
+        with pytest.raises(Invalid, match="at most 24 clauses, not 25"):
+            search(READER, BOTH, order_by=[*orders, "x"])
+    many = ["params.a != 'x'"] * 500
+    assert not search_runs(READER, BOTH, " AND ".join(many)).next_page_token
+    with pytest.raises(Invalid, match="at most 500 comparisons, not 501"):
+        search_runs(READER, BOTH, " AND ".join([*many, "params.a = 'x'"]))
+
+
+def test_a_search_of_very_many_experiments_takes_no_time() -> None:
+    page = search_runs(READER, range(1, 200_000), order_by=["params.a"])  # quadratic, this took minutes
+    assert numbers(page) == numbers(search_runs(READER, BOTH, order_by=["params.a"]))

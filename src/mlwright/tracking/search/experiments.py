@@ -11,7 +11,7 @@ from mlwright.tracking.search import grammar
 from mlwright.tracking.search.conditions import among
 from mlwright.tracking.search.grammar import EXPERIMENTS, LIST_OPERATORS, NUMERIC_OPERATORS, TEXT_OPERATORS, Comparison
 from mlwright.tracking.search.match import bound, compare
-from mlwright.tracking.search.page import Page, Reader, check_max_results, decode, encode
+from mlwright.tracking.search.page import Page, Reader, check_max_results, check_orders, decode, encode
 from mlwright.tracking.spec import ViewType
 from mlwright.tracking.tables import experiment_tags, experiments
 
@@ -51,6 +51,7 @@ def search_experiments(
         Invalid: the filter, an order, the token or max_results is wrong.
     """
     check_max_results(max_results)
+    check_orders(order_by)
     checked = [_checked(comparison) for comparison in EXPERIMENTS.filter(filter)]
     order = _order(order_by or _DEFAULT_ORDER)
     offset = decode(page_token).offset

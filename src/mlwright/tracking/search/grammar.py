@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from mlwright.kernel.errors import Invalid
 from mlwright.tracking.search.tokens import Kind, Token, group, joined, statements
 
+#: Most comparisons of one filter.
+MAX_COMPARISONS = 500
 #: What a comparison compares with: text, a number, a list of texts, or nothing (IS NULL).
 Value = str | int | float | tuple[str, ...] | None
 
@@ -96,7 +98,10 @@ class Grammar:
         if loose:
             clauses = ", ".join(f"'{clause}'" if self.quoted_clauses else clause for clause in loose)
             raise Invalid(f"Invalid clause(s) in filter string: {clauses}", path="filter")
-        return [self._comparison(token) for token in tokens if token.kind is Kind.COMPARISON]
+        found = [self._comparison(token) for token in tokens if token.kind is Kind.COMPARISON]
+        if len(found) > MAX_COMPARISONS:  # SQLite's statements are at most 1,000 conditions deep
+            raise Invalid(f"A filter may have at most {MAX_COMPARISONS} comparisons, not {len(found)}", path="filter")
+        return found
 
     def order(self, text: str) -> Order:
         """One clause such as "metrics.loss DESC". Raises Invalid."""

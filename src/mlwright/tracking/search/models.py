@@ -16,7 +16,7 @@ from mlwright.tracking.search import grammar, tokens
 from mlwright.tracking.search.conditions import among
 from mlwright.tracking.search.grammar import Comparison
 from mlwright.tracking.search.match import bound, compare, matches
-from mlwright.tracking.search.page import MAX_RESULTS, Page, Reader
+from mlwright.tracking.search.page import MAX_RESULTS, Page, Reader, check_orders
 from mlwright.tracking.spec import ModelStatus
 from mlwright.tracking.tables import logged_model_metrics, logged_model_params, logged_model_tags, logged_models
 
@@ -108,6 +108,7 @@ def search_logged_models(
             f"Invalid value {max_results} for parameter 'max_results' supplied. It must be at most {MAX_RESULTS}",
             path="max_results",
         )
+    check_orders(order_by)
     if any(not dataset.name for dataset in datasets):
         raise Invalid("`dataset_name` in the `datasets` clause must be specified.", path="datasets")
     offset = _offset(page_token, experiment_ids, filter, order_by) if page_token else 0

@@ -15,6 +15,8 @@ Row = TypeVar("Row")
 
 #: Most rows of one page, as in MLflow.
 MAX_RESULTS = 50_000
+#: Most clauses of an order.
+MAX_ORDERS = 24
 
 
 class Reader(Protocol):
@@ -53,6 +55,12 @@ def check_max_results(max_results: int) -> None:
         raise Invalid(f"{start} a positive integer", path="max_results")
     if max_results > MAX_RESULTS:
         raise Invalid(f"{start} at most {MAX_RESULTS}", path="max_results")
+
+
+def check_orders(clauses: Sequence[object]) -> None:
+    """Raises Invalid for more clauses than SQLite survives: with 64 terms, two for each, it ends the process."""
+    if len(clauses) > MAX_ORDERS:
+        raise Invalid(f"order_by may have at most {MAX_ORDERS} clauses, not {len(clauses)}", path="order_by")
 
 
 def fingerprint(*parts: object) -> int:

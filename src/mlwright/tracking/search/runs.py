@@ -14,7 +14,7 @@ from mlwright.kernel.query import Query
 from mlwright.tracking.search import grammar
 from mlwright.tracking.search.conditions import ATTRIBUTES, NULLABLE, NUMERIC, STATUSES, among, clause, shape, values
 from mlwright.tracking.search.grammar import Comparison, Order
-from mlwright.tracking.search.page import Page, Reader, check_max_results, decode, encode, fingerprint
+from mlwright.tracking.search.page import Page, Reader, check_max_results, check_orders, decode, encode, fingerprint
 from mlwright.tracking.search.steps import COLUMNS, Phase, RunRow
 from mlwright.tracking.search.walk import Part, Walk, is_key, walk_page
 from mlwright.tracking.spec import ViewType
@@ -46,6 +46,7 @@ def search_runs(
         Invalid: the filter, an order, the token or max_results is wrong.
     """
     check_max_results(max_results)
+    check_orders(order_by)
     comparisons = grammar.run_filter(filter)
     orders = grammar.run_orders(order_by)
     for comparison in comparisons:

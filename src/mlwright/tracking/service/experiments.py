@@ -10,7 +10,7 @@ from mlwright.kernel import store
 from mlwright.kernel.errors import AlreadyExists, Conflict, Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import DEFAULT_PROJECT, Caller, Role
-from mlwright.kernel.query import Query
+from mlwright.kernel.query import Query, among
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking import validation
 from mlwright.tracking.spec import Experiment, Tag, ViewType
@@ -42,6 +42,7 @@ _insert = Query(
     )
     .returning(experiments.c.id)
 )
+_projects_of = Query(select(experiments.c.id, experiments.c.project).where(among(experiments.c.id, "wanted")))
 _insert_default = Query(
     upsert(experiments)
     .values({column.name: bindparam(column.name) for column in experiments.c})
@@ -229,7 +230,7 @@ def delete_tag(tx: Tx, caller: Caller, experiment_id: int, key: str) -> None:
 def readable(tx: Tx, caller: Caller, experiment_ids: Sequence[int]) -> list[int]:
     """Those of the experiments that exist and that the caller may read, in the given order, each once."""
     wanted = list(dict.fromkeys(experiment_ids))
-    rows = tx.select(select(experiments.c.id, experiments.c.project).where(experiments.c.id.in_(wanted)))
+    rows = tx.all(_projects_of, {"wanted": str(wanted)})
     allowed = {row[0] for row in rows if caller.may(row[1], Role.VIEWER)}
     return [each for each in wanted if each in allowed]
 
