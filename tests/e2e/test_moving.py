@@ -105,6 +105,7 @@ def test_mlflows_client_sees_the_same_afterwards(origin: Origin, tmp_path: Path)
             assert not any(again["changes"].values()), again["changes"]
 
 
+@pytest.mark.parametrize("origin", ["server-3.17.2"], indirect=True)
 def test_it_works_without_a_server_and_into_a_project(origin: Origin, data_dir: Path) -> None:
     command("projects", "create", "research", "--data", data_dir)
     words = ("--data", data_dir, "--project", "research", "--experiment", "training", "--prefix", "old ")
@@ -117,6 +118,7 @@ def test_it_works_without_a_server_and_into_a_project(origin: Origin, data_dir: 
     assert [(each["name"], each["project"]) for each in listed] == [("old training", "research")]
 
 
+@pytest.mark.parametrize("origin", ["folder-2.22"], indirect=True)
 def test_a_dry_run_changes_nothing(origin: Origin, data_dir: Path) -> None:
     outcome = moved(origin.addresses[-1], "--data", data_dir, "--dry-run")
     assert outcome["changes"]["runs"] >= 11
@@ -125,6 +127,7 @@ def test_a_dry_run_changes_nothing(origin: Origin, data_dir: Path) -> None:
 
 
 @pytest.mark.crash
+@pytest.mark.parametrize("origin", ["server-3.17.2"], indirect=True)
 def test_a_killed_import_goes_on_where_it_was(origin: Origin, data_dir: Path, tmp_path: Path) -> None:
     words: list[str | Path] = [MLWRIGHT, "import", "mlflow", *origin.addresses[-1], "--data", data_dir]
     for killed_at_line in (2, 4, 5):
@@ -142,6 +145,7 @@ def test_a_killed_import_goes_on_where_it_was(origin: Origin, data_dir: Path, tm
     assert command("audit", "verify", "--data", data_dir).stdout.startswith("ok      yes")
 
 
+@pytest.mark.parametrize("origin", ["folder-2.22"], indirect=True)
 def test_what_was_changed_here_is_noticed_or_kept(origin: Origin, data_dir: Path) -> None:
     moved(origin.addresses[-1], "--data", data_dir)
     run_id = command("runs", "list", "--filter", "run_name = 'parent'", "-o", "name", "--data", data_dir).stdout.strip()
@@ -155,6 +159,7 @@ def test_what_was_changed_here_is_noticed_or_kept(origin: Origin, data_dir: Path
     assert (run["params"]["rate"], run["tags"]["ours"]) == ("0.1", "kept")
 
 
+@pytest.mark.parametrize("origin", ["folder-2.22"], indirect=True)
 def test_hard_deletion_leaves_nothing_but_events(origin: Origin, data_dir: Path) -> None:
     """What `mlflow gc` promises: gone from search and from the storage."""
     moved(origin.addresses[-1], "--data", data_dir)

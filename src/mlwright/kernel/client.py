@@ -180,6 +180,9 @@ class HttpTransport:
             response = self._connection.getresponse()
             self._used_s = time.monotonic()
             return response
+        except MlwrightError:  # from where the body comes: half a request was sent
+            self._connection.close()
+            raise
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise Unavailable(f"no answer from {self._url}: {error}", hint="is it running? mlwright status") from error
