@@ -44,6 +44,11 @@ async def info(request: Request) -> Response:
     )
 
 
+async def nothing_registered(request: Request) -> Response:
+    """Searches of the model registry, which MLflow's web UI makes on every page: nothing is registered here."""
+    return answer({})
+
+
 async def beyond(request: Request) -> Response:
     """Everything else under MLflow's paths."""
     path = request.path_params["path"]
@@ -58,6 +63,10 @@ def routes() -> list[Route]:
     for root in ("api", "ajax-api"):
         for number in ("2.0", "3.0"):
             found.append(Route("GET", f"/{root}/{number}/mlflow/server-info", info))
+            found += [
+                Route("GET", f"/{root}/{number}/mlflow/{name}/search", nothing_registered)
+                for name in ("model-versions", "registered-models")
+            ]
             found += [
                 Route(method, f"/{root}/{number}/{part}/{{path:path}}", beyond)
                 for part in ("mlflow", "mlflow-artifacts")
