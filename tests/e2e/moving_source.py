@@ -44,7 +44,9 @@ def tree_of_runs() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "plots & more").mkdir()
-        (root / "plots & more" / "曲线 1+1.txt").write_text("curve")
+        # A server of MLflow 2 cannot send a file whose name has other letters: it refuses its own header.
+        name = "曲线 1+1.txt" if V3 or sys.argv[1].startswith("file:") else "curve 1+1.txt"
+        (root / "plots & more" / name).write_text("curve")
         (root / "empty.bin").touch()
         (root / "big.bin").write_bytes(bytes(range(256)) * 12_000)
         (root / "same.bin").write_bytes(bytes(range(256)) * 12_000)
