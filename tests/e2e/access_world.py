@@ -1,0 +1,176 @@
+"""A platform with a project full of secrets, and one request to each of its routes that aims at them.
+
+Everything secret that can be written down contains SESAME, so that an answer that gives any of it away is recognised.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.types import ASGIApp
+
+from mlwright.app.guard import Guard
+from mlwright.app.settings import Settings
+from mlwright.app.wiring import Platform
+from mlwright.artifacts import service as artifacts
+from mlwright.kernel.http import Face, Route, Router
+from mlwright.kernel.identity import LOCAL
+from mlwright.kernel.transaction import Tx
+from mlwright.security import projects
+from mlwright.security import service as security
+from mlwright.security.spec import PrincipalKind
+from mlwright.tracking.service import experiments, inputs, models, notes, runs
+from mlwright.tracking.service.owners import TrackingOwners
+from mlwright.tracking.spec import Dataset, DatasetInput, Metric, Param, Tag
+
+SESAME = "sesame"
+PROJECT = "vault"
+#: A project that the stranger administers.
+ELSEWHERE = "elsewhere"
+PASSWORD = "correct horse battery"
+PEOPLE = ("outsider", "stranger", "viewer", "editor", "root")
+
+
+@dataclass(frozen=True)
+class Things:
+    """Names of what lies in the secret project."""
+
+    experiment: int
+    gone_experiment: int
+    run: str
+    gone_run: str
+    model: str
+    comment: int
+    upload: str
+    token: str
+    file: str
+    part: str
+
+
+class World:
+    """The platform, behind its gate with authentication, and a token for each of PEOPLE."""
+
+    def __init__(self, folder: Path) -> None:
+        self.platform = Platform(Settings(data=folder, authentication=True))
+        self.database = self.platform.database
+        self._folder = folder
+        self.tokens: dict[str, str] = {}
+        self.database.write_now(self._people)
+        self.things = self.database.write_now(self._secrets)
+        self.app: ASGIApp = Guard(
+            self.platform.router(),
+            self.platform.settings,
+            self.platform.authentication("the secret of the owner of the directory"),
+        )
+
+    def state(self) -> list[str]:
+        """All that is stored: every row and the name of every file of the blob store."""
+        with sqlite3.connect(self._folder / "mlwright.db") as connection:
+            rows = list(connection.iterdump())
+        connection.close()
+        return rows + sorted(str(path) for path in (self._folder / "blobs").rglob("*") if path.is_file())
+
+    def close(self) -> None:
+        self.platform.close()
+
+    def _people(self, tx: Tx) -> None:
+        for name in (PROJECT, ELSEWHERE):
+            projects.create(tx, LOCAL, self.platform.project, name, f"{name} {SESAME if name == PROJECT else ''}")
+        for name in PEOPLE:
+            security.create_principal(tx, LOCAL, name, PrincipalKind.USER, PASSWORD, admin=name == "root")
+            self.tokens[name] = security.create_token(tx, LOCAL, name, f"of {name}", None).secret
+        for name in ("viewer", "editor"):
+            security.grant(tx, LOCAL, PROJECT, name, name)
+        security.grant(tx, LOCAL, ELSEWHERE, "stranger", "admin")
+
+    def _secrets(self, tx: Tx) -> Things:
+        number = experiments.create(tx, LOCAL, f"{SESAME}-experiment", tags=[Tag("t", SESAME)], project=PROJECT)
+        gone = experiments.create(tx, LOCAL, f"{SESAME}-gone", project=PROJECT)
+        experiments.delete_experiment(tx, LOCAL, gone)
+        run = runs.create(tx, LOCAL, number, f"{SESAME}-user", 1_000, f"{SESAME}-run").info.run_id
+        points = [Metric(f"{SESAME}/loss", 1 / (step + 1), 1_000 + step, step) for step in range(20)]
+        tags = [Tag("t", SESAME), Tag("mlflow.note.content", SESAME)]
+        runs.log_batch(tx, LOCAL, run, points, [Param("p", SESAME)], tags)
+        dataset = DatasetInput(Dataset(f"{SESAME}-data", "d1", "local", "{}"), [Tag(inputs.CONTEXT_TAG, "training")])
+        inputs.log_inputs(tx, LOCAL, run, [dataset])
+        model = models.create(tx, LOCAL, number, f"{SESAME}-net", "", run, [Param("p", SESAME)], [Tag("t", SESAME)])
+        comment = notes.add_comment(tx, LOCAL, run, SESAME)
+        notes.save_view(tx, LOCAL, number, "best", {"filter": f"params.p = '{SESAME}'"})
+        deleted = runs.create(tx, LOCAL, number, name=f"{SESAME}-deleted").info.run_id
+        runs.delete_run(tx, LOCAL, deleted)
+        writer = self.platform.blobs.writer()
+        writer.write(SESAME.encode())
+        blob = writer.commit()
+        folder, owners = f"{number}/{run}/artifacts", TrackingOwners()
+        file = f"{folder}/{SESAME}.txt"
+        artifacts.put(tx, LOCAL, owners, file, blob)
+        artifacts.put(tx, LOCAL, owners, f"{number}/models/{model.model_id}/artifacts/{SESAME}.txt", blob)
+        upload = artifacts.start_upload(tx, LOCAL, owners, f"{folder}/big.bin")
+        artifacts.put_part(tx, upload, 1, blob)
+        token = security.create_token(tx, LOCAL, "editor", SESAME, None).id
+        return Things(number, gone, run, deleted, model.model_id, comment.id, upload, token, file, f"{folder}/big.bin")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request.
+
+    Attributes:
+        target: path with query.
+        by: who may do this; SESAME is then in the answer, or something changes.
+        shows, changes: which of the two.
+        viewers_may: whether a viewer may change this.
+        anyone: whether it means only the caller's own things, or nothing that is secret.
+    """
+
+    method: str
+    target: str
+    body: bytes = b""
+    form: bool = False
+    by: str = "editor"
+    shows: bool = False
+    changes: bool = False
+    viewers_may: bool = False
+    anyone: bool = False
+
+
+def routes_of(platform: Platform) -> list[Route]:
+    """Every route of the server: what its faces hand to the router."""
+    found: list[Route] = []
+
+    class Recording(Router):
+        def __init__(self, faces: Sequence[Face], fallback: Face) -> None:
+            super().__init__(faces, fallback)
+            found.extend(route for face in faces for route in face.routes)
+
+    with patch("mlwright.app.wiring.Router", Recording):
+        platform.router()
+    return found
+
+
+def plain(path: str) -> str:
+    """The path that aliases of a route share."""
+    return path.replace("/ajax-api/", "/api/").replace("/3.0/", "/2.0/")
+
+
+def get(target: str, **options: Any) -> Request:
+    return Request("GET", target, shows=True, **options)
+
+
+def send(method: str, target: str, body: Any = None, **options: Any) -> Request:
+    encoded = b"" if body is None else msgspec.json.encode(body)
+    return Request(method, target, encoded, changes=True, **options)
+
+
+def form(target: str, fields: list[tuple[str, str]], **options: Any) -> Request:
+    return Request("POST", target, urlencode(fields).encode(), form=True, changes=True, **options)
+
+
+def asked(method: str, target: str, body: Any, **options: Any) -> Request:
+    """A question with a body."""
+    return Request(method, target, msgspec.json.encode(body), shows=True, **options)
