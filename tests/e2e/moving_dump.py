@@ -34,18 +34,26 @@ def files(client, run_id: str) -> dict[str, str]:
 def described(client, run_id: str) -> dict:
     run = client.get_run(run_id)  # a search leaves out which models it read
     found = {
-        "name": run.info.run_name, "status": run.info.status, "user": run.info.user_id,
-        "times": [run.info.start_time, run.info.end_time], "stage": run.info.lifecycle_stage,
-        "params": run.data.params, "tags": run.data.tags,
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "user": run.info.user_id,
+        "times": [run.info.start_time, run.info.end_time],
+        "stage": run.info.lifecycle_stage,
+        "params": run.data.params,
+        "tags": run.data.tags,
         "latest": {key: repr(value) for key, value in run.data.metrics.items()},
-        "inputs": [[each.dataset.to_dictionary(), sorted((t.key, t.value) for t in each.tags)]
-                   for each in run.inputs.dataset_inputs],
+        "inputs": [
+            [each.dataset.to_dictionary(), sorted((t.key, t.value) for t in each.tags)]
+            for each in run.inputs.dataset_inputs
+        ],
         "histories": {key: pairs(client.get_metric_history(run.info.run_id, key)) for key in sorted(run.data.metrics)},
         "files": files(client, run.info.run_id),
     }
     if V3:
-        found["models"] = [sorted(m.model_id for m in run.inputs.model_inputs or ()),
-                           sorted((m.model_id, m.step) for m in run.outputs.model_outputs or ())]
+        found["models"] = [
+            sorted(m.model_id for m in run.inputs.model_inputs or ()),
+            sorted((m.model_id, m.step) for m in run.outputs.model_outputs or ()),
+        ]
     return found
 
 
@@ -72,7 +80,9 @@ def main(uri: str) -> None:
         runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1000)
         times = None if experiment.name == "Default" else experiment.creation_time
         found[experiment.name] = {
-            "stage": experiment.lifecycle_stage, "tags": experiment.tags, "created": times,
+            "stage": experiment.lifecycle_stage,
+            "tags": experiment.tags,
+            "created": times,
             "runs": {run.info.run_id: described(client, run.info.run_id) for run in runs},
             "models": models(client, experiment.experiment_id),
         }

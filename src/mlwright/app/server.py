@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import uvicorn
 
 import mlwright
@@ -62,6 +63,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     lock = ServerLock(settings.data)
     try:
         listening = _bind(settings)
+        settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])  # port 0 means any free one
         _log_to(settings.data / "logs" / "server.log")
         _raise_file_limit()
         save(settings)

@@ -66,7 +66,7 @@ def get(client: Client, kind: str, name: str | None, labels: str | None, project
         found = client.get(f"/v1/resources/{_segment(kind)}", project=project, labels=labels)
     else:
         found = [client.get(f"/v1/resources/{_segment(kind)}/{_segment(name)}", project=project)]
-    if output == "table":
+    if output in {"table", "name"}:
         show([_row(each) for each in found], output, ["name", "project", "generation", "created", "phase"])
     else:
         show(found if name is None else found[0], output)

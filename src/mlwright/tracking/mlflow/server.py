@@ -49,6 +49,16 @@ async def nothing_registered(request: Request) -> Response:
     return answer({})
 
 
+async def no_traces(request: Request) -> Response:
+    """OpenTelemetry's endpoint, to which MLflow's clients send traces."""
+    raise Unsupported("mlwright does not take traces")
+
+
+async def no_versions(request: Request) -> Response:
+    """Files of registered model versions."""
+    raise Unsupported("mlwright has no model registry")
+
+
 async def beyond(request: Request) -> Response:
     """Everything else under MLflow's paths."""
     path = request.path_params["path"]
@@ -59,7 +69,12 @@ async def beyond(request: Request) -> Response:
 
 def routes() -> list[Route]:
     """The server's own routes, and the fallback for all MLflow paths."""
-    found = [Route("GET", "/health", health), Route("GET", "/version", version)]
+    found = [
+        Route("GET", "/health", health),
+        Route("GET", "/version", version),
+        Route("POST", "/v1/traces", no_traces),
+        Route("GET", "/model-versions/get-artifact", no_versions),
+    ]
     for root in ("api", "ajax-api"):
         for number in ("2.0", "3.0"):
             found.append(Route("GET", f"/{root}/{number}/mlflow/server-info", info))
