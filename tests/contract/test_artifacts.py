@@ -219,3 +219,39 @@ def test_roles_are_asked_for(artifacts: Artifacts, role: Role) -> None:
         else:
             with pytest.raises(Denied):
                 mine(verb, *arguments)
+
+
+def test_no_project_reaches_into_the_folders_of_another(artifacts: Artifacts) -> None:
+    database = artifacts.database
+
+    def create(caller: Caller, location: str, project: str) -> int:
+        return database.write_now(lambda tx: experiments.create(tx, caller, location or "x", location, project=project))
+
+    for name in ("vault", "own"):
+        database.write_now(lambda tx, name=name: projects.create(tx, LOCAL, PROJECT, name))  # type: ignore[misc]
+    intruder = Caller("mallory", roles={"own": Role.EDITOR}, project="own")
+    number = create(LOCAL, "mlflow-artifacts:/s/v", "vault")
+    artifacts.put("s/v/run/model", 1)
+    folders = ("s", "s/", "s/v", "s/v/", "s/v/run", f"{number}", "0/run", "999999", "")
+    for location in [f"mlflow-artifacts:/{folder}" for folder in folders] + ["mlflow-artifacts://host/s/v/run"]:
+        with pytest.raises(Denied, match="not free"):
+            create(intruder, location, "own")
+    for location in ("mlflow-artifacts:/s2", "mlflow-artifacts:/s/w", "mlflow-artifacts:/²/x", "s3://s/v", ""):
+        create(intruder, location, "own")
+    mine = Artifacts(database, intruder)
+    for path in ("s/v/run/model", "²", "٥/x"):
+        with pytest.raises((Denied, NotFound)):
+            mine.put(path, 2)
+    assert mine.put("s2/a").project == "own"
+    assert artifacts.get("s/v/run/model").digest == blob(1).digest
+
+
+def test_a_file_that_another_project_left_is_not_overwritten(artifacts: Artifacts) -> None:
+    class Elsewhere(TrackingOwners):
+        def project_of(self, tx: Any, path: str) -> str | None:
+            return "elsewhere"
+
+    artifacts.put("0/a", 1)
+    with pytest.raises(Denied, match="another project"):
+        artifacts.database.write_now(lambda tx: service.put(tx, LOCAL, Elsewhere(), "0/a", blob(2)))
+    assert artifacts.get("0/a").digest == blob(1).digest

@@ -214,3 +214,20 @@ def test_purging_an_experiment_takes_its_runs_and_models(database: Database) -> 
     found = [database.write_now(lambda tx, step=step: step(tx, LOCAL, after, 10)) for step in steps]  # type: ignore[misc]
     assert [[each.id for each in gone] for gone in found] == [[run.info.run_id], [model.model_id], [str(number)]]
     assert database.write_now(lambda tx: experiments.create(tx, LOCAL, "old")) != number
+
+
+def test_what_is_moved_in_claims_no_folder_of_this_server(database: Database) -> None:
+    """Such a URI means the source's artifact store; here it would name the files of somebody else."""
+    victim = "mlflow-artifacts:/0/" + "9" * 32
+    imported(database, MovedRun(RUN, artifact_uri=victim))
+    moved = [MovedModel(MODEL, "m", artifact_uri=victim)]
+    database.write_now(lambda tx: bulk_models.import_models(tx, LOCAL, 0, moved))
+    imported(database, MovedRun(OTHER, artifact_uri="s3://bucket/1"))
+    uris = database.read_now(
+        lambda tx: (
+            [runs.find(tx, LOCAL, each).info.artifact_uri for each in (RUN, OTHER)]
+            + [models.get(tx, LOCAL, MODEL).artifact_uri]
+        )
+    )
+    own = "mlflow-artifacts:/0"
+    assert uris == [f"{own}/{RUN}/artifacts", "s3://bucket/1", f"{own}/models/{MODEL}/artifacts"]

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from mlwright.artifacts.spec import ArtifactFile, FileInfo, Owners, Part, root_path, safe_path
 from mlwright.artifacts.tables import artifact_files, artifact_parts
 from mlwright.kernel.blobs import Blob
-from mlwright.kernel.errors import Invalid, NotFound
+from mlwright.kernel.errors import Denied, Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
@@ -77,6 +77,8 @@ def put(tx: Tx, caller: Caller, owners: Owners, path: str, blob: Blob) -> Artifa
     """Give a stored blob the name `path`; a file that had it is replaced."""
     project = place(tx, caller, owners, path)
     before = tx.one(_get, {"path": path})
+    if before is not None and before[1] != project:
+        raise Denied(f"The file {path!r} belongs to another project", path="path")
     file = ArtifactFile(path, project, blob.digest, blob.size, tx.now_ms())
     _check_folders(tx, path)
     tx.run(_put, {name: getattr(file, name) for name in ArtifactFile.__struct_fields__})

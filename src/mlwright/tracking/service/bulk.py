@@ -23,6 +23,7 @@ from mlwright.tracking.service import experiments as experiment_service
 from mlwright.tracking.service import histories
 from mlwright.tracking.service import runs as run_service
 from mlwright.tracking.service.experiments import DEFAULT_EXPERIMENT
+from mlwright.tracking.service.locations import elsewhere
 from mlwright.tracking.service.runs import RUN_NAME_TAG
 from mlwright.tracking.spec import DatasetInput, Experiment, Param, Run, RunInfo, Tag, ViewType
 from mlwright.tracking.tables import dataset_inputs, datasets, experiments, params, run_models, runs, tags
@@ -272,7 +273,8 @@ def _model_keys(inputs: Sequence[str], outputs: Sequence[Any]) -> set[tuple[str,
 
 
 def _create(tx: Tx, experiment: Experiment, moved: MovedRun) -> int:
-    uri = moved.artifact_uri or f"{experiment.artifact_location.rstrip('/')}/{moved.run_id}/artifacts"
+    own = f"{experiment.artifact_location.rstrip('/')}/{moved.run_id}/artifacts"
+    uri = moved.artifact_uri if elsewhere(moved.artifact_uri) else own
     values = {
         "run_id": moved.run_id,
         "experiment_id": experiment.experiment_id,

@@ -17,6 +17,7 @@ from mlwright.kernel.transaction import Tx
 from mlwright.tracking.ports import MovedModel
 from mlwright.tracking.service import experiments as experiment_service
 from mlwright.tracking.service import models as model_service
+from mlwright.tracking.service.locations import elsewhere
 from mlwright.tracking.spec import Experiment, LoggedModel, Metric, Param, Tag
 from mlwright.tracking.tables import (
     experiments,
@@ -212,11 +213,11 @@ def _metric_keys(metrics: Sequence[Metric]) -> set[tuple[Any, ...]]:
 
 
 def _create(tx: Tx, experiment: Experiment, moved: MovedModel) -> int:
-    location = experiment.artifact_location.rstrip("/")
+    own = f"{experiment.artifact_location.rstrip('/')}/models/{moved.model_id}/artifacts"
     values = {
         "model_id": moved.model_id,
         "experiment_id": experiment.experiment_id,
-        "artifact_uri": moved.artifact_uri or f"{location}/models/{moved.model_id}/artifacts",
+        "artifact_uri": moved.artifact_uri if elsewhere(moved.artifact_uri) else own,
         **_row(moved),
     }
     row = tx.one(_insert, values)

@@ -13,6 +13,7 @@ from mlwright.kernel.identity import DEFAULT_PROJECT, Caller, Role
 from mlwright.kernel.query import Query, among
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking import validation
+from mlwright.tracking.service import locations
 from mlwright.tracking.spec import Experiment, Tag, ViewType
 from mlwright.tracking.tables import experiment_tags, experiments, runs
 
@@ -110,6 +111,7 @@ def create(
     store.require_project(tx, project)
     validation.check_experiment_name(name)
     validation.check_artifact_location(artifact_location)
+    locations.claim(tx, project, artifact_location)
     for tag in tags:
         validation.check_tag(tag, limit=validation.MAX_EXPERIMENT_TAG_LENGTH)
     if tx.one(_by_name, {"project": project, "name": name}):
