@@ -135,7 +135,7 @@ def test_those_who_may_read_and_change(world: World, matrix: list[tuple[Route, R
             results: list[Any] = []
 
             def both(tx: Tx) -> None:
-                connection = tx._cursor.connection
+                connection = tx._cursor.connection  # type: ignore[attr-defined]
                 before = connection.total_changes
                 results.append(work(tx))
                 changes.append(connection.total_changes - before)
