@@ -51,6 +51,7 @@ def _protocol(on: Things) -> dict[str, Request]:
         f"GET {_MLFLOW}/model-versions/search": Request("GET", f"{_MLFLOW}/model-versions/search", anyone=True),
         f"GET {_MLFLOW}/registered-models/search": Request("GET", f"{_MLFLOW}/registered-models/search", anyone=True),
         "POST /v1/traces": Request("POST", "/v1/traces", anyone=True),
+        "GET /model-versions/get-artifact": Request("GET", f"/model-versions/get-artifact?name={SESAME}", anyone=True),
         f"GET {_MLFLOW}/server-info": Request("GET", f"{_MLFLOW}/server-info", anyone=True),
     }
 
