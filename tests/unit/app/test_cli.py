@@ -255,3 +255,13 @@ def test_help_imports_no_command() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "Commands:" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [("rnus", "'rnus'. Did you mean 'runs'?"), ("experiment", "Did you mean 'experiments'?"), ("xyzzy", "'xyzzy'.\n")],
+)
+def test_a_command_that_does_not_exist_leads_to_the_nearest(run: Run, wrong: str, said: str) -> None:
+    done = run(wrong)
+    assert done.code == 2
+    assert said in done.err
