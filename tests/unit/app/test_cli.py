@@ -259,7 +259,7 @@ def test_help_imports_no_command() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [("rnus", "'rnus'. Did you mean 'runs'?"), ("experiment", "Did you mean 'experiments'?"), ("xyzzy", "'xyzzy'.\n")],
+    [("rnus", "'rnus'. Did you mean 'runs'?"), ("experiment", "Did you mean 'experiments'"), ("xyzzy", "'xyzzy'.\n")],
 )
 def test_a_command_that_does_not_exist_leads_to_the_nearest(run: Run, wrong: str, said: str) -> None:
     done = run(wrong)
