@@ -27,6 +27,7 @@ from mlwright.security import service as security
 from mlwright.security import ui as security_pages
 from mlwright.security.api import SecurityApi
 from mlwright.security.authentication import Authentication
+from mlwright.security.passwords import PasswordChecks
 from mlwright.tracking.api import face as tracking_api
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.mlflow.graphql import Graphql
@@ -52,6 +53,7 @@ class Platform:
         self.engine: Engine = open_engine(settings.database_url)
         prepare(self.engine)
         self.database = Database(self.engine)
+        self._passwords = PasswordChecks(self.database)
         self.project = projects.kind(experiments.held_by)
         self.kinds = Kinds([self.project])
         self.database.write_now(self._create_defaults)
@@ -74,7 +76,7 @@ class Platform:
         assets = Assets()
         pages = Pages({"tracking": tracking_pages.TEMPLATES, "security": security_pages.TEMPLATES}, assets)
         tracking_ui = tracking_pages.routes(self.database, pages, ArtifactFiles(self.blobs, owners))
-        login = security_pages.SecurityPages(self.database, pages).routes()
+        login = security_pages.SecurityPages(self.database, pages, self._passwords).routes()
         ui = Face([*assets.routes(), *login, *tracking_ui], problem)
         foreign = [mlflow_ui.face(self.settings.mlflow_ui)] if self.settings.mlflow_ui else []
         faces = [mlflow, openapi.face(operations, __version__), ui, *foreign]
@@ -82,7 +84,7 @@ class Platform:
 
     def authentication(self, local_secret: str) -> Authentication:
         """Finds out who is calling; `local_secret` stands for the owner of the data directory."""
-        return Authentication(self.database, local_secret)
+        return Authentication(self.database, local_secret, passwords=self._passwords)
 
     def has_admin(self) -> bool:
         """Whether anyone could log in and administer this platform."""

@@ -11,8 +11,8 @@ from http.cookies import CookieError, SimpleCookie
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Unauthenticated
 from mlwright.kernel.identity import LOCAL, Caller
-from mlwright.kernel.transaction import Tx
 from mlwright.security import secrets, service
+from mlwright.security.passwords import PasswordChecks
 
 SESSION_COOKIE = "mlwright_session"
 #: How long a verified credential is remembered, in seconds: the longest that a revoked one still works.
@@ -27,10 +27,18 @@ class Authentication:
         database: where principals are kept.
         local_secret: a token that stands for the person who owns the data directory.
         monotonic: a clock in seconds.
+        passwords: where passwords are checked.
     """
 
-    def __init__(self, database: Database, local_secret: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        database: Database,
+        local_secret: str,
+        monotonic: Callable[[], float] = time.monotonic,
+        passwords: PasswordChecks | None = None,
+    ) -> None:
         self._database = database
+        self._passwords = passwords or PasswordChecks(database)
         self._local = hashlib.sha256(local_secret.encode()).digest()
         self._monotonic = monotonic
         self._remembered: dict[bytes, tuple[float, Caller]] = {}
@@ -57,12 +65,9 @@ class Authentication:
             return await self._database.read(lambda tx: service.caller_by_token(tx, rest))
         name, _, password = rest.partition(":")
 
-        def work(tx: Tx) -> Caller:
-            if secrets.token_id(password):
-                return service.caller_by_token(tx, password)
-            return service.caller_by_password(tx, name, password)
-
-        return await self._database.read(work)
+        if secrets.token_id(password):
+            return await self._database.read(lambda tx: service.caller_by_token(tx, password))
+        return await self._passwords.read(lambda tx: service.caller_by_password(tx, name, password))
 
 
 def _credential(headers: Mapping[bytes, bytes]) -> str:

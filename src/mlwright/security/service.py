@@ -16,6 +16,11 @@ from mlwright.security import secrets, spec
 from mlwright.security.spec import Binding, NewToken, Principal, PrincipalKind, Token
 from mlwright.security.tables import principals, role_bindings, tokens
 
+#: Description of the tokens behind browser sessions.
+SESSION = "browser session"
+#: Actors that are nobody's account.
+_RESERVED = {"local", "anonymous", "system"}
+
 _principal = Query(select(*principals.c).where(principals.c.name == bindparam("name")))
 _principals = Query(select(*principals.c).order_by(principals.c.name))
 _insert_principal = Query(insert(principals).values({column.name: bindparam(column.name) for column in principals.c}))
@@ -33,6 +38,9 @@ _token = Query(select(*tokens.c).where(tokens.c.id == bindparam("id")))
 _tokens_of = Query(select(*tokens.c).where(tokens.c.principal == bindparam("principal")).order_by(tokens.c.created_ms))
 _insert_token = Query(insert(tokens).values({column.name: bindparam(column.name) for column in tokens.c}))
 _delete_token = Query(delete(tokens).where(tokens.c.id == bindparam("id_")))
+_delete_sessions = Query(
+    delete(tokens).where(tokens.c.principal == bindparam("principal_"), tokens.c.description == SESSION)
+)
 _bindings_of = Query(
     select(role_bindings.c.project, role_bindings.c.role).where(role_bindings.c.principal == bindparam("principal"))
 )
@@ -67,7 +75,7 @@ def create_principal(
         spec.check_password(password)
     if password and kind is not PrincipalKind.USER:
         raise Invalid(f"A {kind.value} has tokens, not a password", path="password")
-    if tx.one(_principal, {"name": name}) is not None or name in {"local", "anonymous"}:
+    if tx.one(_principal, {"name": name}) is not None or name.lower() in _RESERVED:
         raise AlreadyExists(f"There is a principal {name!r} already", path="name")
     row = {
         "name": name,
@@ -102,7 +110,10 @@ def change_principal(
     admin: bool | None = None,
     active: bool | None = None,
 ) -> Principal:
-    """Change what is given. Everyone may change their own password; the rest is for administrators of the server."""
+    """Change what is given. Everyone may change their own password; the rest is for administrators of the server.
+
+    Another password ends the browser sessions that the old one began.
+    """
     if caller.name != name or admin is not None or active is not None:
         caller.require_server_admin()
     row = _row(tx, name)
@@ -119,6 +130,8 @@ def change_principal(
         "new_active": int(before.active if active is None else active),
     }
     tx.run(_update_principal, values)
+    if password is not None:
+        tx.run(_delete_sessions, {"principal_": name})
     after = get_principal(tx, name)
     data = {"before": _changing(before), "after": _changing(after), "password_changed": password is not None}
     _emit(tx, caller, "", "principal.changed", f"principal/{name}", data)
@@ -149,8 +162,11 @@ def create_token(tx: Tx, caller: Caller, principal: str, description: str, lifet
     if principal != caller.name:
         caller.require_server_admin()
     _row(tx, principal)
-    if lifetime_ms is not None and lifetime_ms <= 0:
-        raise Invalid("A token's lifetime must be positive", path="lifetime")
+    if lifetime_ms is not None and not 0 < lifetime_ms <= spec.MAX_LIFETIME_MS:
+        raise Invalid("A token's lifetime must be positive, and at most 100 years", path="lifetime_ms")
+    if len(description) > spec.MAX_DESCRIPTION_LENGTH:
+        limit = spec.MAX_DESCRIPTION_LENGTH
+        raise Invalid(f"A token's description has at most {limit} characters", path="description")
     public, secret = secrets.new_token()
     now = tx.now_ms()
     row = {

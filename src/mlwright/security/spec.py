@@ -10,6 +10,8 @@ from mlwright.kernel.errors import Invalid
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")
 MIN_PASSWORD_LENGTH = 12
+MAX_DESCRIPTION_LENGTH = 500
+MAX_LIFETIME_MS = 100 * 366 * 86_400_000
 ROLES = ("viewer", "editor", "admin")
 
 

@@ -13,6 +13,7 @@ from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
 from mlwright.security import secrets, service
 from mlwright.security.authentication import SESSION_COOKIE
+from mlwright.security.passwords import PasswordChecks
 from mlwright.web.forms import read_form, see_other
 from mlwright.web.pages import Pages
 
@@ -32,8 +33,9 @@ class LoginPage(msgspec.Struct, frozen=True):
 class SecurityPages:
     """Handlers of /login and /logout."""
 
-    def __init__(self, database: Database, pages: Pages) -> None:
+    def __init__(self, database: Database, pages: Pages, passwords: PasswordChecks) -> None:
         self._database = database
+        self._passwords = passwords
         self._pages = pages
 
     def routes(self) -> list[Route]:
@@ -51,12 +53,12 @@ class SecurityPages:
         form = await read_form(request)
         name, password, target = form.get("name", ""), form.get("password", ""), form.get("next", "/")
         try:
-            caller = await self._database.read(lambda tx: _caller(tx, name, password))
+            caller = await self._passwords.read(lambda tx: _caller(tx, name, password))
         except Unauthenticated as error:
             page = LoginPage(next=target, name=name, error=error.message)
             return self._pages.show(request, "security/login.html", page, 401)
         token = await self._database.write(
-            lambda tx: service.create_token(tx, caller, caller.name, "browser session", SESSION_MS)
+            lambda tx: service.create_token(tx, caller, caller.name, service.SESSION, SESSION_MS)
         )
         response = see_other(target)
         secure = request.url.scheme == "https"

@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -14,10 +16,20 @@ from mlwright.kernel import events
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.database import Database
 from mlwright.kernel.engine import open_engine
-from mlwright.kernel.errors import AlreadyExists, Conflict, Denied, Invalid, MlwrightError, NotFound, Unauthenticated
+from mlwright.kernel.errors import (
+    AlreadyExists,
+    Conflict,
+    Denied,
+    Invalid,
+    MlwrightError,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.security import projects, secrets, service
 from mlwright.security.authentication import REMEMBER_S, SESSION_COOKIE, Authentication
+from mlwright.security.passwords import MOST_WAITING
 from mlwright.security.spec import NewToken, PrincipalKind
 
 PASSWORD = "correct horse battery"
@@ -417,3 +429,52 @@ def test_refusals_are_not_remembered(security: Security, authentication: Authent
         who(authentication, authorization=wanted)
     security(service.change_principal, "ada", password="a new password")
     assert who(authentication, authorization=wanted).name == "ada"
+
+
+def test_guesses_wait_for_each_other_and_for_nobody_else(security: Security, authentication: Authentication) -> None:
+    token: NewToken = security(service.create_token, "ada", "", None)
+    begin, asked = threading.Event(), []
+
+    def slow(tx: Any, name: str, password: str) -> Caller:
+        asked.append(password)
+        begin.wait(10)
+        raise Unauthenticated("The name or the password is wrong")
+
+    async def ask(header: str) -> Caller:
+        return await authentication({b"authorization": header.encode()})
+
+    async def story() -> list[Any]:
+        guesses = [asyncio.create_task(ask(basic("ada", f"guess {n}"))) for n in range(MOST_WAITING + 5)]
+        await asyncio.sleep(0)
+        assert (await asyncio.wait_for(ask(f"Bearer {token.secret}"), 10)).name == "ada"
+        assert (await asyncio.wait_for(ask(basic("ada", token.secret)), 10)).name == "ada"
+        assert len(asked) <= 1
+        begin.set()
+        return await asyncio.gather(*guesses, return_exceptions=True)
+
+    with patch.object(service, "caller_by_password", slow):
+        ends = asyncio.run(story())
+    assert [type(each) for each in ends] == [Unauthenticated] * MOST_WAITING + [Unavailable] * 5
+
+
+def test_another_password_ends_browser_sessions_and_keeps_tokens(security: Security) -> None:
+    session: NewToken = security(service.create_token, "ada", service.SESSION, 1_000)
+    token: NewToken = security(service.create_token, "ada", "laptop", 1_000)
+    security(service.change_principal, "ada", active=True)
+    assert security.find(service.caller_by_token, session.secret).name == "ada"
+    security.as_("ada")(service.change_principal, "ada", password="a new password")
+    with pytest.raises(Unauthenticated):
+        security.find(service.caller_by_token, session.secret)
+    assert security.find(service.caller_by_token, token.secret).name == "ada"
+
+
+@pytest.mark.parametrize("name", ["local", "anonymous", "system", "System"])
+def test_nobody_is_called_like_an_actor_of_the_server(security: Security, name: str) -> None:
+    with pytest.raises(AlreadyExists):
+        security(service.create_principal, name, PrincipalKind.USER, PASSWORD)
+
+
+@pytest.mark.parametrize(("description", "lifetime"), [("x" * 501, None), ("", 2**62), ("", 2**80), ("", 0)])
+def test_tokens_have_limits(security: Security, description: str, lifetime: int | None) -> None:
+    with pytest.raises(Invalid):
+        security(service.create_token, "ada", description, lifetime)
