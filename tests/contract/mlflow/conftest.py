@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import uuid
@@ -27,11 +28,10 @@ def mlwright_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def pair(mlwright_url: str, mlflow_reference: str) -> Iterator[Pair]:
     """Both servers, with a new experiment "exp" and a run "run:a" in it."""
-    both = Pair(mlwright_url, mlflow_reference)
-    name = f"protocol-{uuid.uuid4().hex[:12]}"
-    both.label("expname", name, name)
-    both.call("POST", "experiments/create", {"name": name}, learn={"exp": "experiment_id"}, compare=False)
-    start = {"experiment_id": "{exp}", "start_time": 1_000, "run_name": "first", "user_id": "someone"}
-    both.call("POST", "runs/create", start, learn={"run:a": "run.info.run_id"})
-    yield both
-    both.close()
+    with contextlib.closing(Pair(mlwright_url, mlflow_reference)) as both:
+        name = f"protocol-{uuid.uuid4().hex[:12]}"
+        both.label("expname", name, name)
+        both.call("POST", "experiments/create", {"name": name}, learn={"exp": "experiment_id"}, compare=False)
+        start = {"experiment_id": "{exp}", "start_time": 1_000, "run_name": "first", "user_id": "someone"}
+        both.call("POST", "runs/create", start, learn={"run:a": "run.info.run_id"})
+        yield both

@@ -67,11 +67,19 @@ class Side:
             unordered = name in {"metrics", "params", "tags", "dataset_inputs", "model_inputs", "model_outputs"}
             return sorted(found, key=json.dumps) if unordered else found
         if isinstance(value, str):
+            value = self._without_experiment(value, name)
             for label, known in sorted(self.labels.items(), key=lambda item: -len(item[1])):
                 if len(known) >= 8:
                     value = value.replace(known, f"<{label}>")
             return re.sub(r"\b[a-z]+-[a-z]+-\d{1,3}\b", "<name>", value)
         return value
+
+    def _without_experiment(self, value: str, name: str) -> str:
+        """Experiment ids are short numbers: they are only replaced where an experiment id stands."""
+        number = self.labels.get("exp", "")
+        if name == "experiment_id":
+            return "<exp>" if value == number else value
+        return re.sub(rf"^mlflow-artifacts:/{number}(?=/|$)", "mlflow-artifacts:/<exp>", value)
 
 
 @dataclass(frozen=True)
