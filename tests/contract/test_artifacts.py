@@ -255,3 +255,10 @@ def test_a_file_that_another_project_left_is_not_overwritten(artifacts: Artifact
     with pytest.raises(Denied, match="another project"):
         artifacts.database.write_now(lambda tx: service.put(tx, LOCAL, Elsewhere(), "0/a", blob(2)))
     assert artifacts.get("0/a").digest == blob(1).digest
+
+
+def test_a_part_is_in_an_upload_only_once(artifacts: Artifacts) -> None:
+    upload = artifacts(service.start_upload, "0/r/x")
+    artifacts.database.write_now(lambda tx: service.put_part(tx, upload, 1, blob(1)))
+    with pytest.raises(Invalid, match="only once"):
+        artifacts.database.read_now(lambda tx: service.parts(tx, upload, "0/r/x", [Part(1, ""), Part(1, "")]))

@@ -11,7 +11,7 @@ from mlwright.kernel import events
 from mlwright.kernel.changes import EVENTS
 from mlwright.kernel.database import Database
 from mlwright.kernel.events import Event, Verdict
-from mlwright.kernel.http import caller_of, integer, json_response
+from mlwright.kernel.http import caller_of, integer, is_number, json_response
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.openapi import Operation, Parameter
 
@@ -113,4 +113,4 @@ class EventsApi:
 def integer_header(request: Request, name: str) -> int:
     """A whole number from a header; 0 when it is missing or none."""
     text = request.headers.get(name, "")
-    return int(text) if text.isdigit() and len(text) < 19 else 0
+    return int(text) if is_number(text) else 0

@@ -11,7 +11,7 @@ from mlwright.artifacts.spec import FileInfo, Owners, Part, safe_path
 from mlwright.kernel.blobs import Blobs
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid
-from mlwright.kernel.http import JsonResponse, Route, caller_of
+from mlwright.kernel.http import JsonResponse, Route, caller_of, is_number
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.protojson import answer, both, decode, required
 from mlwright.kernel.transaction import Tx
@@ -170,7 +170,7 @@ class ArtifactRoutes:
 
     async def upload_part(self, request: Request) -> Response:
         upload_id, text = request.path_params["upload_id"], request.path_params["number"]
-        number = int(text) if text.isdigit() else 0
+        number = int(text) if is_number(text) else 0
         blob = await transfer.receive(
             request, self._blobs, self._database, lambda tx: service.upload_path(tx, upload_id)
         )

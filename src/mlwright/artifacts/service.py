@@ -208,6 +208,8 @@ def parts(tx: Tx, upload_id: str, path: str, wanted: Sequence[Part]) -> list[Blo
     rows = _upload(tx, upload_id)
     if rows[0][1] != path:
         raise Invalid(f"Upload {upload_id} does not belong to {path!r}", path="upload_id")
+    if len({part.number for part in wanted}) < len(wanted):  # else a few bytes fill the disk
+        raise Invalid("A part can be in an upload only once", path="parts")
     stored = {row[0]: Blob(row[2], row[3]) for row in rows[1:]}
     found = []
     for part in sorted(wanted, key=lambda each: each.number):

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 #: Largest body that is read into memory. Artifacts are streamed and have no such limit.
 MAX_BODY_BYTES = 32 << 20
+_MAX_DIGITS = 18
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -111,6 +112,11 @@ def integer(request: Request, name: str, default: int, low: int, high: int) -> i
     if not low <= value <= high:
         raise Invalid(f"{name} must be from {low} to {high}, not {value}", path=name)
     return value
+
+
+def is_number(text: str) -> bool:
+    """Whether `int` reads the text, and SQL takes the number: plain digits, neither "²" nor thousands of them."""
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
 class _Pattern(NamedTuple):

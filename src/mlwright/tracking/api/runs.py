@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid, NotFound
-from mlwright.kernel.http import caller_of, integer, json_response, read_json
+from mlwright.kernel.http import caller_of, integer, is_number, json_response, read_json
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.openapi import Operation, Parameter
 from mlwright.kernel.transaction import Tx
@@ -301,7 +301,7 @@ class RunsApi:
 
     async def delete_comment(self, request: Request) -> Response:
         run_id, text, caller = request.path_params["run_id"], request.path_params["id"], caller_of(request)
-        if not text.isascii() or not text.isdigit() or len(text) > 18:
+        if not is_number(text):
             raise NotFound(f"Run {run_id} has no comment {text!r}", path="id")
         await self._database.write(lambda tx: notes.delete_comment(tx, caller, run_id, int(text)))
         return Response(status_code=204)

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid, NotFound
-from mlwright.kernel.http import Route, caller_of
+from mlwright.kernel.http import Route, caller_of, is_number
 from mlwright.kernel.identity import Role
 from mlwright.kernel.protojson import answer, both, decode, required
 from mlwright.kernel.transaction import Tx
@@ -59,7 +59,7 @@ class SearchDatasets(msgspec.Struct):
 
 def view_type(value: str | int) -> ViewType:
     """A view type by name or number; what is unknown means active only, as in MLflow."""
-    if isinstance(value, int) or value.isdigit():
+    if isinstance(value, int) or is_number(value):
         number = int(value)
         return ViewType(number) if number in {1, 2, 3} else ViewType.ACTIVE_ONLY
     return ViewType.__members__.get(value, ViewType.ACTIVE_ONLY)

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid
-from mlwright.kernel.http import Route, caller_of
+from mlwright.kernel.http import Route, caller_of, is_number
 from mlwright.kernel.protojson import answer, both, decode, required
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking.mlflow import wire
@@ -107,7 +107,7 @@ class ModelRoutes:
     async def finalize(self, request: Request) -> Response:
         message, caller = await decode(request, Finalize), caller_of(request)
         model_id, wanted = request.path_params["model_id"], required("status", message.status)
-        status = _STATUS.get(int(wanted) if isinstance(wanted, str) and wanted.isdigit() else wanted)
+        status = _STATUS.get(int(wanted) if isinstance(wanted, str) and is_number(wanted) else wanted)
         if status is None:
             raise Invalid(f"Unknown logged model status: {wanted}", path="status")
         model = await self._database.write(lambda tx: service.finalize(tx, caller, model_id, status))

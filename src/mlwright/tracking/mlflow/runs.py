@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid
-from mlwright.kernel.http import Route, caller_of
+from mlwright.kernel.http import Route, caller_of, is_number
 from mlwright.kernel.protojson import answer, both, decode, missing_value, required
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking.mlflow import wire
@@ -286,7 +286,7 @@ def _status(value: str | int | None) -> RunStatus | None:
     """A status by name or number; what is unknown changes nothing, as in MLflow."""
     if value is None:
         return None
-    if isinstance(value, int) or value.isdigit():
+    if isinstance(value, int) or is_number(value):
         number = int(value)
         return RunStatus(number) if number in set(RunStatus) else None
     return RunStatus.__members__.get(value)

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid
-from mlwright.kernel.http import Route, caller_of, json_response
+from mlwright.kernel.http import Route, caller_of, is_number, json_response
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking.service import notes, runs
 from mlwright.tracking.spec import Tag
@@ -101,7 +101,7 @@ class RunPages:
     async def delete_comment(self, request: Request) -> Response:
         form = await read_form(request)
         run_id, caller, number = request.path_params["id"], caller_of(request), form.get("comment", "")
-        if not number.isdigit() or len(number) > 18:
+        if not is_number(number):
             raise Invalid(f"{number!r} is not the number of a comment", path="comment")
         await self._database.write(lambda tx: notes.delete_comment(tx, caller, run_id, int(number)))
         return see_other(f"/runs/{run_id}#comments")
