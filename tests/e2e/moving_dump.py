@@ -7,19 +7,22 @@ import hashlib
 import json
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import mlflow
+from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 V3 = int(mlflow.__version__.split(".")[0]) >= 3
 
 
-def pairs(metrics) -> list:
+def pairs(metrics: Iterable[Any]) -> list[list[Any]]:
     return [[m.key, repr(m.value), m.timestamp, m.step] for m in metrics]
 
 
-def files(client, run_id: str) -> dict[str, str]:
+def files(client: MlflowClient, run_id: str) -> dict[str, str]:
     if not client.list_artifacts(run_id):
         return {}  # the client cannot download nothing
     with tempfile.TemporaryDirectory() as folder:
@@ -31,7 +34,7 @@ def files(client, run_id: str) -> dict[str, str]:
         }
 
 
-def described(client, run_id: str) -> dict:
+def described(client: MlflowClient, run_id: str) -> dict[str, Any]:
     run = client.get_run(run_id)  # a search leaves out which models it read
     found = {
         "name": run.info.run_name,
@@ -57,7 +60,7 @@ def described(client, run_id: str) -> dict:
     return found
 
 
-def models(client, experiment_id: str) -> dict:
+def models(client: MlflowClient, experiment_id: str) -> dict[str, Any]:
     if not V3:
         return {}
     return {
