@@ -589,3 +589,18 @@ def test_ids_grow_and_are_never_used_again(tracking: Tracking) -> None:
     tracking.database.write_now(lambda tx: tx.change(table.delete()))
     assert tracking.database.read_now(lambda tx: tx.select(select(table.c.id))) == []
     assert tracking.run(tracking.new_run()).info.row == first + 1
+
+
+def test_no_list_is_so_long_that_it_holds_up_all_writes(tracking: Tracking) -> None:
+    run, model = tracking.new_run(), tracking(models.create, 0).model_id
+    tags, params = [Tag(f"k{number}", "v") for number in range(10_001)], [Param("p", "v")] * 10_001
+    outputs, data = [ModelOutput(f"m{number}", 0) for number in range(10_001)], [dataset()] * 10_001
+    calls: list[tuple[Any, ...]] = [
+        (experiments.create, "x", "", tags), (runs.create, 0, "", 1, "", tags), (models.create, 0, "", "", "", params),
+        (models.create, 0, "", "", "", (), tags), (models.set_tags, model, tags), (models.log_params, model, params),
+        (inputs.log_inputs, run, data), (inputs.log_inputs, run, (), ["m"] * 10_001), (inputs.log_outputs, run, outputs),
+    ]  # fmt: skip
+    for verb, *arguments in calls:
+        with pytest.raises(Invalid, match="At most 10000"):
+            tracking(verb, *arguments)
+    tracking(experiments.create, "x", "", tags[:-1])

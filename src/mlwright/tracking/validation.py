@@ -18,6 +18,7 @@ MAX_BATCH_METRICS = 1_000
 MAX_BATCH_PARAMS = 100
 MAX_BATCH_TAGS = 100
 MAX_BATCH_TOTAL = 1_000
+MAX_LIST_LENGTH = 10_000
 MAX_DATASET_NAME_LENGTH = 500
 MAX_DATASET_DIGEST_LENGTH = 36
 MAX_DATASET_SOURCE_LENGTH = 65_535
@@ -63,6 +64,12 @@ def check_name(name: str, path: str) -> None:
 def check_length(what: str, value: str, limit: int) -> None:
     if len(value) > limit:
         raise Invalid(f"'{what}' exceeds the maximum length of {limit} characters", path=what)
+
+
+def check_many(path: str, items: Sequence[object]) -> None:
+    """Lists that MLflow does not limit: longer ones would hold up everybody's writes for seconds."""
+    if len(items) > MAX_LIST_LENGTH:
+        raise Invalid(f"At most {MAX_LIST_LENGTH} {path} at once, not {len(items)}", path=path)
 
 
 def check_metric(metric: Metric, path: str = "") -> None:

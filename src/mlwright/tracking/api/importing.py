@@ -3,6 +3,8 @@
 Bodies may be MessagePack (content-type application/msgpack), which carries the bytes of histories as they are.
 """
 
+from typing import Annotated
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -62,9 +64,12 @@ class ImportModels(msgspec.Struct, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
+Ids = Annotated[list[str], msgspec.Meta(max_length=1_000)]
+
+
 class Which(msgspec.Struct, forbid_unknown_fields=True):
-    run_ids: list[str] = []
-    model_ids: list[str] = []
+    run_ids: Ids = []
+    model_ids: Ids = []
 
 
 class States(msgspec.Struct, frozen=True):

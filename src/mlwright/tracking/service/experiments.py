@@ -111,6 +111,7 @@ def create(
     store.require_project(tx, project)
     validation.check_experiment_name(name)
     validation.check_artifact_location(artifact_location)
+    validation.check_many("tags", tags)
     locations.claim(tx, project, artifact_location)
     for tag in tags:
         validation.check_tag(tag, limit=validation.MAX_EXPERIMENT_TAG_LENGTH)

@@ -49,6 +49,8 @@ def log_inputs(
     tx: Tx, caller: Caller, run_id: str, inputs: Sequence[DatasetInput], model_ids: Sequence[str] = ()
 ) -> None:
     """Record datasets and models that the run reads. A dataset logged before is not recorded again."""
+    validation.check_many("datasets", inputs)
+    validation.check_many("models", model_ids)
     for index, each in enumerate(inputs):
         _check(each, f"datasets[{index}]")
     found = find_active(tx, caller, run_id)
@@ -74,6 +76,7 @@ def log_inputs(
 
 def log_outputs(tx: Tx, caller: Caller, run_id: str, models: Sequence[ModelOutput]) -> None:
     """Record models that the run wrote, with the step each was written at."""
+    validation.check_many("models", models)
     found = find_active(tx, caller, run_id)
     for model in models:
         values = {"run": found.info.row, "direction": "output", "model_id": model.model_id, "step": model.step}
