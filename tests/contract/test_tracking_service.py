@@ -598,7 +598,8 @@ def test_no_list_is_so_long_that_it_holds_up_all_writes(tracking: Tracking) -> N
     calls: list[tuple[Any, ...]] = [
         (experiments.create, "x", "", tags), (runs.create, 0, "", 1, "", tags), (models.create, 0, "", "", "", params),
         (models.create, 0, "", "", "", (), tags), (models.set_tags, model, tags), (models.log_params, model, params),
-        (inputs.log_inputs, run, data), (inputs.log_inputs, run, (), ["m"] * 10_001), (inputs.log_outputs, run, outputs),
+        (inputs.log_inputs, run, data), (inputs.log_inputs, run, (), ["m"] * 10_001),
+        (inputs.log_outputs, run, outputs),
     ]  # fmt: skip
     for verb, *arguments in calls:
         with pytest.raises(Invalid, match="At most 10000"):
