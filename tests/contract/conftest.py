@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from mlwright.app import migrations
 from mlwright.app.wiring import prepare
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.columns import METADATA
 from mlwright.kernel.database import Database
 from mlwright.kernel.engine import Engine, open_engine
 from mlwright.kernel.ids import SeededIds
+from mlwright.kernel.transaction import Cursor
 from mlwright.security import projects
 from mlwright.tracking.service import experiments
 from tests.components import PostgresCluster
@@ -32,13 +34,19 @@ def emptied(engine: Engine, *, keep_tables: bool) -> Engine:
     cursor = connection.cursor()
     cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     names = {row[0] for row in cursor.fetchall()}
-    if keep_tables and set(METADATA.tables) < names:
+    if keep_tables and set(METADATA.tables) < names and _is_current(cursor):
         cursor.execute(f"TRUNCATE {', '.join(METADATA.tables)} RESTART IDENTITY")
     else:
         cursor.execute("DROP SCHEMA public CASCADE")
         cursor.execute("CREATE SCHEMA public")
     connection.close()
     return engine
+
+
+def _is_current(cursor: Cursor) -> bool:
+    """Tests of migrations leave other schemas behind."""
+    cursor.execute("SELECT version_num FROM alembic_version")
+    return cursor.fetchall() == [(migrations.NEWEST,)]
 
 
 @pytest.fixture(params=BOTH)
