@@ -79,8 +79,8 @@ class Side:
         number = self.labels.get("exp", "")
         if name == "experiment_id":
             return "<exp>" if value == number else value
-        if name == "message":
-            return re.sub(rf"(?<![0-9a-zA-Z]){number}(?![0-9a-zA-Z])", "<exp>", value) if number else value
+        if name == "message" and number:
+            return re.sub(rf'(with id[ =]|[Ee]xperiment |"){number}(?![0-9a-zA-Z])', r"\1<exp>", value)
         return re.sub(rf"^mlflow-artifacts:/{number}(?=/|$)", "mlflow-artifacts:/<exp>", value)
 
 
