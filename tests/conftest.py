@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["tests.components"]
+
+# Shells start background jobs with SIGINT ignored, and child processes would inherit that: Ctrl-C could not be tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Set before any test module is imported: peers read them at import, and child processes inherit them.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
