@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from shlex import quote
 from typing import IO
 
 import msgspec
@@ -76,7 +77,7 @@ def _in_use(data: Path) -> Conflict:
     return Conflict(
         f"another mlwright server uses {data}{where}",
         path=str(data),
-        hint=f"stop it with: mlwright down --data {data}   or choose another directory with --data",
+        hint=f"stop it with: mlwright down --data {quote(str(data))}   or choose another directory with --data",
     )
 
 

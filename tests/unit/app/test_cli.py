@@ -265,3 +265,20 @@ def test_a_command_that_does_not_exist_leads_to_the_nearest(run: Run, wrong: str
     done = run(wrong)
     assert done.code == 2
     assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: &a [*a]", "refers to itself"),
+        ("a: &a [x, x]\n" + "".join(f"k{n}: &k{n} [*k{n - 1}, *k{n - 1}]\n" for n in range(1, 40)), "k0"),
+        ("a: &k0 [x, x]\n" + "".join(f"k{n}: &k{n} [*k{n - 1}, *k{n - 1}]\n" for n in range(1, 40)), "too many values"),
+        ("[" * 5_000, "is not YAML"),
+        ("kind: Project\nmetadata: {name: x}\nspec: {description: 2026-01-31}", "put it in quotes: '2026-01-31'"),
+        ("? !!binary aGk=\n: 1", "is no text"),
+    ],
+)
+def test_manifests_that_json_cannot_say_are_refused(run: Run, text: str, said: str) -> None:
+    done = run("apply", "-f", "-", text=text)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err

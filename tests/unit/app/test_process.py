@@ -108,3 +108,14 @@ def test_a_directory_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="cannot be written") as caught:
         ServerLock(tmp_path / "file")
     assert "--data" in caught.value.hint
+
+
+def test_the_command_to_stop_a_server_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / "with spaces"
+    lock = ServerLock(folder)
+    try:
+        with pytest.raises(Conflict) as caught:
+            ServerLock(folder)
+    finally:
+        lock.release()
+    assert f"mlwright down --data '{folder}' " in (caught.value.hint or "")

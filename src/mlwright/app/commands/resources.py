@@ -17,6 +17,8 @@ from mlwright.kernel.errors import Invalid, NotFound
 _file = click.option(
     "--filename", "-f", "path", required=True, type=click.Path(path_type=Path), help="YAML or JSON; - is stdin."
 )
+#: Most values in one manifest.
+_MAX_VALUES = 100_000
 _project = click.option("--project", default=None, help="The project; the default one when not given.")
 
 
@@ -124,12 +126,28 @@ def _documents(path: Path) -> Iterator[Mapping[str, Any]]:
         raise NotFound(f"there is no file {path}", path="--filename") from None
     except (OSError, UnicodeDecodeError) as error:
         raise Invalid(f"{path} cannot be read: {error}", path="--filename") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise Invalid(f"{path} is not YAML: {error}", path="--filename") from error
     for number, document in enumerate(documents, 1):
         if not isinstance(document, dict):
             raise Invalid(f"document {number} of {path} is not a manifest", path="--filename")
+        _check_plain(document, f"document {number} of {path}")
         yield document
+
+
+def _check_plain(document: object, where: str) -> None:
+    """Raises Invalid for what JSON cannot say: dates, references in circles, and references that multiply."""
+    waiting, count = [document], 0
+    while waiting:
+        value, count = waiting.pop(), count + 1
+        if count > _MAX_VALUES:
+            raise Invalid(f"{where} has too many values, or refers to itself", path="--filename")
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+        elif not isinstance(value, str | int | float | None):
+            raise Invalid(f"{where}: {value} is no text", path="--filename", hint=f"put it in quotes: '{value}'")
 
 
 def _named(path: Path) -> list[Mapping[str, Any]]:

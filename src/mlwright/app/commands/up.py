@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -75,9 +76,8 @@ def _detach(data: Path) -> None:
     while time.monotonic() < deadline:
         state = process.running(data)
         if state is not None and state.pid == child.pid:
-            click.echo(
-                f"mlwright is ready at {state.url}   (process {state.pid}, stop with: mlwright down --data {data})"
-            )
+            stop = f"mlwright down --data {quote(str(data))}"
+            click.echo(f"mlwright is ready at {state.url}   (process {state.pid}, stop with: {stop})")
             return
         if child.poll() is not None:
             click.echo(log.read_text(), err=True, nl=False)
