@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from mlwright.artifacts.spec import ArtifactFile
 from mlwright.kernel.blobs import PIECE_BYTES, Blob, Blobs
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import Invalid
+from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.transaction import Tx
 
 
@@ -84,7 +84,10 @@ class _LargePieces(FileResponse):
 
 
 def send(file: ArtifactFile, blobs: Blobs, *, inline: bool = False) -> Response:
-    """The file as an answer, never to be interpreted by a browser unless `inline`; ranges work for local blobs."""
+    """The file as an answer, never to be interpreted by a browser unless `inline`; ranges work for local blobs.
+
+    Raises NotFound when the store has lost its bytes.
+    """
     name = file.path.rpartition("/")[2]
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     headers = {
@@ -95,7 +98,12 @@ def send(file: ArtifactFile, blobs: Blobs, *, inline: bool = False) -> Response:
     }
     path = blobs.path(file.digest)
     if path is not None:
-        return _LargePieces(path, headers=headers, media_type=kind)
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            hint = "do all servers of this database use the same --artifacts?   run: mlwright doctor"
+            raise NotFound(f"the bytes of {file.path!r} are not in this server's store", hint=hint) from None
+        return _LargePieces(path, headers=headers, media_type=kind, stat_result=status)
     headers["content-length"] = str(file.size)
     return StreamingResponse(_stream(blobs, file.digest), headers=headers, media_type=kind)
 
