@@ -45,8 +45,14 @@ async def request(
     parts = [body] if isinstance(body, bytes) else list(body)
     messages: list[Any] = []
 
+    ended = False
+
     async def receive() -> dict[str, Any]:
+        nonlocal ended
+        if ended:  # a server has nothing more to say until the client goes away
+            await asyncio.Event().wait()
         part = parts.pop(0) if parts else b""
+        ended = not parts
         return {"type": "http.request", "body": part, "more_body": bool(parts)}
 
     async def send(message: Any) -> None:
