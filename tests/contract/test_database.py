@@ -126,8 +126,8 @@ def test_many_jobs_take_few_commits(database: Database) -> None:
         def close(self) -> None:
             self.connection.close()
 
-    assert database._writer_connection is not None
-    database._writer_connection = Counting(database._writer_connection)
+    assert database._writer._connection is not None
+    database._writer._connection = Counting(database._writer._connection)
     together(database, [put(f"k{number:03d}") for number in range(200)])
     assert len(commits) == 2
     assert len(keys(database)) == 200
@@ -136,6 +136,87 @@ def test_many_jobs_take_few_commits(database: Database) -> None:
 def test_a_later_job_of_a_commit_sees_an_earlier_one(database: Database) -> None:
     count: Callable[[Tx], Any] = lambda tx: tx.one(_COUNT)  # noqa: E731
     assert together(database, [count, put("a"), count, failing, count])[::2] == [(0,), (1,), (1,)]
+
+
+# --- short writes ------------------------------------------------------------------------------------------------
+
+
+def briefly(database: Database, jobs: list[Callable[[Tx], Any]]) -> list[Any]:
+    """Run the jobs at once as brief ones. Returns results and errors."""
+
+    async def run() -> list[Any]:
+        return await asyncio.gather(*(database.write(job, brief=True) for job in jobs), return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+def test_short_writes_run_on_the_event_loop_of_an_embedded_database(database: Database, engine: Engine) -> None:
+    threads = briefly(database, [lambda tx: threading.current_thread()] * 3)
+    assert [each is threading.current_thread() for each in threads] == [engine.embedded] * 3
+
+
+def test_a_short_job_that_fails_does_not_hurt_its_neighbours(database: Database) -> None:
+    found = briefly(database, [put("a", event=True), failing, put("b", event=True), broken, clashing])
+    assert [found[0], found[2]] == ["a", "b"]
+    assert [type(found[1]), type(found[3]), type(found[4])] == [AlreadyExists, Internal, Internal]
+    assert keys(database) == ["a", "b"]
+    assert log(database) == ["tag/a", "tag/b"]
+    assert database.read_now(events.verify).findings == []
+
+
+def test_what_takes_time_does_not_hold_up_the_event_loop(database: Database) -> None:
+    def work(tx: Tx) -> threading.Thread:
+        put("before")(tx)
+        tx.take_time()
+        return threading.current_thread()
+
+    found = briefly(database, [put("a"), work, put("b")])
+    assert found[1] is not threading.current_thread()
+    assert keys(database) == ["a", "b", "before"]
+
+
+def test_short_writes_wait_for_a_transaction_under_way(database: Database) -> None:
+    held, gate = threading.Event(), threading.Event()
+
+    def hold(tx: Tx) -> None:
+        held.set()
+        gate.wait(10)
+        put("first")(tx)
+
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(database.write_now, hold)
+            await asyncio.to_thread(held.wait, 10)
+            second = asyncio.create_task(database.write(put("second"), brief=True))
+            done, _ = await asyncio.wait([second], timeout=0.05)
+            assert not done
+            gate.set()
+            await second
+            first.result(10)
+
+    asyncio.run(run())
+    assert keys(database) == ["first", "second"]
+
+
+def test_short_and_long_writes_of_many_tasks_all_happen_once(database: Database) -> None:
+    async def write(number: int) -> str:
+        return await database.write(put(f"k{number:03d}", event=True), brief=number % 3 > 0)
+
+    async def run() -> list[str]:
+        return await asyncio.gather(*(write(number) for number in range(400)))
+
+    done = asyncio.run(run())
+    assert keys(database) == sorted(done)
+    assert sorted(log(database)) == [f"tag/{key}" for key in sorted(done)]
+    assert database.read_now(events.verify).findings == []
+
+
+def test_short_reads_see_the_newest_state(database: Database) -> None:
+    async def run() -> Any:
+        await database.write(put("a"), brief=True)
+        return await database.read(lambda tx: tx.all(_KEYS), brief=True)
+
+    assert asyncio.run(run()) == [("a",)]
 
 
 # --- durability and isolation ------------------------------------------------------------------------------------
@@ -153,8 +234,8 @@ def test_an_answered_write_is_seen_by_everyone(database: Database, engine: Engin
 def test_a_commit_reaches_the_disk(database: Database, engine: Engine) -> None:
     if engine.dialect != "sqlite":
         pytest.skip("optional: the tests' PostgreSQL runs without fsync, to be fast; it is the server's setting")
-    assert database._writer_connection is not None
-    cursor = database._writer_connection.cursor()
+    assert database._writer._connection is not None
+    cursor = database._writer._connection.cursor()
     found = {}
     for name in ("synchronous", "journal_mode"):
         cursor.execute(f"PRAGMA {name}")
@@ -278,29 +359,29 @@ def test_closing_finishes_what_is_queued(engine: Engine) -> None:
     again.close()
 
 
-def test_a_write_that_meets_the_end_is_answered(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("brief", [False, True])
+def test_a_write_that_meets_the_end_is_answered(engine: Engine, brief: bool) -> None:
     prepare(engine)
     database = Database(engine)
-    writer = database._writer
-    size = database._queue.qsize
+    closing = threading.Thread(target=database.close)
 
-    class Slow:
-        """A queue that is asked for its size just before the database closes."""
-
-        def qsize(self) -> int:
-            closing = threading.Thread(target=database.close)
+    async def write(number: int) -> str:
+        await asyncio.sleep(number / 10_000)
+        if number == 100:
             closing.start()
-            writer.join(10)
-            closing.join(10)
-            return size()
+        return await database.write(put(f"k{number:03d}"), brief=brief)
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(queue_, name)
+    async def run() -> list[Any]:
+        return await asyncio.gather(*(write(number) for number in range(300)), return_exceptions=True)
 
-    queue_ = database._queue
-    monkeypatch.setattr(database, "_queue", Slow())
-    with ThreadPoolExecutor(1) as pool, pytest.raises(Unavailable, match="stopping"):
-        pool.submit(database.write_now, put("late")).result(10)
+    found = asyncio.run(run())
+    closing.join(10)
+    done = [each for each in found if isinstance(each, str)]
+    assert [each for each in found if not isinstance(each, str | Unavailable)] == []
+    assert 0 < len(done) < 300
+    again = Database(engine)
+    assert keys(again) == sorted(done)
+    again.close()
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\0", "\ud800"])
@@ -373,13 +454,13 @@ def full_disk(engine: Engine) -> Exception:
 
 @pytest.mark.parametrize("command", ["INSERT INTO tags", "INSERT INTO events", "COMMIT", "SAVEPOINT", "BEGIN"])
 def test_a_full_disk_is_storage_full_and_passes(database: Database, engine: Engine, command: str) -> None:
-    healthy = database._writer_connection
+    healthy = database._writer._connection
     assert healthy is not None
-    database._writer_connection = Failing(healthy, full_disk(engine), command)
+    database._writer._connection = Failing(healthy, full_disk(engine), command)
     for found in together_plain(database, [put("a", event=True), put("b", event=True)]):
         assert isinstance(found, StorageFull), repr(found)
-    if database._writer_connection is not None:
-        database._writer_connection = healthy
+    if database._writer._connection is not None:
+        database._writer._connection = healthy
     assert keys(database) == []
     database.write_now(put("c", event=True))
     assert log(database) == ["tag/c"]
@@ -401,8 +482,8 @@ def test_a_file_that_became_read_only_is_unavailable(tmp_path: Path) -> None:
     prepare(engine)
     database = Database(engine)
     try:
-        assert database._writer_connection is not None
-        database._writer_connection.cursor().execute("PRAGMA query_only=1")
+        assert database._writer._connection is not None
+        database._writer._connection.cursor().execute("PRAGMA query_only=1")
         with pytest.raises(Unavailable, match="cannot be written"):
             database.write_now(put("a"))
         database.write_now(put("a"))  # on a new connection

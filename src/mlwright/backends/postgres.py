@@ -24,6 +24,7 @@ class PostgresEngine:
     """One PostgreSQL database, named by a libpq URL."""
 
     dialect = "postgresql"
+    embedded = False
 
     def __init__(self, url: str) -> None:
         scheme, separator, rest = url.partition("://")

@@ -23,6 +23,11 @@ class Engine(Protocol):
         """Name of the SQL dialect: "sqlite" or "postgresql"."""
         ...
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the database lies in this process, so that a short statement takes microseconds."""
+        ...
+
     def connect(self, *, writable: bool) -> Connection:
         """Open a connection in autocommit mode, on which `begin` starts transactions."""
         ...

@@ -24,6 +24,7 @@ class SqliteEngine:
     """
 
     dialect = "sqlite"
+    embedded = True
 
     def __init__(self, url: str) -> None:
         self.path = Path(url.removeprefix("sqlite:///"))

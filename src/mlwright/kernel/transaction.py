@@ -22,6 +22,10 @@ class Cursor(Protocol):
     def fetchone(self) -> Any: ...
 
 
+class TakesTimeError(Exception):
+    """Work that was said to be brief is not: it will be run again where it may take its time."""
+
+
 class Tx:
     """An open transaction. Not to be kept beyond the function it was given to, nor used from another thread.
 
@@ -30,17 +34,24 @@ class Tx:
         clock, ids: time and identifiers for what is written.
         drafts: events drafted so far; they are appended when the transaction commits.
         topics: names of what changed, published to `Changes` after the commit.
+        hurried: the event loop waits for this work.
     """
 
-    __slots__ = ("_cursor", "clock", "dialect", "drafts", "ids", "topics")
+    __slots__ = ("_cursor", "clock", "dialect", "drafts", "hurried", "ids", "topics")
 
-    def __init__(self, cursor: Cursor, dialect: str, clock: Clock, ids: Ids) -> None:
+    def __init__(self, cursor: Cursor, dialect: str, clock: Clock, ids: Ids, *, hurried: bool = False) -> None:
         self._cursor = cursor
         self.dialect = dialect
         self.clock = clock
         self.ids = ids
         self.drafts: list[Draft] = []
         self.topics: set[str] = set()
+        self.hurried = hurried
+
+    def take_time(self) -> None:
+        """What follows is not brief with these data. Raises TakesTimeError when the event loop waits for this work."""
+        if self.hurried:
+            raise TakesTimeError
 
     def all(self, query: Query, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows."""

@@ -96,13 +96,13 @@ class ExperimentRoutes:
 
     async def get(self, request: Request) -> Response:
         number, caller = await self._experiment_id(request), caller_of(request)
-        found = await self._database.read(lambda tx: service.get(tx, caller, number))
+        found = await self._database.read(lambda tx: service.get(tx, caller, number), brief=True)
         return answer({"experiment": wire.experiment(found)})
 
     async def get_by_name(self, request: Request) -> Response:
         name = required("experiment_name", (await decode(request, ByName)).experiment_name)
         caller = caller_of(request)
-        found = await self._database.read(lambda tx: service.get_by_name(tx, caller, name))
+        found = await self._database.read(lambda tx: service.get_by_name(tx, caller, name), brief=True)
         if found is None:
             raise NotFound(f"Could not find experiment with name '{name}'", path="experiment_name")
         return answer({"experiment": wire.experiment(found)})

@@ -30,6 +30,8 @@ from mlwright.tracking.spec import (
 from mlwright.tracking.validation import parse_experiment_id
 
 _MAX_SEARCH_RESULTS = 50_000
+#: So many metrics, parameters and tags are written in well under a millisecond.
+_BRIEF_ITEMS = 20
 
 
 class Create(msgspec.Struct):
@@ -158,7 +160,8 @@ class RunRoutes:
         run = await self._database.write(
             lambda tx: service.create(
                 tx, caller, number, message.user_id, message.start_time, message.run_name, message.tags
-            )
+            ),
+            brief=len(message.tags) <= _BRIEF_ITEMS,
         )
         return answer({"run": wire.run(run, outputs=False)})
 
@@ -171,7 +174,8 @@ class RunRoutes:
         message, caller = await decode(request, Update), caller_of(request)
         run_id, status = message.id, _status(message.status)
         info = await self._database.write(
-            lambda tx: service.update_info(tx, caller, run_id, status, message.end_time, message.run_name)
+            lambda tx: service.update_info(tx, caller, run_id, status, message.end_time, message.run_name),
+            brief=True,
         )
         return answer({"run_info": wire.run_info(info)})
 
@@ -197,25 +201,25 @@ class RunRoutes:
             message.dataset_name,
             message.dataset_digest,
         )
-        await self._database.write(lambda tx: service.log_metric(tx, caller, run_id, metric))
+        await self._database.write(lambda tx: service.log_metric(tx, caller, run_id, metric), brief=True)
         return answer()
 
     async def log_param(self, request: Request) -> Response:
         message, caller = await decode(request, LogParam), caller_of(request)
         run_id, param = message.id, Param(required("key", message.key), message.value)
-        await self._database.write(lambda tx: service.log_param(tx, caller, run_id, param))
+        await self._database.write(lambda tx: service.log_param(tx, caller, run_id, param), brief=True)
         return answer()
 
     async def set_tag(self, request: Request) -> Response:
         message, caller = await decode(request, LogParam), caller_of(request)
         run_id, tag = message.id, Tag(required("key", message.key), message.value)
-        await self._database.write(lambda tx: service.set_tags(tx, caller, run_id, [tag]))
+        await self._database.write(lambda tx: service.set_tags(tx, caller, run_id, [tag]), brief=True)
         return answer()
 
     async def delete_tag(self, request: Request) -> Response:
         message, caller = await decode(request, LogParam), caller_of(request)
         run_id, key = message.id, required("key", message.key)
-        await self._database.write(lambda tx: service.delete_tag(tx, caller, run_id, key))
+        await self._database.write(lambda tx: service.delete_tag(tx, caller, run_id, key), brief=True)
         return answer()
 
     async def log_batch(self, request: Request) -> Response:
@@ -224,7 +228,8 @@ class RunRoutes:
         metrics = [_metric(each, index) for index, each in enumerate(message.metrics)]
         params = [Param(_key(each, "params", index), each.value) for index, each in enumerate(message.params)]
         tags = [Tag(_key(each, "tags", index), each.value) for index, each in enumerate(message.tags)]
-        await self._database.write(lambda tx: service.log_batch(tx, caller, run_id, metrics, params, tags))
+        brief = len(metrics) + len(params) + len(tags) <= _BRIEF_ITEMS
+        await self._database.write(lambda tx: service.log_batch(tx, caller, run_id, metrics, params, tags), brief=brief)
         return answer()
 
     async def log_inputs(self, request: Request) -> Response:
