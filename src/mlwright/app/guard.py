@@ -46,7 +46,7 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings, authenticate: Authenticator | None) -> None:
         self._app = app
         self._authenticate = authenticate
-        self._hosts = {name.lower() for name in (*settings.allowed_hosts, "localhost")}
+        self._hosts = {name.lower() for name in (*settings.allowed_hosts, "localhost", "127.0.0.1", "::1")}
         self._any_host = not settings.loopback and not settings.allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -49,6 +49,12 @@ class JsonResponse(Response):
 
     media_type = "application/json"
 
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        if headers:
+            super().init_headers(headers)
+            return
+        self.raw_headers = [(b"content-length", b"%d" % len(self.body)), (b"content-type", b"application/json")]
+
 
 def json_response(value: object, status: int = 200) -> JsonResponse:
     """Encode `value` with msgspec."""
@@ -72,18 +78,23 @@ def caller_of(request: Request) -> Caller:
 
 
 async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
-    """The whole body. Raises TooLarge beyond `limit` bytes, without reading on."""
+    """The whole body. Raises TooLarge beyond `limit` bytes, without reading on; ClientDisconnect."""
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
         raise TooLarge(f"The request body has {declared} bytes; at most {limit} are taken.", hint="send it in parts")
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
         size += len(part)
         if size > limit:
             raise TooLarge(f"The request body is larger than {limit} bytes.", hint="send it in parts")
         parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def read_json(request: Request, kind: type[T]) -> T:

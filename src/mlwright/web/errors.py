@@ -47,8 +47,10 @@ class ErrorPages:
 
 
 def _wants_html(scope: Scope) -> bool:
-    headers = dict(scope["headers"])
-    return b"text/html" in headers.get(b"accept", b"") and b"format=json" not in scope["query_string"]
+    for name, value in scope["headers"]:
+        if name == b"accept" and b"text/html" in value:
+            return b"format=json" not in scope["query_string"]
+    return False
 
 
 def _is_problem(message: Message) -> bool:
