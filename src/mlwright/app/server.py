@@ -14,6 +14,7 @@ import msgspec
 import uvicorn
 
 import mlwright
+from mlwright.app import proxy
 from mlwright.app.guard import Authenticator, Guard
 from mlwright.app.process import ServerLock, ServerState, local_secret_path
 from mlwright.app.protocol import Protocol
@@ -92,7 +93,7 @@ def _run(platform: Platform, listening: socket.socket, lock: ServerLock, announc
         announce(settings.url)
 
     config = uvicorn.Config(
-        Guard(platform.router(), settings, authenticate),
+        proxy.behind(Guard(platform.router(), settings, authenticate), settings.trusted_proxies),
         loop="uvloop",
         http=Protocol,
         ws="none",

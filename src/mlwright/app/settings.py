@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         artifacts: URL of the artifact store; empty for a folder in the data directory.
         authentication: whether callers must say who they are; always true beyond loopback.
         allowed_hosts: further names this server may be called by.
+        trusted_proxies: addresses and networks of reverse proxies whose X-Forwarded headers are believed.
         mlflow_ui: folder with the static files of an MLflow installation's web UI, served at /mlflow-ui/; or None.
     """
 
@@ -36,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     artifacts: str = ""
     authentication: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     mlflow_ui: Path | None = None
 
     @property

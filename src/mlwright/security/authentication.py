@@ -14,7 +14,9 @@ from mlwright.kernel.identity import LOCAL, Caller
 from mlwright.security import secrets, service
 from mlwright.security.passwords import PasswordChecks
 
+#: The session of a browser. Over TLS its cookie has a name that only this host itself can set, and only over TLS.
 SESSION_COOKIE = "mlwright_session"
+SECURE_COOKIE = f"__Host-{SESSION_COOKIE}"
 #: How long a verified credential is remembered, in seconds: the longest that a revoked one still works.
 REMEMBER_S = 5.0
 _MAX_REMEMBERED = 10_000
@@ -43,9 +45,14 @@ class Authentication:
         self._monotonic = monotonic
         self._remembered: dict[bytes, tuple[float, Caller]] = {}
 
-    async def __call__(self, headers: Mapping[bytes, bytes]) -> Caller:
-        """The caller. Raises Unauthenticated."""
-        credential = _credential(headers)
+    async def __call__(self, headers: Mapping[bytes, bytes], *, secure: bool = False) -> Caller:
+        """The caller. Raises Unauthenticated.
+
+        Args:
+            headers: of the request.
+            secure: it came over TLS, where a session counts only from the cookie made for that.
+        """
+        credential = _credential(headers, secure=secure)
         fingerprint = hashlib.sha256(credential.encode()).digest()
         now = self._monotonic()
         known = self._remembered.get(fingerprint)
@@ -70,7 +77,7 @@ class Authentication:
         return await self._passwords.read(lambda tx: service.caller_by_password(tx, name, password))
 
 
-def _credential(headers: Mapping[bytes, bytes]) -> str:
+def _credential(headers: Mapping[bytes, bytes], *, secure: bool) -> str:
     """ "token SECRET" or "password NAME:PASSWORD"."""
     scheme, _, value = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     if scheme.lower() == "bearer":
@@ -80,7 +87,7 @@ def _credential(headers: Mapping[bytes, bytes]) -> str:
             return f"password {base64.b64decode(value, validate=True).decode()}"
         except (binascii.Error, UnicodeDecodeError):
             raise Unauthenticated("The Authorization header cannot be read") from None
-    session = _session(headers.get(b"cookie", b"").decode("latin-1"))
+    session = session_of(headers.get(b"cookie", b"").decode("latin-1"), secure=secure)
     if session:
         return f"token {session}"
     raise Unauthenticated(
@@ -89,9 +96,11 @@ def _credential(headers: Mapping[bytes, bytes]) -> str:
     )
 
 
-def _session(header: str) -> str:
+def session_of(header: str, *, secure: bool) -> str:
+    """The secret in a Cookie header; empty when there is none."""
     try:
-        cookie = SimpleCookie(header).get(SESSION_COOKIE)
+        cookies = SimpleCookie(header)
     except CookieError:
         return ""
-    return cookie.value if cookie is not None else ""
+    names = (SECURE_COOKIE,) if secure else (SECURE_COOKIE, SESSION_COOKIE)
+    return next((cookies[name].value for name in names if name in cookies), "")

@@ -12,7 +12,7 @@ from mlwright.kernel.http import Route
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
 from mlwright.security import secrets, service
-from mlwright.security.authentication import SESSION_COOKIE
+from mlwright.security.authentication import SECURE_COOKIE, SESSION_COOKIE, session_of
 from mlwright.security.passwords import PasswordChecks
 from mlwright.web.forms import read_form, see_other
 from mlwright.web.pages import Pages
@@ -61,19 +61,25 @@ class SecurityPages:
             lambda tx: service.create_token(tx, caller, caller.name, service.SESSION, SESSION_MS)
         )
         response = see_other(target)
-        secure = request.url.scheme == "https"
+        secure = _is_secure(request)
+        name = SECURE_COOKIE if secure else SESSION_COOKIE
         response.set_cookie(
-            SESSION_COOKIE, token.secret, max_age=SESSION_MS // 1000, httponly=True, samesite="lax", secure=secure
+            name, token.secret, max_age=SESSION_MS // 1000, httponly=True, samesite="lax", secure=secure
         )
         return response
 
     async def log_out(self, request: Request) -> Response:
-        secret = request.cookies.get(SESSION_COOKIE, "")
+        secret = session_of(request.headers.get("cookie", ""), secure=_is_secure(request))
         if secret:
             await self._database.write(lambda tx: service.end_session(tx, secret))
         response = see_other("/login")
+        response.delete_cookie(SECURE_COOKIE, secure=True, httponly=True)
         response.delete_cookie(SESSION_COOKIE)
         return response
+
+
+def _is_secure(request: Request) -> bool:
+    return request.url.scheme == "https"
 
 
 def _caller(tx: Tx, name: str, password: str) -> Caller:

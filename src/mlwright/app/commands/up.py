@@ -11,7 +11,7 @@ import click
 from mlwright.app import process
 from mlwright.app.commands.options import data_option
 from mlwright.app.settings import DEFAULT_PORT, Settings
-from mlwright.kernel.errors import Unavailable
+from mlwright.kernel.errors import Invalid, Unavailable
 
 _START_S = 30.0
 
@@ -24,6 +24,12 @@ _START_S = 30.0
 @click.option("--artifacts", default="", help="Artifact store URL (default: a folder in the data directory).")
 @click.option("--auth", is_flag=True, help="Ask every caller who it is; needed beyond this machine.")
 @click.option("--allowed-host", multiple=True, help="Another name of this server. May be repeated.")
+@click.option(
+    "--trusted-proxy",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address or network of a reverse proxy, to believe its X-Forwarded headers. May be repeated.",
+)
 @click.option(
     "--mlflow-ui",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -38,6 +44,7 @@ def up(
     artifacts: str,
     auth: bool,
     allowed_host: tuple[str, ...],
+    trusted_proxy: tuple[str, ...],
     mlflow_ui: Path | None,
     detach: bool,
 ) -> None:
@@ -55,9 +62,23 @@ def up(
         artifacts=artifacts,
         authentication=auth,
         allowed_hosts=allowed_host,
+        trusted_proxies=trusted_proxy,
         mlflow_ui=mlflow_ui,
     )
+    _check(settings)
     serve(settings, lambda url: click.echo(f"mlwright is ready at {url}   (data: {settings.data}, stop with Ctrl-C)"))
+
+
+def _check(settings: Settings) -> None:
+    """Raise Invalid for options that do not go together, before anything is touched."""
+    from mlwright.app import proxy  # imports the web framework
+
+    if proxy.networks(settings.trusted_proxies) and not settings.authentication:
+        raise Invalid(
+            "through a proxy other machines reach this server, and authentication is off",
+            path="--trusted-proxy",
+            hint="create a user with: mlwright users create NAME --admin   and start with --auth",
+        )
 
 
 def _detach(data: Path) -> None:
