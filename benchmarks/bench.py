@@ -7,8 +7,8 @@ import json
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,8 +75,24 @@ class Bench:
         servers = self.servers(group)
         for _ in range(rounds or self.rounds):
             for side in self.sides:
-                values[side].append(measure(servers[side]))
+                with self.alone(servers[side]):
+                    values[side].append(measure(servers[side]))
         return figures(values)
+
+    @contextmanager
+    def alone(self, server: Server) -> Iterator[None]:
+        """Meanwhile all other servers that were started stand still, so that `server` has the machine for itself.
+
+        A server without work is not idle: MLflow's job runners take a good part of a core.
+        """
+        others = [each for each in self._servers.values() if each is not server]
+        try:
+            for each in others:
+                each.pause()
+            yield
+        finally:
+            for each in others:
+                each.resume()
 
     def clients(self) -> ClientJobs:
         """The process that does jobs with the real client, started at first use."""
@@ -89,9 +105,10 @@ class Bench:
         server = null_server(self.root)
         server.start()
         try:
-            return statistics.median(
-                self.clients().run(job, server.url, **arguments)[figure] for _ in range(self.rounds)
-            )
+            with self.alone(server):
+                return statistics.median(
+                    self.clients().run(job, server.url, **arguments)[figure] for _ in range(self.rounds)
+                )
         finally:
             server.stop()
 

@@ -22,6 +22,11 @@ HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 SETTLE_TIMEOUT_S = 40.0
+#: What a paused server catches up on before it is measured: timers that fell due, connections that timed out.
+RESUME_S = 0.2
+#: Both servers may keep their byte code, as installed programs do. Where the caller forbids that, or the installer did
+#: not compile, each start would compile hundreds of modules again. (Empty means unset.)
+KEEP_BYTE_CODE = {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 def free_port() -> int:
@@ -48,6 +53,7 @@ class Server:
     port: int
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    paused: bool = False
 
     @property
     def url(self) -> str:
@@ -106,6 +112,7 @@ class Server:
             return
         members = process_tree(self.process.pid)
         self.process.terminate()
+        self._go_on()
         try:
             self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -114,6 +121,37 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGKILL):
             end_all(members, number)
         self.process = None
+
+    def kill(self) -> None:
+        """End the whole tree at once, without a word of warning (`kill -9`)."""
+        if self.process is None:
+            return
+        members = self.pids()
+        end_all(members, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+        self.paused = False
+
+    def pause(self) -> None:
+        """Let no process of the tree run until `resume`; those that listen keep their sockets."""
+        stopped: set[int] = set()
+        while self.process is not None and (more := [pid for pid in self.pids() if pid not in stopped]):
+            send_all(more, signal.SIGSTOP)  # parents first, and again until nobody has forked meanwhile
+            stopped.update(more)
+        self.paused = bool(stopped)
+
+    def resume(self) -> None:
+        """Go on after `pause`, and return when the server answers again."""
+        if not self.paused:
+            return
+        self._go_on()
+        self._wait_for_answer(time.perf_counter() + START_TIMEOUT_S)
+        time.sleep(RESUME_S)
+
+    def _go_on(self) -> None:
+        if self.paused:
+            send_all(self.pids()[::-1], signal.SIGCONT)  # children first: a supervisor must find them answering
+            self.paused = False
 
     def pids(self) -> list[int]:
         return process_tree(self.process.pid) if self.process is not None else []
@@ -147,7 +185,7 @@ def mlflow_server(root: Path, python: Path, workers: int = 4) -> Server:
     command += ["--backend-store-uri", f"sqlite:///{data / 'mlflow.db'}"]
     command += ["--artifacts-destination", str(data / "artifacts")]
     command += ["--host", HOST, "--port", str(port), "--workers", str(workers)]
-    return Server("mlflow", command, data, port, {"MLFLOW_DISABLE_TELEMETRY": "true"})
+    return Server("mlflow", command, data, port, {"MLFLOW_DISABLE_TELEMETRY": "true", **KEEP_BYTE_CODE})
 
 
 def mlwright_command() -> list[str]:
@@ -160,7 +198,7 @@ def mlwright_server(root: Path, extra: Sequence[str] = ()) -> Server:
     """`mlwright up` on a fresh data directory under `root`; not started."""
     data, port = root / "mlwright", free_port()
     command = [*mlwright_command(), "up", "--data", str(data), "--host", HOST, "--port", str(port), *extra]
-    return Server("mlwright", command, data, port)
+    return Server("mlwright", command, data, port, KEEP_BYTE_CODE)
 
 
 def null_server(root: Path) -> Server:
@@ -179,11 +217,16 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def end_all(pids: Sequence[int], number: signal.Signals, grace_s: float = 2.0) -> None:
-    """Send a signal to those of the processes that still live, and wait a little for them to end."""
+def send_all(pids: Sequence[int], number: signal.Signals) -> None:
+    """Send a signal to those of the processes that still live."""
     for pid in filter(alive, pids):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def end_all(pids: Sequence[int], number: signal.Signals, grace_s: float = 2.0) -> None:
+    """Send a signal to those of the processes that still live, and wait a little for them to end."""
+    send_all(pids, number)
     deadline = time.monotonic() + grace_s
     while any(map(alive, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import footprint, reads, transfers, ui, writes
+from benchmarks import crash, footprint, reads, transfers, ui, writes
 from benchmarks.bench import OURS, PEER, Bench, Benchmark
 from benchmarks.report import Row, load_entries, machine, save, table
 from benchmarks.servers import mlwright_command, peer_python
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     **transfers.BENCHMARKS,
     **ui.BENCHMARKS,
     **footprint.BENCHMARKS,
+    **crash.BENCHMARKS,
 }
 BUSY_LOAD = 0.5
 
@@ -44,10 +45,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def versions(python: Path) -> dict[str, str]:
+    """What is measured. Raises CalledProcessError when one of them cannot say its version."""
     code = "from importlib.metadata import version; print(version('mlflow'))"
-    peer = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    ours = subprocess.run([*mlwright_command(), "--version"], capture_output=True, text=True).stdout.split()
-    return {"mlwright": ours[-1] if ours else "?", "mlflow": peer}
+    return {"mlwright": said([*mlwright_command(), "--version"]), "mlflow": said([str(python), "-c", code])}
+
+
+def said(command: Sequence[str]) -> str:
+    """The last word that a command prints."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
 def measure(bench: Bench, names: Sequence[str]) -> list[Row]:

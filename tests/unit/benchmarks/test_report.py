@@ -34,6 +34,9 @@ def test_ratio_is_above_one_in_our_favour_for_both_directions() -> None:
         ({"max_value": 399.0}, False),
         ({"peer": None}, None),
         ({"peer": None, "max_value": 1.0}, False),
+        ({"ours": 399.0, "limit": 440.0}, True),
+        ({"ours": 399.0, "limit": 450.0}, False),
+        ({"ours": 399.0, "limit": 440.0, "min_value": 500.0}, False),
     ],
 )
 def test_met_judges_every_bound_it_can(changes: dict[str, object], met: bool | None) -> None:
@@ -52,6 +55,13 @@ def test_the_table_says_what_fell_short() -> None:
     assert len(text.splitlines()) == 4
     assert "| yes " in text.splitlines()[2]
     assert "**no**" in text.splitlines()[3]
+
+
+def test_the_table_says_how_near_the_clients_own_limit_is() -> None:
+    text = table([row(ours=390.0, limit=400.0, note="warm")])
+    assert "work (warm; the client's own limit: 400 /s)" in text
+    assert "39×, 98% of the limit" in text
+    assert "≥ 40×, or 90% of the limit" in text
 
 
 def test_results_keep_the_last_of_each_row(tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ subprocess.Popen([sys.executable, "-c", code, sys.argv[1]], start_new_session=Tr
 """
 
 
+def state(pid: int) -> str:
+    """The kernel's letter for what the process does; T is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
     port = free_port()
@@ -44,6 +49,44 @@ def test_a_server_is_started_weighed_and_ended_with_its_children(server: Server)
         server.stop()
     assert not any(alive(pid) for pid in members)
     assert server.pids() == []
+
+
+def test_a_paused_server_does_nothing_until_it_goes_on(server: Server) -> None:
+    server.start()
+    try:
+        members = server.pids()
+        server.pause()
+        assert {state(pid) for pid in members} == {"T"}
+        server.resume()
+        assert "T" not in {state(pid) for pid in members}
+        assert server.answers()
+    finally:
+        server.stop()
+
+
+def test_a_paused_server_can_be_stopped(server: Server) -> None:
+    server.start()
+    members = server.pids()
+    server.pause()
+    server.stop()
+    assert not any(alive(pid) for pid in members)
+
+
+def test_pausing_what_does_not_run_does_nothing(server: Server) -> None:
+    server.pause()
+    server.resume()
+    assert not server.paused
+
+
+def test_a_killed_server_leaves_nothing_and_starts_again(server: Server) -> None:
+    server.start()
+    members = server.pids()
+    server.kill()
+    assert not any(alive(pid) for pid in members)
+    try:
+        assert server.start() > 0
+    finally:
+        server.stop()
 
 
 def test_a_server_that_ends_at_once_is_an_error_with_its_last_words(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from benchmarks.bench import Bench, figures
 from benchmarks.footprint import weigh
 from benchmarks.report import Row
 from benchmarks.seed import seed_runs, share
-from benchmarks.servers import Server
+from benchmarks.servers import Server, mlwright_command
 from benchmarks.writes import batch_requests, metric_requests, run_requests
+from mlwright import __version__
 
 
 def body(request: bytes) -> dict[str, object]:
@@ -82,6 +83,47 @@ def test_measurements_alternate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     got = bench.alternate("any", measure)
     assert order == ["mlflow", "mlwright", "mlflow", "mlwright"]
     assert (got.peer, got.ours) == (2.0, 3.0)
+
+
+class Recorded(Server):
+    """A server that only remembers what was asked of it."""
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+
+def test_the_other_server_stands_still_while_one_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(peer_python=tmp_path, rounds=1, seconds=1, root=tmp_path / "root")
+    monkeypatch.setattr(bench, "new_server", lambda side, root: Recorded(side, [], tmp_path, 1))
+    monkeypatch.setattr(Recorded, "start", lambda self: 0.0)
+    monkeypatch.setattr("benchmarks.bench.warm", lambda server: None)
+    servers = bench.servers("any")
+    seen = []
+
+    def measure(server: Server) -> float:
+        seen.append({each.name: each.paused for each in servers.values()})
+        return 1.0
+
+    bench.alternate("any", measure)
+    assert seen == [{"mlflow": False, "mlwright": True}, {"mlflow": True, "mlwright": False}]
+    assert not any(each.paused for each in servers.values())
+
+
+def test_servers_go_on_when_a_measurement_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(peer_python=tmp_path, rounds=1, seconds=1, root=tmp_path / "root")
+    other = Recorded("other", [], tmp_path, 1)
+    monkeypatch.setattr(bench, "_servers", {"other": other})
+    with pytest.raises(RuntimeError, match="no answer"), bench.alone(Recorded("measured", [], tmp_path, 2)):
+        assert other.paused
+        raise RuntimeError("no answer")
+    assert not other.paused
+
+
+def test_it_finds_the_version_of_what_is_measured() -> None:
+    assert tracking.said([*mlwright_command(), "--version"]) == __version__
 
 
 def test_a_failing_row_does_not_stop_the_others(
