@@ -23,6 +23,7 @@ from mlwright.kernel.identity import LOCAL
 from mlwright.kernel.transaction import Tx
 from mlwright.security import projects
 from mlwright.security import service as security
+from mlwright.security.secrets import hash_password
 from mlwright.security.spec import PrincipalKind
 from mlwright.tracking.service import experiments, inputs, models, notes, runs
 from mlwright.tracking.service.owners import TrackingOwners
@@ -81,8 +82,9 @@ class World:
     def _people(self, tx: Tx) -> None:
         for name in (PROJECT, ELSEWHERE):
             projects.create(tx, LOCAL, self.platform.project, name, f"{name} {SESAME if name == PROJECT else ''}")
+        password = hash_password(PASSWORD)
         for name in PEOPLE:
-            security.create_principal(tx, LOCAL, name, PrincipalKind.USER, PASSWORD, admin=name == "root")
+            security.create_principal(tx, LOCAL, name, PrincipalKind.USER, password, admin=name == "root")
             self.tokens[name] = security.create_token(tx, LOCAL, name, f"of {name}", None).secret
         for name in ("viewer", "editor"):
             security.grant(tx, LOCAL, PROJECT, name, name)

@@ -20,6 +20,7 @@ from mlwright.app.wiring import Platform
 from mlwright.kernel.identity import LOCAL
 from mlwright.kernel.transaction import Tx
 from mlwright.security import service
+from mlwright.security.secrets import hash_password
 from mlwright.security.spec import PrincipalKind
 from tests.components import mlflow_environment, mlflow_python
 from tests.e2e.harness import API, ARTIFACTS, Answer, Client, new_server, running
@@ -67,7 +68,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     platform = Platform(Settings(data=server.data))
 
     def people(tx: Tx) -> str:
-        service.create_principal(tx, LOCAL, "ada", PrincipalKind.USER, PASSWORD, admin=True)
+        service.create_principal(tx, LOCAL, "ada", PrincipalKind.USER, hash_password(PASSWORD), admin=True)
         return service.create_token(tx, LOCAL, "ada", "", None).secret
 
     token = platform.database.write_now(people)

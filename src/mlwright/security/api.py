@@ -9,6 +9,7 @@ from mlwright.kernel.http import caller_of, json_response, read_json
 from mlwright.kernel.openapi import Operation, Parameter
 from mlwright.kernel.resources import Kind
 from mlwright.security import projects, service
+from mlwright.security.passwords import NewPasswords
 from mlwright.security.spec import Binding, NewToken, Principal, PrincipalKind, Project, Token
 
 _TAG = "security"
@@ -55,6 +56,7 @@ class SecurityApi:
     def __init__(self, database: Database, project: Kind) -> None:
         self._database = database
         self._kind = project
+        self._passwords = NewPasswords()
 
     def operations(self) -> list[Operation]:
         return [
@@ -94,16 +96,21 @@ class SecurityApi:
 
     async def create(self, request: Request) -> Response:
         body, caller = await read_json(request, CreatePrincipal), caller_of(request)
+        caller.require_server_admin()  # before the slow hash
+        password = await self._passwords.hash(body.password) if body.password else None
         found = await self._database.write(
-            lambda tx: service.create_principal(tx, caller, body.name, body.kind, body.password, admin=body.admin)
+            lambda tx: service.create_principal(tx, caller, body.name, body.kind, password, admin=body.admin)
         )
         return json_response(found, 201)
 
     async def change(self, request: Request) -> Response:
         body, caller, name = await read_json(request, ChangePrincipal), caller_of(request), request.path_params["name"]
+        if caller.name != name:
+            caller.require_server_admin()  # before the slow hash
+        password = None if body.password is None else await self._passwords.hash(body.password)
         found = await self._database.write(
             lambda tx: service.change_principal(
-                tx, caller, name, password=body.password, admin=body.admin, active=body.active
+                tx, caller, name, password=password, admin=body.admin, active=body.active
             )
         )
         return json_response(found)

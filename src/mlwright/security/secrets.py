@@ -4,16 +4,24 @@ import hashlib
 import hmac
 import secrets
 from base64 import b64decode, b64encode
+from typing import NamedTuple
 
 # scrypt (RFC 7914) with 16 MiB of memory: about 50 ms, once per log-in.
 _COST, _BLOCK, _PARALLEL = 2**14, 8, 1
 _TOKEN_PREFIX = "mlw"  # noqa: S105 - the visible beginning of every token, so that scanners find leaked ones
 
 
-def hash_password(password: str) -> str:
-    """A salted scrypt hash, with its parameters."""
+class PasswordHash(NamedTuple):
+    """What is stored of a password: a salted scrypt hash, with its parameters."""
+
+    text: str
+
+
+def hash_password(password: str) -> PasswordHash:
+    """Slow on purpose: never call it in a transaction."""
     salt = secrets.token_bytes(16)
-    return f"scrypt${_COST}${b64encode(salt).decode()}${b64encode(_scrypt(password, salt, _COST)).decode()}"
+    digest = _scrypt(password, salt, _COST)
+    return PasswordHash(f"scrypt${_COST}${b64encode(salt).decode()}${b64encode(digest).decode()}")
 
 
 def password_matches(password: str, stored: str) -> bool:

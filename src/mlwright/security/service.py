@@ -13,6 +13,7 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.security import secrets, spec
+from mlwright.security.secrets import PasswordHash
 from mlwright.security.spec import Binding, NewToken, Principal, PrincipalKind, Token
 from mlwright.security.tables import principals, role_bindings, tokens
 
@@ -66,21 +67,25 @@ _unbind = Query(
 
 
 def create_principal(
-    tx: Tx, caller: Caller, name: str, kind: PrincipalKind, password: str = "", *, admin: bool = False
+    tx: Tx,
+    caller: Caller,
+    name: str,
+    kind: PrincipalKind,
+    password: PasswordHash | None = None,
+    *,
+    admin: bool = False,
 ) -> Principal:
     """Create a user, service account or agent; only users have passwords. For administrators of the server."""
     caller.require_server_admin()
     spec.check_principal_name(name)
-    if password:
-        spec.check_password(password)
-    if password and kind is not PrincipalKind.USER:
-        raise Invalid(f"A {kind.value} has tokens, not a password", path="password")
+    if password is not None:
+        _require_user(kind)
     if tx.one(_principal, {"name": name}) is not None or name.lower() in _RESERVED:
         raise AlreadyExists(f"There is a principal {name!r} already", path="name")
     row = {
         "name": name,
         "kind": kind.value,
-        "password": secrets.hash_password(password) if password else None,
+        "password": password.text if password else None,
         "admin": int(admin),
         "active": 1,
         "created_ms": tx.now_ms(),
@@ -106,7 +111,7 @@ def change_principal(
     caller: Caller,
     name: str,
     *,
-    password: str | None = None,
+    password: PasswordHash | None = None,
     admin: bool | None = None,
     active: bool | None = None,
 ) -> Principal:
@@ -119,13 +124,13 @@ def change_principal(
     row = _row(tx, name)
     before = _as_principal(row)
     if password is not None:
-        spec.check_password(password)
+        _require_user(before.kind)
     stays_admin = (before.admin if admin is None else admin) and (before.active if active is None else active)
     if before.admin and before.active and not stays_admin and not tx.all(_other_admins, {"name": name}):
         raise Conflict(f"{name!r} is the last administrator", hint="make another one first")
     values = {
         "name_": name,
-        "new_password": row[2] if password is None else secrets.hash_password(password),
+        "new_password": row[2] if password is None else password.text,
         "new_admin": int(before.admin if admin is None else admin),
         "new_active": int(before.active if active is None else active),
     }
@@ -136,6 +141,11 @@ def change_principal(
     data = {"before": _changing(before), "after": _changing(after), "password_changed": password is not None}
     _emit(tx, caller, "", "principal.changed", f"principal/{name}", data)
     return after
+
+
+def _require_user(kind: PrincipalKind) -> None:
+    if kind is not PrincipalKind.USER:
+        raise Invalid(f"A {kind.value} has tokens, not a password", path="password")
 
 
 def _changing(principal: Principal) -> dict[str, object]:

@@ -10,6 +10,7 @@ from mlwright.kernel.errors import Invalid
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")
 MIN_PASSWORD_LENGTH = 12
+MAX_PASSWORD_LENGTH = 1_000
 MAX_DESCRIPTION_LENGTH = 500
 MAX_LIFETIME_MS = 100 * 366 * 86_400_000
 ROLES = ("viewer", "editor", "admin")
@@ -84,3 +85,5 @@ def check_principal_name(name: str) -> None:
 def check_password(password: str) -> None:
     if len(password) < MIN_PASSWORD_LENGTH:
         raise Invalid(f"A password needs at least {MIN_PASSWORD_LENGTH} characters", path="password")
+    if len(password) > MAX_PASSWORD_LENGTH:
+        raise Invalid(f"A password has at most {MAX_PASSWORD_LENGTH} characters", path="password")

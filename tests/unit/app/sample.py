@@ -15,6 +15,7 @@ from mlwright.kernel.sqlite import SqliteEngine
 from mlwright.kernel.transaction import Tx
 from mlwright.security import projects
 from mlwright.security import service as security
+from mlwright.security.secrets import hash_password
 from mlwright.security.spec import PrincipalKind
 from mlwright.tracking.service import experiments, inputs, models, notes, runs
 from mlwright.tracking.service.owners import TrackingOwners
@@ -44,7 +45,7 @@ def _people(tx: Tx) -> None:
     projects.create_default(tx, PROJECT)
     experiments.create_default(tx)
     projects.create(tx, LOCAL, PROJECT, "vision", "Pictures")
-    security.create_principal(tx, LOCAL, "ada", PrincipalKind.USER, PASSWORD, admin=True)
+    security.create_principal(tx, LOCAL, "ada", PrincipalKind.USER, hash_password(PASSWORD), admin=True)
     security.create_principal(tx, LOCAL, "robot", PrincipalKind.SERVICE)
     security.create_token(tx, LOCAL, "robot", "nightly", None)
     security.grant(tx, LOCAL, "vision", "robot", "editor")
