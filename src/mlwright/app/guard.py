@@ -4,7 +4,7 @@ Bound to loopback there is no log-in, so two checks keep web pages of other site
 machine (DNS rebinding), and a request that changes something must not come from another origin (cross-site requests).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlwright.app.mlflow_ui import server_path
 from mlwright.app.settings import Settings, is_loopback
-from mlwright.kernel.errors import Denied, MlwrightError, Unauthenticated
+from mlwright.kernel.errors import Denied, Invalid, MlwrightError, Unauthenticated
 from mlwright.kernel.http import problem
 from mlwright.kernel.identity import LOCAL, Caller
 from mlwright.kernel.protojson import show_error
@@ -22,6 +22,8 @@ from mlwright.kernel.protojson import show_error
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROJECT_HEADER = b"x-mlflow-workspace"
 _PROJECT_PREFIX = "/projects/"
+#: Headers that may be there only once.
+_SINGLE = (b"host", b"origin", b"authorization", _PROJECT_HEADER)
 #: Answered without asking who is there: load balancers and the log-in page need them.
 _PUBLIC = ("/health", "/version", "/login", "/static/", "/api/2.0/mlflow-artifacts/mpu/part/")
 
@@ -55,6 +57,8 @@ class Guard:
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
+            if len(headers) < len(scope["headers"]):
+                _check_single(scope["headers"])
             host = headers.get(b"host", b"").decode("latin-1").lower()
             self._check_host(host)
             if scope["method"] not in _SAFE_METHODS:
@@ -87,6 +91,14 @@ class Guard:
         else:
             caller = await self._authenticate(headers)
         return msgspec.structs.replace(caller, project=project) if project else caller
+
+
+def _check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Two values of what decides about a request mean that somebody is to be deceived."""
+    names = [name for name, _ in headers]
+    for name in _SINGLE:
+        if names.count(name) > 1:
+            raise Invalid(f"The request has more than one {name.decode()} header.")
 
 
 def _check_origin(headers: Headers, host: str) -> None:

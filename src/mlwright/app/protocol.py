@@ -84,7 +84,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
-        super().on_header(name, value)
+        if self._in_head:  # what follows a chunked body is a trailer: nobody looked at it when the request was let in
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False

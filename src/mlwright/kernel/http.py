@@ -24,6 +24,9 @@ _log = logging.getLogger(__name__)
 
 #: Largest body that is read into memory. Artifacts are streamed and have no such limit.
 MAX_BODY_BYTES = 32 << 20
+#: Most bytes of bodies in memory at a time, of all requests together. Bodies that fit into one packet do not count.
+_ALL_BODIES_BYTES = 256 << 20
+_UNCOUNTED_BYTES = 64 << 10
 _MAX_DIGITS = 18
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -77,8 +80,28 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
+class Bodies:
+    """The memory that the bodies of all requests in progress share.
+
+    Args:
+        most: bytes.
+    """
+
+    def __init__(self, most: int = _ALL_BODIES_BYTES) -> None:
+        self._left = most
+
+    def take(self, size: int) -> None:
+        """Raises Unavailable when there is no room for `size` more bytes."""
+        if size > self._left:
+            raise Unavailable("too many large requests at a time", hint="try again, or send less in one request")
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        self._left += size
+
+
 async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
-    """The whole body. Raises TooLarge beyond `limit` bytes, without reading on; ClientDisconnect."""
+    """The whole body. Raises TooLarge beyond `limit` bytes, without reading on; Unavailable; ClientDisconnect."""
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
         raise TooLarge(f"The request body has {declared} bytes; at most {limit} are taken.", hint="send it in parts")
@@ -93,8 +116,18 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
         if size > limit:
             raise TooLarge(f"The request body is larger than {limit} bytes.", hint="send it in parts")
         parts.append(part)
+        if size > _UNCOUNTED_BYTES:
+            _count_body(request.scope, len(part))
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _count_body(scope: Scope, size: int) -> None:
+    """Hold memory for a part of the body until the request has been answered (see Router)."""
+    bodies: Bodies | None = scope.get("bodies")
+    if bodies is not None:
+        bodies.take(size)
+        scope["body_bytes"] = scope.get("body_bytes", 0) + size
 
 
 async def read_json(request: Request, kind: type[T]) -> T:
@@ -151,8 +184,9 @@ def _expression(path: str) -> re.Pattern[str]:
 class Router:
     """The ASGI application that finds the handler for a request and shows what it raises."""
 
-    def __init__(self, faces: Sequence[Face], fallback: Face) -> None:
+    def __init__(self, faces: Sequence[Face], fallback: Face, bodies: Bodies | None = None) -> None:
         self._fallback = fallback
+        self._bodies = bodies or Bodies()
         self._exact: dict[str, dict[str, tuple[Route, Face]]] = {}
         self._patterns: dict[str, list[_Pattern]] = {}
         for face in (*faces, fallback):
@@ -168,6 +202,13 @@ class Router:
         self._patterns.setdefault(key, []).append(_Pattern(_expression(route.path), route, face))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["bodies"] = self._bodies
+        try:
+            await self._respond(scope, receive, send)
+        finally:
+            self._bodies.give_back(scope.get("body_bytes", 0))
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         face = self._fallback
         try:

@@ -1,5 +1,6 @@
 """The gate: names, origins, callers and projects."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,36 @@ def test_the_project_comes_from_a_header_or_the_path() -> None:
     assert ask(guard(), "GET", "/projects/vision").json["path"] == "/projects/vision"
     both = ask(guard(), "GET", "/projects/one/api/x", x_mlflow_workspace="two").json
     assert both["project"] == "one"
+
+
+@pytest.mark.parametrize("name", ["host", "origin", "authorization", "x-mlflow-workspace"])
+def test_what_decides_about_a_request_is_there_once(name: str) -> None:
+    async def never(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("let through")
+
+    sent: list[Any] = []
+
+    async def run() -> None:
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"host", b"localhost"), *[(name.encode(), b"localhost")] * 2]
+        scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"", "headers": headers}
+        await Guard(never, Settings(data=Path("/nowhere")), None)(scope, None, send)  # type: ignore[arg-type]
+
+    asyncio.run(run())
+    assert sent[0]["status"] == 400
+
+
+def test_other_headers_may_be_repeated() -> None:
+    async def run() -> None:
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"host", b"localhost"), (b"cookie", b"a=b"), (b"cookie", b"c=d")]
+        scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"", "headers": headers}
+        await guard()(scope, None, send)  # type: ignore[arg-type]
+
+    sent: list[Any] = []
+    asyncio.run(run())
+    assert sent[0]["status"] == 200

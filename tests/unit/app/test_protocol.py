@@ -14,6 +14,8 @@ from mlwright.app.protocol import MAX_HEAD_BYTES, Protocol
 
 #: Paths that the application was asked for.
 SEEN: list[str] = []
+#: Names of the headers of each request, as they are when its body has been read.
+HEADERS: list[list[bytes]] = []
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -25,6 +27,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         size += len(message.get("body", b""))
         if not message.get("more_body"):
             break
+    HEADERS.append([name for name, _ in scope["headers"]])
     body = b"%s %d" % (scope["path"].encode(), size)
     if scope["path"] == "/large":
         body = bytes(300_000)
@@ -132,3 +135,10 @@ def test_a_refused_request_is_not_handled(port: int, talk: Callable[..., bytes])
 )
 def test_what_is_no_http_is_a_bad_request(talk: Callable[..., bytes], text: bytes) -> None:
     assert talk(text).startswith(b"HTTP/1.1 400")
+
+
+def test_trailers_are_no_headers(talk: Callable[..., bytes]) -> None:
+    head = b"POST /trailers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b"3\r\nabc\r\n0\r\nX-Late: secret\r\nHost: evil\r\n\r\n"
+    assert talk(head + body, until=b"/trailers 3").startswith(b"HTTP/1.1 200")
+    assert HEADERS[-1] == [b"host", b"transfer-encoding"]

@@ -1,5 +1,6 @@
 """Routes, bodies, and how errors are shown."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -12,6 +13,7 @@ from mlwright.kernel import errors
 from mlwright.kernel.errors import Invalid, MlwrightError, NotFound, Unauthenticated, Unavailable
 from mlwright.kernel.http import (
     MAX_BODY_BYTES,
+    Bodies,
     Face,
     Route,
     Router,
@@ -24,6 +26,7 @@ from mlwright.kernel.http import (
 )  # fmt: skip
 from mlwright.kernel.identity import Caller
 from tests.unit.asgi import call
+from tests.unit.asgi import request as send
 
 
 class Message(msgspec.Struct):
@@ -178,6 +181,38 @@ def test_a_declared_length_beyond_the_limit_is_refused_unread() -> None:
     parts = [b"0"] * 3
     call(APP, "POST", "/body", parts, headers={"content-length": str(MAX_BODY_BYTES + 1)})
     assert len(parts) == 3
+
+
+def test_bodies_share_their_memory_and_give_it_back() -> None:
+    async def size(request: Request) -> Response:
+        return json_response(len(await read_body(request)))
+
+    app = Router([Face([Route("POST", "/", size)], problem)], Face([], problem), Bodies(150_000))
+    piece = b"0" * 60_000
+    for _ in range(3):
+        assert call(app, "POST", "/", [piece] * 3).json == 180_000  # the first piece fits into a packet
+        refused = call(app, "POST", "/", [piece] * 5)
+        assert refused.status == 503
+        assert refused.headers["retry-after"]
+
+
+def test_too_many_large_bodies_at_a_time_are_refused_until_there_is_room() -> None:
+    async def size(request: Request) -> Response:
+        found = len(await read_body(request))
+        await gate.wait()
+        return json_response(found)
+
+    async def run() -> list[int]:
+        large = [b"0" * 60_000] * 3
+        first = asyncio.create_task(send(app, "POST", "/", large))
+        await asyncio.sleep(0)
+        second = await send(app, "POST", "/", large)
+        gate.set()
+        return [(await first).status, second.status, (await send(app, "POST", "/", large)).status]
+
+    gate = asyncio.Event()
+    app = Router([Face([Route("POST", "/", size)], problem)], Face([], problem), Bodies(200_000))
+    assert asyncio.run(run()) == [200, 503, 200]
 
 
 def test_a_message_is_decoded() -> None:
