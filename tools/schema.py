@@ -25,7 +25,7 @@ from sqlalchemy.types import LargeBinary, TypeEngine
 
 import mlwright.app.wiring  # noqa: F401 - registers all tables
 from mlwright.app import migrations
-from mlwright.kernel.columns import METADATA, Bytes, Float64, Int64, String
+from mlwright.kernel.columns import METADATA, Bytes, Float64, Int64, String, share_condition
 
 ROOT = Path(__file__).parent.parent
 DUMP = ROOT / "tests" / "data" / "release-0.1.0.sql"
@@ -54,6 +54,11 @@ Bytes = sa.LargeBinary()
 _NAMES: tuple[tuple[TypeEngine[Any], str], ...] = (
     (Int64, "Int64"), (Float64, "Float64"), (String, "String"), (Bytes, "Bytes"),
 )  # fmt: skip
+
+
+for _table in METADATA.tables.values():
+    for _index in _table.indexes:
+        share_condition(_index)  # scripts state it for both databases
 
 
 def _render_item(kind: str, item: Any, context: api.AutogenContext) -> str | Literal[False]:

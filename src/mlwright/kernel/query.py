@@ -1,10 +1,10 @@
 """SQL statements built with SQLAlchemy Core, compiled once per dialect, and run by the database driver itself."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Text, bindparam
-from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -12,11 +12,15 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import NullType
 
-#: Dialects by name. The parameter styles let one mapping of values serve both drivers.
-DIALECTS: dict[str, Dialect] = {
-    "sqlite": SQLiteDialect(paramstyle="named"),
-    "postgresql": PGDialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
-}
+
+@cache
+def dialect_named(name: str) -> Dialect:
+    """The dialect "sqlite" or "postgresql". The parameter styles let one mapping of values serve both drivers."""
+    if name == "sqlite":
+        return SQLiteDialect(paramstyle="named")
+    from sqlalchemy.dialects.postgresql.base import PGDialect  # large, and not needed on SQLite
+
+    return PGDialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
 
 class _Among(ColumnElement[Any]):
@@ -60,7 +64,7 @@ class Compiled(NamedTuple):
 
 def compile_statement(statement: ClauseElement, dialect: str) -> Compiled:
     """Compile `statement` for the driver of `dialect`. IN lists are expanded into one parameter per value."""
-    compiled = statement.compile(dialect=DIALECTS[dialect], compile_kwargs={"render_postcompile": True})
+    compiled = statement.compile(dialect=dialect_named(dialect), compile_kwargs={"render_postcompile": True})
     return Compiled(str(compiled), compiled.params)
 
 

@@ -72,8 +72,7 @@ tags = Table(
 )
 #: Children of a run are found by this tag.
 PARENT_TAG = "mlflow.parentRunId"
-_IS_PARENT = text(f"key = '{PARENT_TAG}'")
-Index("ix_tags_parent", tags.c.value, tags.c.run, sqlite_where=_IS_PARENT, postgresql_where=_IS_PARENT)
+Index("ix_tags_parent", tags.c.value, tags.c.run, sqlite_where=text(f"key = '{PARENT_TAG}'"))
 
 #: One row per (run, metric key): the latest value, by which runs are searched and ordered, and what is needed to
 #: append without reading the history. Latest = highest step, then timestamp, then value.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mlwright.kernel.columns import METADATA
-from mlwright.kernel.query import DIALECTS, Query
+from mlwright.kernel.query import Query, dialect_named
 from mlwright.tracking import tables
 from mlwright.tracking.search.conditions import STATUSES
 from mlwright.tracking.search.grammar import Comparison, Order
@@ -122,8 +122,8 @@ def table_statements(dialect: str) -> list[str]:
     found = []
     for table in METADATA.sorted_tables:
         if table is getattr(tables, table.name, None):
-            found.append(str(CreateTable(table).compile(dialect=DIALECTS[dialect])))
-            found += [str(CreateIndex(index).compile(dialect=DIALECTS[dialect])) for index in table.indexes]
+            found.append(str(CreateTable(table).compile(dialect=dialect_named(dialect))))
+            found += [str(CreateIndex(index).compile(dialect=dialect_named(dialect))) for index in table.indexes]
     return found
 
 

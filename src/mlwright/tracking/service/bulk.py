@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import bindparam, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.kernel.errors import Conflict, Invalid
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
+from mlwright.kernel.upsert import upsert
 from mlwright.tracking.names import random_name
 from mlwright.tracking.ports import MovedExperiment, MovedRun
 from mlwright.tracking.service import experiments as experiment_service

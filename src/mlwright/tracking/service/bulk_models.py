@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import bindparam, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.kernel.errors import Conflict, Invalid
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
+from mlwright.kernel.upsert import upsert
 from mlwright.tracking.ports import MovedModel
 from mlwright.tracking.service import experiments as experiment_service
 from mlwright.tracking.service import models as model_service

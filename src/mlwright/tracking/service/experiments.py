@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.kernel import store
 from mlwright.kernel.errors import AlreadyExists, Conflict, Invalid, NotFound
@@ -12,6 +11,7 @@ from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import DEFAULT_PROJECT, Caller, Role
 from mlwright.kernel.query import Query, among
 from mlwright.kernel.transaction import Tx
+from mlwright.kernel.upsert import upsert
 from mlwright.tracking import validation
 from mlwright.tracking.service import locations
 from mlwright.tracking.spec import Experiment, Tag, ViewType

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import bindparam, select
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
+from mlwright.kernel.upsert import upsert
 from mlwright.tracking import validation
 from mlwright.tracking.service import experiments as experiment_service
 from mlwright.tracking.service.runs import OpenRun, find_active

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.kernel.errors import Denied, Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
+from mlwright.kernel.upsert import upsert
 from mlwright.tracking import validation
 from mlwright.tracking.service import experiments as experiment_service
 from mlwright.tracking.service import runs as run_service

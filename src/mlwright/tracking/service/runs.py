@@ -7,13 +7,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query, among
 from mlwright.kernel.transaction import Tx
+from mlwright.kernel.upsert import upsert
 from mlwright.tracking import validation
 from mlwright.tracking.names import random_name
 from mlwright.tracking.service import experiments as experiment_service
