@@ -6,12 +6,13 @@ Data goes to stdout as a table for people or JSON and YAML for programs; all els
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 import msgspec
 
-from mlwright.kernel.client import Client
+if TYPE_CHECKING:
+    from mlwright.kernel.client import Client  # brings HTTP, which many commands do not need
 
 Row = Mapping[str, object]
 
@@ -28,7 +29,7 @@ output_option: Callable[[Any], Any] = click.option(
 class Connector(Protocol):
     """Reaches a server; the command line puts one into click's context."""
 
-    def __call__(self, server: str, data: Path | None) -> Client:
+    def __call__(self, server: str, data: Path | None) -> "Client":
         """A client of the server at a URL, or of the one that owns a data directory."""
         ...
 

@@ -1,6 +1,7 @@
 """The command line on a data directory without a server: what it prints, and how it ends."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from mlwright import __version__
 from mlwright.app import cli as app
 
 
@@ -222,6 +224,11 @@ def test_the_log_of_events(run: Run, tmp_path: Path) -> None:
     assert (broken.code, broken.err) == (1, "error: event 2 was changed\n")
 
 
+def test_the_version(run: Run) -> None:
+    assert run("--version").out == f"mlwright {__version__}\n"
+    assert json.loads(run("version", "-o", "json").out)["mlwright"] == __version__
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(run: Run, shell: str) -> None:
     assert "_MLWRIGHT_COMPLETE" in run("completion", shell).out
@@ -246,14 +253,29 @@ def test_every_command_in_the_table_can_be_imported() -> None:
         assert command.help or command.short_help, name
 
 
-def test_help_imports_no_command() -> None:
+_SERVER_PARTS = frozenset({"sqlalchemy", "starlette", "uvicorn", "jinja2", "numpy", "yaml", "rich", "alembic"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "unwanted"),
+    [
+        (["--help"], "Commands:", {*_SERVER_PARTS, "msgspec"}),
+        (["--version"], "mlwright", {*_SERVER_PARTS, "msgspec"}),
+        (["status"], "running", {*_SERVER_PARTS, "http.client"}),
+        (["runs", "list", "--help"], "Usage:", _SERVER_PARTS),
+    ],
+)
+def test_what_quick_commands_leave_alone(
+    arguments: list[str], said: str, unwanted: frozenset[str], tmp_path: Path
+) -> None:
     program = (
-        "import sys; from mlwright.app import cli\ntry:\n    sys.argv = ['mlwright', '--help']; cli.main()\n"
-        "except SystemExit: pass\nheavy = {'sqlalchemy', 'starlette', 'uvicorn', 'numpy', 'yaml', 'rich', 'alembic'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+        "import sys; from mlwright.app import cli\ntry:\n    cli.main()\n"
+        f"except SystemExit: pass\nprint(sorted(set({sorted(unwanted)}) & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "Commands:" in done.stdout
+    environment = {**os.environ, "MLWRIGHT_DATA": str(tmp_path)}
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert said in done.stdout
     assert done.stderr.strip() == "[]"
 
 
