@@ -252,6 +252,8 @@ def _pages(on: Things) -> dict[str, Request]:
     return {
         "GET /": get("/"),
         "GET /experiments": get("/experiments"),
+        "GET /projects/{project}": Request("GET", f"/projects/{PROJECT}", anyone=True),
+        "GET /projects/{project}/": Request("GET", f"/projects/{PROJECT}/", anyone=True),
         "POST /experiments": form("/experiments", [("name", "new"), ("project", PROJECT)]),
         "GET /compare": get(f"/compare?run={on.run}&run={on.gone_run}"),
         "GET /series": get(f"/series?{query}"),

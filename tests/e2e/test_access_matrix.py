@@ -131,7 +131,7 @@ def test_those_who_may_read_and_change(world: World, matrix: list[tuple[Route, R
         changes: list[int] = []
         write = world.database.write
 
-        async def undone(work: Any, write: Any = write, changes: list[int] = changes) -> Any:
+        async def undone(work: Any, *, brief: bool = False, write: Any = write, changes: list[int] = changes) -> Any:
             results: list[Any] = []
 
             def both(tx: Tx) -> None:

@@ -324,6 +324,8 @@ def test_the_keyboard_reaches_everything(page: Page, site: Site) -> None:
 
 
 def test_addresses_that_clients_print(page: Page, site: Site) -> None:
+    page.goto(f"/projects/default/#/experiments/{site.experiment}/runs/{site.runs[0]}")
+    expect(page).to_have_url(re.compile(f"/runs/{site.runs[0]}$"))
     page.goto(f"/#/experiments/{site.experiment}/runs/{site.runs[0]}")
     expect(page).to_have_url(re.compile(f"/runs/{site.runs[0]}$"))
     page.goto("/health")

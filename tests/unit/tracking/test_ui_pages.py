@@ -48,6 +48,12 @@ def test_the_list_finds_by_name_and_counts(world: World) -> None:
     assert {item["experiment"]["name"]: item["runs"] for item in items} == {"Late Flights 100%": 1, "Default": 0}
 
 
+@pytest.mark.parametrize("path", ["/projects/a%26b", "/projects/a%26b/"])
+def test_the_address_of_a_project_leads_to_its_experiments(world: World, path: str) -> None:
+    answer = world.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?project=a%26b")
+
+
 def test_create_rename_delete_restore(world: World) -> None:
     answer = world.post("/experiments", {"name": " new "})
     assert answer.status_code == 303

@@ -1,5 +1,7 @@
 """The list of experiments, and what one does to an experiment."""
 
+from urllib.parse import urlencode
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -48,6 +50,8 @@ class ExperimentPages:
         return [
             Route("GET", "/", self.index),
             Route("GET", "/experiments", self.index),
+            Route("GET", "/projects/{project}", self.of_project),
+            Route("GET", "/projects/{project}/", self.of_project),
             Route("POST", "/experiments", self.create),
             Route("POST", "/experiments/{id}/rename", self.rename),
             Route("POST", "/experiments/{id}/delete", self.delete),
@@ -69,6 +73,10 @@ class ExperimentPages:
             return ExperimentList(search, view, project, names, found.items, offset + 1, found.more)
 
         return await self._pages.respond(request, "tracking/experiments.html", await self._database.read(load))
+
+    async def of_project(self, request: Request) -> Response:
+        """Clients with a tracking URI of one project print addresses below it: the part after # stays as it is."""
+        return see_other(f"/?{urlencode({'project': request.path_params['project']})}")
 
     async def create(self, request: Request) -> Response:
         form = await read_form(request)
