@@ -1,4 +1,4 @@
-"""Databases for contract suites: an engine and a prepared database, each on SQLite and on PostgreSQL."""
+"""For contract suites: an engine and a prepared database on SQLite and PostgreSQL, a folder and S3 for blobs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +18,7 @@ from mlwright.tracking.service import experiments
 from tests.components import PostgresCluster
 
 BOTH = [pytest.param("sqlite", id="sqlite"), pytest.param("postgresql", id="postgresql", marks=pytest.mark.component)]
+STORES = [pytest.param("directory", id="directory"), pytest.param("s3", id="s3", marks=pytest.mark.component)]
 PROJECT = projects.kind(experiments.held_by)
 
 
@@ -69,3 +70,15 @@ def database(engine: Engine) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+@pytest.fixture(params=STORES)
+def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where an empty blob store is, as `mlwright up --artifacts` takes it."""
+    if request.param == "directory":
+        return str(tmp_path / "blobs")
+    endpoint = request.getfixturevalue("moto_s3")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", endpoint.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", endpoint.secret_key)
+    return f"s3://{endpoint.bucket}/some/prefix"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mlwright.artifacts import service
 from mlwright.artifacts.spec import ArtifactFile, FileInfo, Part
 from mlwright.kernel import events
-from mlwright.kernel.blobs import Blob
+from mlwright.kernel.blobs import Blob, blob_of
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Denied, Invalid, NotFound
 from mlwright.kernel.identity import LOCAL, Caller, Role
@@ -151,6 +151,62 @@ def test_events_say_what_was_stored_and_removed(artifacts: Artifacts) -> None:
         ("artifacts.removed", "artifact/0/a"),
     ]
     assert blob(1).digest.encode() in bytes(found[1].data)
+
+
+def test_long_folders_are_listed_whole(artifacts: Artifacts) -> None:
+    """More entries, and more files in one of the folders, than are read together."""
+    names = [f"f{number:03d}" for number in range(250)]
+    for name in names:
+        artifacts.put(f"0/r/{name}")
+        artifacts.put(f"0/r/f100-d/{name}")
+    expected = sorted([(f"0/r/{name}", False, 1) for name in names] + [("0/r/f100-d", True, None)])
+    assert artifacts.entries("0/r") == expected
+    assert len(artifacts.entries("0/r/f100-d")) == 250
+
+
+# --- bytes of small files ----------------------------------------------------------------------------------------
+
+
+def put_small(artifacts: Artifacts, path: str, content: bytes) -> ArtifactFile:
+    found: ArtifactFile = artifacts(service.put, path, blob_of(content), content)
+    return found
+
+
+def unnamed(artifacts: Artifacts, after: str = "", limit: int = 10) -> list[Blob]:
+    return artifacts.database.read_now(lambda tx: service.unnamed(tx, after, limit))
+
+
+def forget(artifacts: Artifacts, *blobs: Blob) -> list[Blob]:
+    return artifacts.database.write_now(lambda tx: service.forget(tx, blobs))
+
+
+@pytest.mark.parametrize("content", [b"", b"text", bytes(range(256)) * 64], ids=len)
+def test_small_files_come_with_their_bytes(artifacts: Artifacts, content: bytes) -> None:
+    stored = put_small(artifacts, "0/a", content)
+    assert (stored.digest, stored.size) == (blob_of(content).digest, len(content))
+    put_small(artifacts, "0/b/c", content)
+    assert artifacts.get("0/a").content == artifacts.get("0/b/c").content == content
+    artifacts.put("0/a", 5)
+    assert artifacts.get("0/a").content is None
+    assert artifacts.get("0/b/c").content == content
+
+
+def test_bytes_go_when_no_file_needs_them(artifacts: Artifacts) -> None:
+    texts = [b"%d" % number for number in range(5)]
+    small = sorted((blob_of(text) for text in texts), key=lambda each: each.digest)
+    for text in texts:
+        put_small(artifacts, f"0/{text.decode()}", text)
+    put_small(artifacts, "0/again", b"3")
+    assert unnamed(artifacts) == []
+    assert forget(artifacts, *small) == []
+    artifacts.clear()
+    assert unnamed(artifacts) == small
+    assert unnamed(artifacts, small[1].digest, 2) == small[2:4]
+    put_small(artifacts, "0/saved", b"3")
+    rest = [each for each in small if each != blob_of(b"3")]
+    assert forget(artifacts, *small) == rest
+    assert unnamed(artifacts) == []
+    assert artifacts.get("0/saved").content == b"3"
 
 
 # --- multipart uploads -------------------------------------------------------------------------------------------

@@ -15,23 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlwright.kernel.blobs import PIECE_BYTES, Blobs, DirectoryBlobs, open_blobs, verify
+from mlwright.kernel.blobs import PIECE_BYTES, Blobs, DirectoryBlobs, blob_of, open_blobs, verify
 from mlwright.kernel.errors import Invalid, NotFound, StorageFull, Unavailable
 
 UNKNOWN = "sha256:" + "0" * 64
-BOTH = [pytest.param("directory", id="directory"), pytest.param("s3", id="s3", marks=pytest.mark.component)]
-
-
-@pytest.fixture(params=BOTH)
-def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where an empty store is, as `mlwright up --artifacts` takes it."""
-    if request.param == "directory":
-        return str(tmp_path / "blobs")
-    endpoint = request.getfixturevalue("moto_s3")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint.url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", endpoint.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", endpoint.secret_key)
-    return f"s3://{endpoint.bucket}/some/prefix"
 
 
 @pytest.fixture
@@ -59,6 +46,7 @@ def test_what_goes_in_comes_out(blobs: Blobs, pieces: tuple[bytes, ...]) -> None
     blob = writer.commit()
     assert blob.digest == f"sha256:{hashlib.sha256(whole).hexdigest()}"
     assert blob.size == len(whole)
+    assert blob_of(whole) == blob
     assert content(blobs, blob.digest) == whole
     assert verify(blobs, blob.digest)
     assert [each[:2] for each in blobs.digests()] == [(blob.digest, len(whole))]

@@ -1,6 +1,12 @@
 BEGIN TRANSACTION;
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
 INSERT INTO "alembic_version" VALUES('0001');
+CREATE TABLE artifact_contents (
+	digest TEXT NOT NULL, 
+	data BLOB NOT NULL, 
+	PRIMARY KEY (digest)
+);
+INSERT INTO "artifact_contents" VALUES('sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130',X'736D616C6C');
 CREATE TABLE artifact_files (
 	path TEXT NOT NULL, 
 	project TEXT NOT NULL, 
@@ -13,6 +19,7 @@ CREATE TABLE artifact_files (
 
 ;
 INSERT INTO "artifact_files" VALUES('1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','vision','sha256:0000000000000000000000000000000000000000000000000000000000000000',0,1700000000000);
+INSERT INTO "artifact_files" VALUES('1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','vision','sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130',5,1700000000000);
 CREATE TABLE artifact_parts (
 	upload_id TEXT NOT NULL, 
 	part INTEGER NOT NULL, 
@@ -63,7 +70,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,19,'b120e541cb225591b1d064c600aa96259bdfab2acca16ad5d3e8cc46f1abf23b');
+INSERT INTO "event_head" VALUES(1,20,'0dbc9addbeebdbe10d9d505dc21ee2f0624f0b95c7a384e2baa7e50c514c6023');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -80,21 +87,22 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/bce866853717','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','eb2f1543385d14d5a67ad395886e9403911c54de15cc45bd09f931e520d11e70');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','eb2f1543385d14d5a67ad395886e9403911c54de15cc45bd09f931e520d11e70','1842fbb7e4d5b5d2430f02ad8fa43ac070e99155610c4943e9a2df093661bf54');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','1842fbb7e4d5b5d2430f02ad8fa43ac070e99155610c4943e9a2df093661bf54','528fb9bcc43946be5d399e6283c0bfb98adeb3fd80ec01bed280b7a69cca8b18');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','528fb9bcc43946be5d399e6283c0bfb98adeb3fd80ec01bed280b7a69cca8b18','ff38a7c5e7df65dde90e3edd1f1ae43284253a02721a48014bea25360893f765');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','ff38a7c5e7df65dde90e3edd1f1ae43284253a02721a48014bea25360893f765','ec21f4edf5466e88e11ffbf9018ce88df686b3327531fb1303416659f3c409c1');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','ec21f4edf5466e88e11ffbf9018ce88df686b3327531fb1303416659f3c409c1','bff55a860943465fb328873935c389ed300d1e44cfd29beba9a8d11514480af4');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','bff55a860943465fb328873935c389ed300d1e44cfd29beba9a8d11514480af4','0bf3d4f51a9ea6f1e1938baeefb4193a6f4a63530f7390d505cd35ff8b9673f8');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','0bf3d4f51a9ea6f1e1938baeefb4193a6f4a63530f7390d505cd35ff8b9673f8','ee1809a1c499ee8fc09960c6038114046d070dc9ef5d40d12f7d39f1dc80c4c5');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','ee1809a1c499ee8fc09960c6038114046d070dc9ef5d40d12f7d39f1dc80c4c5','486b86e8baf2465183885be80537f94337971bc184a6aa1ba082b83c614da976');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','486b86e8baf2465183885be80537f94337971bc184a6aa1ba082b83c614da976','6ab5f3b9b239f21374ad1ab7b42ab85ceb48dab23074293070ffee40b5939760');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','6ab5f3b9b239f21374ad1ab7b42ab85ceb48dab23074293070ffee40b5939760','ec0d622ba93651ae39cf773a81159f0703bf273e08d87cccefac6ce0fda8b877');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','ec0d622ba93651ae39cf773a81159f0703bf273e08d87cccefac6ce0fda8b877','c1213350080a33c6e8f112f83b0cca50b44182df1a48d529c0095bdcb1193ddf');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','c1213350080a33c6e8f112f83b0cca50b44182df1a48d529c0095bdcb1193ddf','7da84e399c98245cdbe1db81797a1f655cc56c7129b9e79bc0dd6b9b8066f7e3');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','7da84e399c98245cdbe1db81797a1f655cc56c7129b9e79bc0dd6b9b8066f7e3','c3cba402c3a63a6791025f531debde6592f02bf0006f637dce8be149321fe414');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','c3cba402c3a63a6791025f531debde6592f02bf0006f637dce8be149321fe414','b120e541cb225591b1d064c600aa96259bdfab2acca16ad5d3e8cc46f1abf23b');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/858876499657','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','9973924fd3e6efa67fa666453514eeec48d40c458f32a5fdc83c09db47938bab');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','9973924fd3e6efa67fa666453514eeec48d40c458f32a5fdc83c09db47938bab','801be86f4d7b3856ea42240ce30fa3e2eae0162da55b9a854d37cc15c1861c1f');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','801be86f4d7b3856ea42240ce30fa3e2eae0162da55b9a854d37cc15c1861c1f','15ea6ff59df71543363e45672eb4c469f557ade6ab70a44139b42d747f94f7bf');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','15ea6ff59df71543363e45672eb4c469f557ade6ab70a44139b42d747f94f7bf','263184b9861495d8fbdee8ecf004631d4104e49f0e18d4148fff06b1990b573e');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','263184b9861495d8fbdee8ecf004631d4104e49f0e18d4148fff06b1990b573e','3d07c08bae585f33f234ee55513f0e168724693aa72141c7216677be68229d5c');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','3d07c08bae585f33f234ee55513f0e168724693aa72141c7216677be68229d5c','74cffae2ebad793f29aba2175aa678fb48238edd55a71ab386da4d1bc2699f4d');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','74cffae2ebad793f29aba2175aa678fb48238edd55a71ab386da4d1bc2699f4d','14527a836e434d766b44534dbb97560def74752421942cec95b8d034220d9beb');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','14527a836e434d766b44534dbb97560def74752421942cec95b8d034220d9beb','79cdbbeeb8eb86f2694b518f18044570ba2a6eec0fa426b898c61d18d53123ea');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','79cdbbeeb8eb86f2694b518f18044570ba2a6eec0fa426b898c61d18d53123ea','15f7e21fb5c11f8a2c6d5d11539540cff232093aecd38925b222f41471b6cc41');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','15f7e21fb5c11f8a2c6d5d11539540cff232093aecd38925b222f41471b6cc41','ad02b8261fc6d56fd72e7d4d1e9a763ca310c69fa10b5e909c55b943e16301c1');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','ad02b8261fc6d56fd72e7d4d1e9a763ca310c69fa10b5e909c55b943e16301c1','4a9ad3368174b31d600f7c6c56b9b01111a2caf907167394abe24d9c03d3494a');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','4a9ad3368174b31d600f7c6c56b9b01111a2caf907167394abe24d9c03d3494a','8ba5d353a9260e728e4b466f6ded139a4e0bf21cb41294cb7221f95ac31f7ed8');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','8ba5d353a9260e728e4b466f6ded139a4e0bf21cb41294cb7221f95ac31f7ed8','43966d1953d21f1657edcfaeec2c89e2d1919828e7c69887337ac92d305b03d4');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','43966d1953d21f1657edcfaeec2c89e2d1919828e7c69887337ac92d305b03d4','284b35a5838d33fa88d548afb07b8dce6646f97135a030616e950769e5e2bbc5');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','284b35a5838d33fa88d548afb07b8dce6646f97135a030616e950769e5e2bbc5','6dfd718e444bf3f35dd56e032c02122b8e719f615e64539f18534763eaa1798f');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','6dfd718e444bf3f35dd56e032c02122b8e719f615e64539f18534763eaa1798f','0dbc9addbeebdbe10d9d505dc21ee2f0624f0b95c7a384e2baa7e50c514c6023');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -223,7 +231,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$LxC9lwUjTsydaKf4ntG2Vg==$F6qpvD1K2TuJrJO0wMz6peM/IO8E+rsVQ5B8v8ULiY/4ISPbzLz7R2BPOgRopT4KLmpvDi/NUtg1dcjtj5I0qA==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$A1V2L5awkVOKlavwTY0+bA==$EZ0fjsoMBFkva0p2+b6ogE8YY/KFu/QPTNeB92Kb321/pe3xElz6If2nirtJMVv6GcWQyoTCJxTSSvig2+wOxg==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE resources (
 	kind TEXT NOT NULL, 
@@ -319,7 +327,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('bce866853717','robot','1391db853b61c907a33906e256373dba7fd5c5ba1b53bf37096cc5466102c5a6','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('858876499657','robot','b692174dec449f4b7bfe08cab5e0dba54dbdd2c6462746a39ad5ec6dfa1f59fb','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);

@@ -31,13 +31,15 @@ class ArtifactFiles:
 
     def find(self, tx: Tx, caller: Caller, root_uri: str, path: str) -> StoredFile:
         file = service.get(tx, caller, service.resolve(root_uri, path))
-        return StoredFile(file.path, file.size, file.digest, file.created_ms)
+        return StoredFile(file.path, file.size, file.digest, file.created_ms, file.content)
 
     def read(self, file: StoredFile, limit: int) -> bytes:
         if limit <= 0:
             raise Invalid("limit must be positive", path="limit")
+        if file.content is not None:
+            return file.content[:limit]
         return b"".join(self._blobs.read(file.digest, 0, min(limit, file.size))) if file.size else b""
 
     def send(self, file: StoredFile, *, inline: bool) -> Response:
-        stored = ArtifactFile(file.path, "", file.digest, file.size, file.created_ms)
+        stored = ArtifactFile(file.path, "", file.digest, file.size, file.created_ms, file.content)
         return transfer.send(stored, self._blobs, inline=inline)

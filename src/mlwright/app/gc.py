@@ -1,12 +1,14 @@
 """Garbage collection over all slices: deleted things, abandoned uploads, and blobs that nothing names.
 
-Names go first, in small transactions; bytes go afterwards. A blob is removed only when nothing names it and it was not
-written for an hour: an upload stores its blob moments before it names it, and storing a known blob renews its time.
+Names go first, in small transactions; bytes go afterwards. A blob in the store is removed only when nothing names it
+and it was not written for an hour: an upload stores its blob moments before it names it, and storing a known blob
+renews its time. A small blob in the database is written together with its name, so it need not wait.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
@@ -83,6 +85,7 @@ class GarbageCollector:
         found.experiments = await self._purge(purge.purge_experiments, caller, before_ms, found)
         silent_ms = self._database.clock.now_ms() - UPLOAD_MS
         found.uploads = await self._database.write(lambda tx: artifacts.forget_uploads(tx, silent_ms, dry=dry))
+        await self._collect_small(found)
         await self._collect_blobs(found)
         if not dry:
             data = msgspec.to_builtins(found)
@@ -109,6 +112,14 @@ class GarbageCollector:
                 found.bytes += sum(size for _, size in folders)
             if found.dry_run or things < _TOGETHER:
                 return count
+
+    async def _collect_small(self, found: Collected) -> None:
+        after = ""
+        while batch := await self._database.read(partial(artifacts.unnamed, after=after, limit=_BLOBS_TOGETHER)):
+            gone = batch if found.dry_run else await self._database.write(partial(artifacts.forget, blobs=batch))
+            found.blobs += len(gone)
+            found.bytes += sum(blob.size for blob in gone)
+            after = batch[-1].digest
 
     async def _collect_blobs(self, found: Collected) -> None:
         before_s = self._now_s() - GRACE_S

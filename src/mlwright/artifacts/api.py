@@ -67,15 +67,11 @@ class ArtifactsApi:
 
     async def get(self, request: Request) -> Response:
         path, caller = await self._path(request), caller_of(request)
-        file = await self._database.read(lambda tx: service.get(tx, caller, path))
+        file = await self._database.read(lambda tx: service.get(tx, caller, path), brief=True)
         return transfer.send(file, self._blobs)
 
     async def put(self, request: Request) -> Response:
-        path, caller = await self._path(request), caller_of(request)
-        blob = await transfer.receive(
-            request, self._blobs, self._database, lambda tx: service.place(tx, caller, self._owners, path)
-        )
-        file = await self._database.write(lambda tx: service.put(tx, caller, self._owners, path, blob))
+        file = await transfer.store(request, self._database, self._blobs, self._owners, await self._path(request))
         shown = safe_path(request.path_params["path"])
         return json_response(StoredFile(shown, is_dir=False, size=file.size, digest=file.digest))
 

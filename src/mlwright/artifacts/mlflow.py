@@ -96,11 +96,12 @@ class ArtifactRoutes:
 
     async def download(self, request: Request) -> Response:
         path, caller = safe_path(request.path_params["path"]), caller_of(request)
-        file = await self._database.read(lambda tx: service.get(tx, caller, path))
+        file = await self._database.read(lambda tx: service.get(tx, caller, path), brief=True)
         return transfer.send(file, self._blobs)
 
     async def upload(self, request: Request) -> Response:
-        await self._store(request, safe_path(request.path_params["path"]))
+        path = safe_path(request.path_params["path"])
+        await transfer.store(request, self._database, self._blobs, self._owners, path)
         return JsonResponse(b"")
 
     async def delete(self, request: Request) -> Response:
@@ -149,7 +150,7 @@ class ArtifactRoutes:
         if length == "0":
             raise Invalid("Request must specify data.", path="content-length")
         root = await self._database.read(lambda tx: self._owners.run_root(tx, caller, run_id))
-        await self._store(request, service.resolve(root, path))
+        await transfer.store(request, self._database, self._blobs, self._owners, service.resolve(root, path))
         return answer()
 
     # --- multipart uploads -------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ class ArtifactRoutes:
         upload_id, text = request.path_params["upload_id"], request.path_params["number"]
         number = int(text) if is_number(text) else 0
         blob = await transfer.receive(
-            request, self._blobs, self._database, lambda tx: service.upload_path(tx, upload_id)
+            request, self._database, self._blobs, lambda tx: service.upload_path(tx, upload_id)
         )
         await self._database.write(lambda tx: service.put_part(tx, upload_id, number, blob))
         response = answer()
@@ -201,13 +202,6 @@ class ArtifactRoutes:
 
     # --- shared ------------------------------------------------------------------------------------------------
 
-    async def _store(self, request: Request, path: str) -> None:
-        caller = caller_of(request)
-        blob = await transfer.receive(
-            request, self._blobs, self._database, lambda tx: service.place(tx, caller, self._owners, path)
-        )
-        await self._database.write(lambda tx: service.put(tx, caller, self._owners, path, blob))
-
     async def _entries(self, caller: Caller, path: str) -> list[FileInfo]:
         return await self._database.read(lambda tx: service.entries(tx, caller, self._owners, path))
 
@@ -220,7 +214,7 @@ class ArtifactRoutes:
 
     async def _send_below(self, caller: Caller, root: str, relative: str) -> Response:
         path = service.resolve(root, relative)
-        file = await self._database.read(lambda tx: service.get(tx, caller, path))
+        file = await self._database.read(lambda tx: service.get(tx, caller, path), brief=True)
         return transfer.send(file, self._blobs)
 
 

@@ -1,16 +1,17 @@
 """The verbs of artifacts: names for blobs, in folders that belong to projects.
 
-Bytes are stored first and named afterwards, in one small transaction: a name always leads to a whole blob.
+A small file's bytes and name are written in one transaction; those of a larger one are stored first and named
+afterwards. So a name always leads to a whole blob.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.artifacts.spec import ArtifactFile, FileInfo, Owners, Part, root_path, safe_path
-from mlwright.artifacts.tables import artifact_files, artifact_parts
+from mlwright.artifacts.tables import artifact_contents, artifact_files, artifact_parts
 from mlwright.kernel.blobs import Blob
 from mlwright.kernel.errors import Denied, Invalid, NotFound
 from mlwright.kernel.events import Draft
@@ -21,11 +22,18 @@ from mlwright.kernel.transaction import Tx
 #: After "/" in ASCII: the upper end of everything below a folder.
 _AFTER_SLASH = "0"
 _MAX_ENTRIES = 100_000
+_ENTRIES_TOGETHER = 100
 MAX_PARTS = 10_000
 
 _files = artifact_files.c
 _parts = artifact_parts.c
+_contents = artifact_contents.c
 _get = Query(select(*_files).where(_files.path == bindparam("path")))
+_get_whole = Query(
+    select(*_files, _contents.data)
+    .join_from(artifact_files, artifact_contents, _contents.digest == _files.digest, isouter=True)
+    .where(_files.path == bindparam("path"))
+)
 _put = Query(
     upsert(artifact_files)
     .values({column.name: bindparam(column.name) for column in _files})
@@ -38,12 +46,25 @@ _below = Query(
     select(_files.path, _files.size)
     .where(_files.path >= bindparam("first"), _files.path < bindparam("end"))
     .order_by(_files.path)
-    .limit(1)
+    .limit(bindparam("limit"))
 )
 _all_below = Query(
     select(*_files).where(_files.path >= bindparam("first"), _files.path < bindparam("end")).order_by(_files.path)
 )
 _delete_below = Query(delete(artifact_files).where(_files.path >= bindparam("first"), _files.path < bindparam("end")))
+_put_content = Query(
+    upsert(artifact_contents)
+    .values(digest=bindparam("digest"), data=bindparam("data"))
+    .on_conflict_do_nothing(index_elements=["digest"])
+)
+_is_unnamed = ~exists().where(_files.digest == _contents.digest)
+_unnamed = Query(
+    select(_contents.digest, func.length(_contents.data))
+    .where(_contents.digest > bindparam("after"), _is_unnamed)
+    .order_by(_contents.digest)
+    .limit(bindparam("limit"))
+)
+_delete_unnamed = Query(delete(artifact_contents).where(_contents.digest == bindparam("digest_"), _is_unnamed))
 _delete_one = Query(delete(artifact_files).where(_files.path == bindparam("path_")))
 _put_part = Query(
     upsert(artifact_parts)
@@ -73,15 +94,22 @@ def place(tx: Tx, caller: Caller, owners: Owners, path: str) -> str:
     return project
 
 
-def put(tx: Tx, caller: Caller, owners: Owners, path: str, blob: Blob) -> ArtifactFile:
-    """Give a stored blob the name `path`; a file that had it is replaced."""
+def put(tx: Tx, caller: Caller, owners: Owners, path: str, blob: Blob, content: bytes | None = None) -> ArtifactFile:
+    """Give a blob the name `path`; a file that had it is replaced.
+
+    Args:
+        content: the bytes of a small blob; None for one that is in the store.
+    """
     project = place(tx, caller, owners, path)
     before = tx.one(_get, {"path": path})
     if before is not None and before[1] != project:
         raise Denied(f"The file {path!r} belongs to another project", path="path")
     file = ArtifactFile(path, project, blob.digest, blob.size, tx.now_ms())
-    _check_folders(tx, path)
-    tx.run(_put, {name: getattr(file, name) for name in ArtifactFile.__struct_fields__})
+    if before is None:
+        _check_folders(tx, path)
+    tx.run(_put, {column.name: getattr(file, column.name) for column in _files})
+    if content is not None:
+        tx.run(_put_content, {"digest": blob.digest, "data": content})
     data: dict[str, object] = {"digest": blob.digest, "size": blob.size}
     if before is not None:
         data = {"before": {"digest": before[2], "size": before[3]}, "after": data}
@@ -90,19 +118,23 @@ def put(tx: Tx, caller: Caller, owners: Owners, path: str, blob: Blob) -> Artifa
 
 
 def _check_folders(tx: Tx, path: str) -> None:
-    """A name is a file or a folder, not both."""
-    parts = path.split("/")
-    for end in range(1, len(parts)):
-        folder = "/".join(parts[:end])
+    """A new name is a file or a folder, not both. What is in a folder already has shown that it is one."""
+    folder = path.rpartition("/")[0]
+    while folder and not _is_folder(tx, folder):
         if tx.one(_get, {"path": folder}) is not None:
             raise Invalid(f"{folder!r} is a file; it cannot hold {path!r}", path="path")
-    if tx.one(_below, {"first": f"{path}/", "end": f"{path}{_AFTER_SLASH}"}) is not None:
+        folder = folder.rpartition("/")[0]
+    if _is_folder(tx, path):
         raise Invalid(f"{path!r} is a folder; it cannot be overwritten by a file", path="path")
 
 
+def _is_folder(tx: Tx, path: str) -> bool:
+    return tx.one(_below, {"first": f"{path}/", "end": f"{path}{_AFTER_SLASH}", "limit": 1}) is not None
+
+
 def get(tx: Tx, caller: Caller, path: str) -> ArtifactFile:
-    """The file at `path`. Raises NotFound; also for a folder."""
-    row = tx.one(_get, {"path": path})
+    """The file at `path`, with its content when it is small. Raises NotFound; also for a folder."""
+    row = tx.one(_get_whole, {"path": path})
     if row is None or not caller.may(row[1], Role.VIEWER):
         raise NotFound(f"No such artifact: '{path}'", path="path")
     return ArtifactFile(*row)
@@ -120,13 +152,16 @@ def entries(tx: Tx, caller: Caller, owners: Owners, path: str) -> list[FileInfo]
     found: list[FileInfo] = []
     first = prefix
     while len(found) < _MAX_ENTRIES:
-        row = tx.one(_below, {"first": first, "end": end})
-        if row is None:
+        rows = tx.all(_below, {"first": first, "end": end, "limit": _ENTRIES_TOGETHER})
+        for file, size in rows:
+            if file < first:  # in a folder that was met already
+                continue
+            name, separator, _ = file.removeprefix(prefix).partition("/")
+            full = prefix + name
+            found.append(FileInfo(full, is_dir=True) if separator else FileInfo(full, is_dir=False, size=size))
+            first = f"{full}{_AFTER_SLASH}" if separator else f"{full}\x01"
+        if len(rows) < _ENTRIES_TOGETHER:
             break
-        name, separator, _ = row[0].removeprefix(prefix).partition("/")
-        full = prefix + name
-        found.append(FileInfo(full, is_dir=True) if separator else FileInfo(full, is_dir=False, size=row[1]))
-        first = f"{full}{_AFTER_SLASH}" if separator else f"{full}\x01"
     return sorted(found, key=lambda each: each.path)
 
 
@@ -170,6 +205,16 @@ def named(tx: Tx, digests: Sequence[str]) -> set[str]:
     """Those of the blobs that a file or a part of an upload in progress needs."""
     found = {row[0] for row in tx.select(select(_files.digest).where(_files.digest.in_(digests)))}
     return found | {row[0] for row in tx.select(select(_parts.digest).where(_parts.digest.in_(digests)))}
+
+
+def unnamed(tx: Tx, after: str, limit: int) -> list[Blob]:
+    """Small blobs in the database that no file needs, in the order of their digests behind `after`."""
+    return [Blob(*row) for row in tx.all(_unnamed, {"after": after, "limit": limit})]
+
+
+def forget(tx: Tx, blobs: Sequence[Blob]) -> list[Blob]:
+    """Remove the bytes of small blobs for good, unless a file needs them meanwhile. Returns which went."""
+    return [blob for blob in blobs if tx.run(_delete_unnamed, {"digest_": blob.digest})]
 
 
 def resolve(root_uri: str, relative: str, *, empty: bool = False) -> str:

@@ -14,6 +14,8 @@ from mlwright.kernel.transaction import Tx
 #: URI scheme of artifacts that are stored here.
 SCHEME = "mlflow-artifacts:"
 MAX_PATH_LENGTH = 2_000
+#: Files of at most so many bytes are kept in the database, beside their names; larger ones in the blob store.
+SMALL_BYTES = 16 << 10
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -26,13 +28,14 @@ class FileInfo(msgspec.Struct, frozen=True):
 
 
 class ArtifactFile(msgspec.Struct, frozen=True):
-    """A stored file: which blob it is."""
+    """A stored file: which blob it is. `content` holds the bytes of a small file that was asked for by its path."""
 
     path: str
     project: str
     digest: str
     size: int
     created_ms: int
+    content: bytes | None = None
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
-"""The tables of artifacts: names for blobs. Times are Unix milliseconds."""
+"""The tables of artifacts: names for blobs, and the bytes of small ones. Times are Unix milliseconds."""
 
 from sqlalchemy import Index, Table
 
-from mlwright.kernel.columns import METADATA, Int64, String, key, required
+from mlwright.kernel.columns import METADATA, Bytes, Int64, String, key, required
 
 #: The tree of files behind mlflow-artifacts:/ URIs. A path has no leading slash; folders exist by what is in them.
 artifact_files = Table(
@@ -16,6 +16,10 @@ artifact_files = Table(
     sqlite_with_rowid=False,
 )
 Index("ix_artifact_files_digest", artifact_files.c.digest)
+
+#: The bytes of small files; those of larger ones are in the blob store. On SQLite a table with row ids: bytes are
+#: appended, and only the short index of digests is written at random places.
+artifact_contents = Table("artifact_contents", METADATA, key("digest", String), required("data", Bytes))
 
 #: Multipart uploads in progress; a part is a blob of its own until the upload is completed.
 artifact_parts = Table(

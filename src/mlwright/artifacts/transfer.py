@@ -1,35 +1,61 @@
-"""Moving artifact bytes between HTTP and the blob store, in pieces, with flat memory."""
+"""Moving artifact bytes between HTTP and where they are kept: small files whole, larger ones in pieces.
+
+A small file comes and goes in one step, with its name. Larger ones are streamed, so that memory stays flat.
+"""
 
 import asyncio
 import mimetypes
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from urllib.parse import quote
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from mlwright.artifacts.spec import ArtifactFile
-from mlwright.kernel.blobs import PIECE_BYTES, Blob, Blobs
+from mlwright.artifacts import service
+from mlwright.artifacts.spec import SMALL_BYTES, ArtifactFile, Owners
+from mlwright.kernel.blobs import PIECE_BYTES, Blob, Blobs, blob_of
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid, NotFound
+from mlwright.kernel.http import caller_of
 from mlwright.kernel.transaction import Tx
 
+#: Down to this depth a name is checked in well under a millisecond.
+_BRIEF_DEPTH = 16
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
-async def receive(request: Request, blobs: Blobs, database: Database, allow: Callable[[Tx], object]) -> Blob:
-    """Store the request's body as a blob. Nothing stays behind when the client goes away half-way.
+
+async def store(request: Request, database: Database, blobs: Blobs, owners: Owners, path: str) -> ArtifactFile:
+    """Keep the request's body as the file `path`. Nothing stays behind when the client goes away half-way."""
+    caller, stream = caller_of(request), request.stream()
+    first = await _piece(stream)
+    if len(first) <= SMALL_BYTES:  # all of it: one transaction does everything
+        small = blob_of(first)
+        brief = path.count("/") <= _BRIEF_DEPTH
+        return await database.write(lambda tx: service.put(tx, caller, owners, path, small, first), brief=brief)
+    blob = await _receive(stream, first, database, blobs, lambda tx: service.place(tx, caller, owners, path))
+    return await database.write(lambda tx: service.put(tx, caller, owners, path, blob))
+
+
+async def receive(request: Request, database: Database, blobs: Blobs, allow: Callable[[Tx], object]) -> Blob:
+    """Store the request's body as a blob, however small. Nothing stays behind when the client goes away half-way.
 
     Args:
         allow: raises when the body may not be stored; called before anything is written.
     """
     stream = request.stream()
-    try:
-        first = await _piece(stream)
-        if len(first) < PIECE_BYTES:  # all of it: one trip to a thread does everything
-            return await database.read(lambda tx: (allow(tx), _stored(blobs, first))[1])
-        await database.read(allow)
-        return await _receive_rest(stream, blobs, first)
-    except ClientDisconnect as error:
-        raise Invalid("The client went away before the upload was complete") from error
+    return await _receive(stream, await _piece(stream), database, blobs, allow)
+
+
+async def _receive(
+    stream: AsyncGenerator[bytes, None], first: bytes, database: Database, blobs: Blobs, allow: Callable[[Tx], object]
+) -> Blob:
+    if len(first) < PIECE_BYTES:  # all of it: one trip to a thread does everything
+        return await database.read(lambda tx: (allow(tx), _stored(blobs, first))[1])
+    await database.read(allow)
+    return await _receive_rest(stream, blobs, first)
 
 
 async def _receive_rest(stream: AsyncGenerator[bytes, None], blobs: Blobs, piece: bytes) -> Blob:
@@ -48,11 +74,14 @@ async def _piece(stream: AsyncGenerator[bytes, None]) -> bytes:
     """The next PIECE_BYTES of the body or a little more; less only at its end."""
     parts: list[bytes] = []
     size = 0
-    async for part in stream:
-        parts.append(part)
-        size += len(part)
-        if size >= PIECE_BYTES:
-            break
+    try:
+        async for part in stream:
+            parts.append(part)
+            size += len(part)
+            if size >= PIECE_BYTES:
+                break
+    except ClientDisconnect as error:
+        raise Invalid("The client went away before the upload was complete") from error
     return b"".join(parts)
 
 
@@ -83,8 +112,33 @@ class _LargePieces(FileResponse):
     chunk_size = PIECE_BYTES
 
 
+class _Content(Response):
+    """A small file: whole, or the one range of it that the request asks for. Several ranges get it whole."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        asked = _RANGE.fullmatch(headers.get("range", ""))
+        if asked and any(asked.groups()) and headers.get("if-range", self.headers["etag"]) == self.headers["etag"]:
+            self._cut(*asked.groups())
+        await super().__call__(scope, receive, send)
+
+    def _cut(self, first: str, last: str) -> None:
+        size = len(self.body)
+        start = int(first) if first else max(size - int(last), 0)
+        end = min(int(last) + 1, size) if first and last else size
+        if start < end:
+            self.status_code, self.body = 206, self.body[start:end]
+            self.headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
+        elif start >= size:
+            self.status_code, self.body = 416, b""
+            self.headers["content-range"] = f"bytes */{size}"
+        self.headers["content-length"] = str(len(self.body))
+
+
 def send(file: ArtifactFile, blobs: Blobs, *, inline: bool = False) -> Response:
-    """The file as an answer, never to be interpreted by a browser unless `inline`; ranges work for local blobs.
+    """The file as an answer, never to be interpreted by a browser unless `inline`.
+
+    Ranges work where the bytes are in the database or in a folder.
 
     Raises NotFound when the store has lost its bytes.
     """
@@ -96,6 +150,9 @@ def send(file: ArtifactFile, blobs: Blobs, *, inline: bool = False) -> Response:
         "x-content-type-options": "nosniff",
         "etag": f'"{file.digest}"',
     }
+    if file.content is not None:
+        headers["accept-ranges"] = "bytes"
+        return _Content(file.content, headers=headers, media_type=kind)
     path = blobs.path(file.digest)
     if path is not None:
         try:

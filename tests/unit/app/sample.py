@@ -6,7 +6,7 @@ from pathlib import Path
 from mlwright.app import migrations
 from mlwright.artifacts import service as artifacts
 from mlwright.kernel import schema
-from mlwright.kernel.blobs import Blob
+from mlwright.kernel.blobs import Blob, blob_of
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.database import Database
 from mlwright.kernel.identity import LOCAL
@@ -65,6 +65,8 @@ def _tracking(tx: Tx) -> None:
     notes.save_view(tx, LOCAL, experiment, "best", {"order": "metrics.loss"})
     blob = Blob("sha256:" + "0" * 64, 0)
     artifacts.put(tx, LOCAL, TrackingOwners(), f"{experiment}/{run_id}/artifacts/a.txt", blob)
+    small = f"{experiment}/{run_id}/artifacts/small.txt"
+    artifacts.put(tx, LOCAL, TrackingOwners(), small, blob_of(b"small"), b"small")
     artifacts.start_upload(tx, LOCAL, TrackingOwners(), f"{experiment}/{run_id}/artifacts/b.bin")
     runs.update_info(tx, LOCAL, run_id, RunStatus.FINISHED, 2_000)
     deleted = runs.create(tx, LOCAL, experiment, name="gone").info.run_id

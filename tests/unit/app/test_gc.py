@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from mlwright.app import gc
 from mlwright.app.gc import GRACE_S, UPLOAD_MS, GarbageCollector
 from mlwright.app.settings import Settings
 from mlwright.app.wiring import Platform
 from mlwright.artifacts import service as artifacts
-from mlwright.kernel.blobs import Blob, DirectoryBlobs
+from mlwright.kernel.blobs import Blob, DirectoryBlobs, blob_of
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.errors import Denied, NotFound
 from mlwright.kernel.identity import LOCAL, Caller
@@ -23,7 +24,7 @@ from mlwright.tracking.service.owners import TrackingOwners
 @pytest.fixture
 def platform(data_dir: Path) -> Iterator[Platform]:
     platform = Platform(Settings(data=data_dir))
-    platform.database.clock = ManualClock()
+    platform.database.clock = ManualClock(time.time_ns() // 1_000_000)
     yield platform
     platform.close()
 
@@ -55,6 +56,36 @@ def test_only_old_blobs_without_a_name_go(platform: Platform) -> None:
     assert collect(platform) == {"uploads": 0, "blobs": 0, "bytes": 0}
 
 
+def put_small(platform: Platform, path: str, content: bytes) -> None:
+    blob = blob_of(content)
+    platform.database.write_now(lambda tx: artifacts.put(tx, LOCAL, TrackingOwners(), path, blob, content))
+
+
+def test_bytes_of_small_files_go_at_once_when_nothing_names_them(platform: Platform) -> None:
+    for number in range(3):
+        put_small(platform, f"0/{number}", b"file %d" % number)
+    put_small(platform, "0/also", b"file 2")
+    assert collect(platform) == {"uploads": 0, "blobs": 0, "bytes": 0}
+    put_small(platform, "0/0", b"new")
+    platform.database.write_now(lambda tx: artifacts.remove(tx, LOCAL, TrackingOwners(), "0/1"))
+    platform.database.write_now(lambda tx: artifacts.remove(tx, LOCAL, TrackingOwners(), "0/2"))
+    assert collect(platform, dry=True) == {"uploads": 0, "blobs": 2, "bytes": 12}
+    assert collect(platform) == {"uploads": 0, "blobs": 2, "bytes": 12}
+    assert collect(platform) == {"uploads": 0, "blobs": 0, "bytes": 0}
+    for path, content in (("0/0", b"new"), ("0/also", b"file 2")):
+        file = platform.database.read_now(lambda tx, path=path: artifacts.get(tx, LOCAL, path))  # type: ignore[misc]
+        assert file.content == content
+
+
+def test_many_small_files_go_in_batches(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "_BLOBS_TOGETHER", 3)
+    for number in range(10):
+        put_small(platform, f"0/d/{number}", b"%d" % number)
+    platform.database.write_now(lambda tx: artifacts.remove(tx, LOCAL, TrackingOwners(), "0/d"))
+    assert collect(platform, dry=True)["blobs"] == 10
+    assert collect(platform)["blobs"] == 10
+
+
 def test_storing_a_known_blob_again_saves_it(platform: Platform) -> None:
     blob = stored(platform, b"bytes")
     before_s = time.time() - GRACE_S
@@ -69,7 +100,7 @@ def test_uploads_in_progress_keep_their_parts_and_silent_ones_go(platform: Platf
     platform.database.write_now(lambda tx: artifacts.put_part(tx, upload, 1, part))
     assert collect(platform) == {"uploads": 0, "blobs": 0, "bytes": 0}
     assert isinstance(platform.database.clock, ManualClock)
-    platform.database.clock.advance(UPLOAD_MS + 1)
+    platform.database.clock.advance(UPLOAD_MS + 60_000)
     assert collect(platform) == {"uploads": 1, "blobs": 1, "bytes": 4}
 
 

@@ -22,12 +22,16 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 class StoredFile(msgspec.Struct, frozen=True):
-    """A file that was found: enough to read or send it later, outside the transaction."""
+    """A file that was found: enough to read or send it later, outside the transaction.
+
+    `content` holds its bytes where they came along, as those of small files do.
+    """
 
     path: str
     size: int
     digest: str
     created_ms: int
+    content: bytes | None = None
 
 
 class Files(Protocol):

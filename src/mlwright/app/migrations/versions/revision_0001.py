@@ -19,6 +19,7 @@ Bytes = sa.LargeBinary()
 
 
 def upgrade() -> None:
+    artifact_contents()
     artifact_files()
     artifact_parts()
     comments()
@@ -43,6 +44,15 @@ def upgrade() -> None:
     saved_views()
     tags()
     tokens()
+
+
+def artifact_contents() -> None:
+    op.create_table(
+        "artifact_contents",
+        sa.Column("digest", String, nullable=False),
+        sa.Column("data", Bytes, nullable=False),
+        sa.PrimaryKeyConstraint("digest"),
+    )
 
 
 def artifact_files() -> None:
