@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from mlwright.app import process, settings
+from mlwright.app.loading import large_import
 from mlwright.kernel.client import Client, HttpTransport
 
 
@@ -19,7 +20,8 @@ def connect(server: str, data: Path | None) -> Client:
     if state is not None:
         secret = process.local_secret_path(directory)
         return Client(HttpTransport(state.url, token or (secret.read_text() if secret.exists() else "")))
-    from mlwright.app.local import LocalTransport  # imports the whole platform
+    with large_import():
+        from mlwright.app.local import LocalTransport  # imports the whole platform
 
     transport = LocalTransport(settings.load(directory))
     context = click.get_current_context(silent=True)
