@@ -149,7 +149,7 @@ def test_who_is_not_trusted_forges_nothing(tmp_path: Path) -> None:
         body: dict[str, Any] = {"path": "x.bin", "num_parts": 1}
         started = client.request("POST", path, body, forged)
         assert started.json["credentials"][0]["url"].startswith(f"http://127.0.0.1:{server.port}/")
-        assert client.request("GET", "/health", headers={"Host": "evil.example", **forged}).status == 403
+        assert client.request("GET", "/health", headers=forged).status == 200
 
 
 def test_a_proxy_needs_authentication_and_an_address(tmp_path: Path) -> None:

@@ -88,9 +88,14 @@ class Forwarded:
         if host and not _HOST.fullmatch(host):
             raise Invalid("X-Forwarded-Host is not the name of a host", path="x-forwarded-host")
         # Browsers leave the usual port out of Origin; some proxies write it into the host.
-        name = host.encode() or dict(scope["headers"]).get(b"host", b"")
-        name = name.removesuffix(_DEFAULT_PORTS[scope["scheme"]])
-        scope["headers"] = [(b"host", name), *(each for each in scope["headers"] if each[0] != b"host")]
+        port = _DEFAULT_PORTS[scope["scheme"]]
+        headers = list(scope["headers"])
+        if host and b"host" not in dict(headers):
+            headers.append((b"host", b""))
+        given = host.encode()
+        scope["headers"] = [
+            (name, (given or value).removesuffix(port) if name == b"host" else value) for name, value in headers
+        ]
 
 
 def _values(scope: Scope, wanted: bytes) -> list[str]:

@@ -134,3 +134,16 @@ def test_proxies_are_named_by_address_or_network(text: str) -> None:
 def test_two_lines_of_a_header_are_one_list() -> None:
     scope = {"headers": [(b"x-forwarded-for", b"1.1.1.1"), (b"x-forwarded-for", b"2.2.2.2, 3.3.3.3")]}
     assert proxy._values(scope, b"x-forwarded-for") == ["1.1.1.1", "2.2.2.2", "3.3.3.3"]
+
+
+def test_a_doubled_host_stays_doubled_for_the_gate_to_see_and_a_missing_one_is_filled_in() -> None:
+    front = proxy.Forwarded(ROUTER, proxy.networks(["127.0.0.1"]))
+    forwarded = (b"x-forwarded-host", b"ml.example.org:80")
+    for sent, shown in (
+        ([(b"host", b"a"), (b"host", b"b")], [b"ml.example.org"] * 2),
+        ([(b"host", b"a")], [b"ml.example.org"]),
+        ([], [b"ml.example.org"]),
+    ):
+        scope: dict[str, Any] = {"scheme": "http", "headers": [*sent, forwarded]}
+        front._believe(scope)
+        assert [value for name, value in scope["headers"] if name == b"host"] == shown
