@@ -40,16 +40,17 @@ class Authentication:
         passwords: PasswordChecks | None = None,
     ) -> None:
         self._database = database
-        self._passwords = passwords or PasswordChecks(database)
+        self._passwords = passwords or PasswordChecks(database, monotonic)
         self._local = hashlib.sha256(local_secret.encode()).digest()
         self._monotonic = monotonic
         self._remembered: dict[bytes, tuple[float, Caller]] = {}
 
-    async def __call__(self, headers: Mapping[bytes, bytes], *, secure: bool = False) -> Caller:
-        """The caller. Raises Unauthenticated.
+    async def __call__(self, headers: Mapping[bytes, bytes], client: str = "", *, secure: bool = False) -> Caller:
+        """The caller. Raises Unauthenticated, TooManyAttempts.
 
         Args:
             headers: of the request.
+            client: the address that it came from, as far as it is known.
             secure: it came over TLS, where a session counts only from the cookie made for that.
         """
         credential = _credential(headers, secure=secure)
@@ -58,23 +59,22 @@ class Authentication:
         known = self._remembered.get(fingerprint)
         if known is not None and known[0] > now:
             return known[1]
-        caller = await self._verify(credential)
+        caller = await self._verify(credential, client)
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()
         self._remembered[fingerprint] = (now + REMEMBER_S, caller)
         return caller
 
-    async def _verify(self, credential: str) -> Caller:
+    async def _verify(self, credential: str, client: str) -> Caller:
         kind, _, rest = credential.partition(" ")
         if kind == "token":
             if hmac.compare_digest(hashlib.sha256(rest.encode()).digest(), self._local):
                 return LOCAL
             return await self._database.read(lambda tx: service.caller_by_token(tx, rest))
         name, _, password = rest.partition(":")
-
         if secrets.token_id(password):
             return await self._database.read(lambda tx: service.caller_by_token(tx, password))
-        return await self._passwords.read(lambda tx: service.caller_by_password(tx, name, password))
+        return await self._passwords.caller(name, password, client)
 
 
 def _credential(headers: Mapping[bytes, bytes], *, secure: bool) -> str:

@@ -1,14 +1,18 @@
 """Hashing passwords, which is slow on purpose: whoever makes or guesses one must not hold up everyone else."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from secrets import token_bytes
 from typing import TypeVar
 
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import Unavailable
-from mlwright.kernel.transaction import Tx
-from mlwright.security import secrets, spec
+from mlwright.kernel.errors import Unauthenticated, Unavailable
+from mlwright.kernel.identity import Caller
+from mlwright.security import secrets, service, spec
+from mlwright.security.attempts import MOST_REMEMBERED, Attempts
 from mlwright.security.secrets import PasswordHash
 
 T = TypeVar("T")
@@ -24,9 +28,9 @@ class HashingThread:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlwright-password")
         self._waiting = 0
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """The result of `work`. Raises Unavailable when too many are waiting."""
-        if self._waiting >= MOST_WAITING:
+    async def run(self, work: Callable[[], T], *, always: bool = False) -> T:
+        """The result of `work`. Raises Unavailable when too many are waiting, unless it must `always` be done."""
+        if self._waiting >= MOST_WAITING and not always:
             raise Unavailable(
                 "Too many log-ins at once", hint="try again in a moment; tokens are checked without delay"
             )
@@ -38,19 +42,61 @@ class HashingThread:
 
 
 class PasswordChecks:
-    """Checks passwords.
+    """Checks names with passwords, and how many wrong ones are tried.
 
     Args:
         database: where the hashes are.
+        monotonic: a clock in seconds.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._thread = HashingThread()
+        self._attempts = Attempts(monotonic)
+        self._key = token_bytes(32)
+        self._right: dict[bytes, None] = {}
+        self._running: dict[bytes, asyncio.Task[Caller]] = {}
 
-    async def read(self, work: Callable[[Tx], T]) -> T:
-        """`database.read` for work that hashes a password. Raises Unavailable when too many are waiting."""
-        return await self._thread.run(lambda: self._database.read_now(work))
+    async def caller(self, name: str, password: str, client: str = "") -> Caller:
+        """Who this is. A password that was right before is never refused for the wrong ones of others.
+
+        Args:
+            name: of the principal.
+            password: what proves it.
+            client: the caller's address, as far as it is known.
+
+        Raises Unauthenticated, TooManyAttempts, and Unavailable when too many are waiting.
+        """
+        seen = blake2b(f"{name}:{password}".encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
+        running = self._running.get(seen)
+        if running is None:  # else many programs of one user begin at once, and one answer is for all of them
+            running = asyncio.create_task(self._check(seen, name, password, client))
+            self._running[seen] = running
+            running.add_done_callback(lambda _: self._running.pop(seen, None))
+        return await asyncio.shield(running)
+
+    async def _check(self, seen: bytes, name: str, password: str, client: str) -> Caller:
+        was_right = seen in self._right
+        if not was_right:
+            self._attempts.begin(name, client)
+        try:
+            caller = await self._thread.run(
+                lambda: self._database.read_now(lambda tx: service.caller_by_password(tx, name, password)),
+                always=was_right,
+            )
+        except Unauthenticated:
+            self._right.pop(seen, None)
+            raise
+        except Unavailable:
+            if not was_right:
+                self._attempts.not_tried(name, client)
+            raise
+        if not was_right:
+            self._attempts.succeeded(name, client)
+            if len(self._right) >= MOST_REMEMBERED:
+                del self._right[next(iter(self._right))]
+        self._right[seen] = None
+        return caller
 
 
 class NewPasswords:

@@ -10,8 +10,8 @@ from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Unauthenticated
 from mlwright.kernel.http import Route
 from mlwright.kernel.identity import Caller
-from mlwright.kernel.transaction import Tx
 from mlwright.security import secrets, service
+from mlwright.security.attempts import TooManyAttempts
 from mlwright.security.authentication import SECURE_COOKIE, SESSION_COOKIE, session_of
 from mlwright.security.passwords import PasswordChecks
 from mlwright.web.forms import read_form, see_other
@@ -28,6 +28,7 @@ class LoginPage(msgspec.Struct, frozen=True):
     next: str = "/"
     name: str = ""
     error: str = ""
+    wait_s: int = 0
 
 
 class SecurityPages:
@@ -53,10 +54,15 @@ class SecurityPages:
         form = await read_form(request)
         name, password, target = form.get("name", ""), form.get("password", ""), form.get("next", "/")
         try:
-            caller = await self._passwords.read(lambda tx: _caller(tx, name, password))
+            caller = await self._caller(request, name, password)
+        except TooManyAttempts as error:
+            page = LoginPage(next=target, name=name, wait_s=error.retry_after_s)
+            response = self._pages.show(request, "security/login.html", page, error.status)
+            response.headers["retry-after"] = str(error.retry_after_s)
+            return response
         except Unauthenticated as error:
             page = LoginPage(next=target, name=name, error=error.message)
-            return self._pages.show(request, "security/login.html", page, 401)
+            return self._pages.show(request, "security/login.html", page, error.status)
         token = await self._database.write(
             lambda tx: service.create_token(tx, caller, caller.name, service.SESSION, SESSION_MS)
         )
@@ -67,6 +73,12 @@ class SecurityPages:
             name, token.secret, max_age=SESSION_MS // 1000, httponly=True, samesite="lax", secure=secure
         )
         return response
+
+    async def _caller(self, request: Request, name: str, password: str) -> Caller:
+        """Who logs in. Raises Unauthenticated, TooManyAttempts, Unavailable."""
+        if secrets.token_id(password):
+            return await self._database.read(lambda tx: service.caller_by_token(tx, password))
+        return await self._passwords.caller(name, password, request.client.host if request.client else "")
 
     async def log_out(self, request: Request) -> Response:
         secret = session_of(request.headers.get("cookie", ""), secure=_is_secure(request))
@@ -80,9 +92,3 @@ class SecurityPages:
 
 def _is_secure(request: Request) -> bool:
     return request.url.scheme == "https"
-
-
-def _caller(tx: Tx, name: str, password: str) -> Caller:
-    """Who logs in; slow on purpose (scrypt), so never within a write. Raises Unauthenticated."""
-    by_token = bool(secrets.token_id(password))
-    return service.caller_by_token(tx, password) if by_token else service.caller_by_password(tx, name, password)

@@ -447,7 +447,7 @@ def test_guesses_wait_for_each_other_and_for_nobody_else(security: Security, aut
         return await authentication({b"authorization": header.encode()})
 
     async def story() -> list[Any]:
-        guesses = [asyncio.create_task(ask(basic("ada", f"guess {n}"))) for n in range(MOST_WAITING + 5)]
+        guesses = [asyncio.create_task(ask(basic(f"ada{n}", "a guess"))) for n in range(MOST_WAITING + 5)]
         await asyncio.sleep(0)
         assert (await asyncio.wait_for(ask(f"Bearer {token.secret}"), 10)).name == "ada"
         assert (await asyncio.wait_for(ask(basic("ada", token.secret)), 10)).name == "ada"
