@@ -1,7 +1,8 @@
 """The event log over REST: as a list, as a live stream, and verified."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 from starlette.requests import Request
@@ -10,14 +11,17 @@ from starlette.responses import Response, StreamingResponse
 from mlwright.kernel import events
 from mlwright.kernel.changes import EVENTS
 from mlwright.kernel.database import Database
+from mlwright.kernel.errors import Unauthenticated
 from mlwright.kernel.events import Event, Verdict
 from mlwright.kernel.http import caller_of, integer, is_number, json_response
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.openapi import Operation, Parameter
+from mlwright.security.authentication import Renewal
 
 _TAG = "events"
 _PAGE = 500
-#: Another server on the same database may write: look again this often even when nothing was heard, in seconds.
+#: Another server on the same database may write, or the caller's rights may end: look again this often even when
+#: nothing was heard, in seconds.
 _LOOK_AGAIN_S = 2.0
 #: A comment line keeps proxies from closing a silent stream, in seconds.
 _KEEP_ALIVE_S = 15.0
@@ -29,10 +33,16 @@ _EXPECT = Parameter("expect", {"type": "string"}, "Hash of an event noted before
 
 
 class EventsApi:
-    """Handlers. A caller sees the events of projects it may view; those of the server itself are for administrators."""
+    """Handlers. A caller sees the events of projects it may view; those of the server itself are for administrators.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where the log is.
+        monotonic: a clock in seconds.
+    """
+
+    def __init__(self, database: Database, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._monotonic = monotonic
 
     def operations(self) -> list[Operation]:
         return [
@@ -63,51 +73,89 @@ class EventsApi:
         if "text/event-stream" in request.headers.get("accept", ""):
             after = max(after, integer_header(request, "last-event-id"))
             headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-            return StreamingResponse(self._stream(caller, after), headers=headers, media_type="text/event-stream")
+            secure = request.url.scheme == "https"
+            renew = Renewal(self._database, dict(request.headers.raw), caller, secure=secure)
+            stream = self._stream(_Rights(caller, renew, self._monotonic), after)
+            return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
         limit = integer(request, "limit", _PAGE, 1, 1000)
-        found = await self._visible(caller, after, limit)
-        return json_response(found[0])
+        return json_response(await self._visible(caller, after, limit))
 
     async def verify(self, request: Request) -> Response:
         caller_of(request).require_server_admin()
         expect = request.query_params.get("expect", "")
         return json_response(await self._database.read(lambda tx: events.verify(tx, expect)))
 
-    async def _visible(self, caller: Caller, after: int, limit: int) -> tuple[list[Event], int]:
-        """Events the caller may see, and the sequence number up to which the log was read."""
+    async def _visible(self, caller: Caller, after: int, limit: int) -> list[Event]:
+        """The next events that the caller may see."""
         found: list[Event] = []
         while len(found) < limit:
-            page = await self._database.read(lambda tx, after=after: events.read(tx, after, _PAGE))  # type: ignore[misc]
-            if not page:
+            page = await self._page(after)
+            found += [event for event in page if caller.may(event.project, Role.VIEWER)][: limit - len(found)]
+            if len(page) < _PAGE:
                 break
-            for event in page:
-                after = event.seq
-                if caller.may(event.project, Role.VIEWER):
-                    found.append(event)
-                    if len(found) == limit:
-                        break
-        return found, after
+            after = page[-1].seq
+        return found
 
-    async def _stream(self, caller: Caller, after: int) -> AsyncIterator[bytes]:
+    async def _stream(self, rights: "_Rights", after: int) -> AsyncIterator[bytes]:
         silent_s = 0.0
         while not self._database.changes.closed:
             heard = asyncio.create_task(self._database.changes.wait(EVENTS, _LOOK_AGAIN_S))
             try:
-                page, after = await self._visible(caller, after, _PAGE)
+                page = await self._page(after)
+                silent_s += _LOOK_AGAIN_S
                 for event in page:
-                    yield b"id: %d\nevent: %s\ndata: %s\n\n" % (
-                        event.seq,
-                        event.type.encode(),
-                        msgspec.json.encode(event),
-                    )
-                silent_s = 0.0 if page else silent_s + _LOOK_AGAIN_S
+                    caller = await rights.now()
+                    if caller is None:
+                        return
+                    after = event.seq
+                    if caller.may(event.project, Role.VIEWER):
+                        silent_s = 0.0
+                        yield _as_text(event)
                 if silent_s >= _KEEP_ALIVE_S:
                     silent_s = 0.0
                     yield b": still here\n\n"
                 if len(page) < _PAGE:
                     await heard
+                if await rights.now() is None:
+                    return
             finally:
                 heard.cancel()
+
+    async def _page(self, after: int) -> list[Event]:
+        return await self._database.read(lambda tx: events.read(tx, after, _PAGE))
+
+
+class _Rights:
+    """What the caller of a stream may see, looked up again every few seconds.
+
+    Args:
+        caller: who opened the stream.
+        renew: finds the caller anew.
+        monotonic: a clock in seconds.
+    """
+
+    def __init__(self, caller: Caller, renew: Renewal, monotonic: Callable[[], float]) -> None:
+        self._caller = caller
+        self._renew = renew
+        self._monotonic = monotonic
+        self._due_s = monotonic()
+
+    async def now(self) -> Caller | None:
+        """The caller; None once it is no caller any more, or may not see what it saw before."""
+        if self._monotonic() < self._due_s:
+            return self._caller
+        self._due_s = self._monotonic() + _LOOK_AGAIN_S
+        before = self._caller
+        try:
+            self._caller = await self._renew()
+        except Unauthenticated:
+            return None
+        lost = any(not self._caller.may(project, Role.VIEWER) for project in before.roles)
+        return None if lost or self._caller.everywhere < before.everywhere else self._caller
+
+
+def _as_text(event: Event) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.type.encode(), msgspec.json.encode(event))
 
 
 def integer_header(request: Request, name: str) -> int:

@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 
+import msgspec
+
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Unauthenticated
 from mlwright.kernel.identity import LOCAL, Caller
+from mlwright.kernel.transaction import Tx
 from mlwright.security import secrets, service
 from mlwright.security.passwords import PasswordChecks
 
@@ -75,6 +78,47 @@ class Authentication:
         if secrets.token_id(password):
             return await self._database.read(lambda tx: service.caller_by_token(tx, password))
         return await self._passwords.caller(name, password, client)
+
+
+class Renewal:
+    """Finds the caller of a request anew, for answers that go on for long.
+
+    Args:
+        database: where principals are kept.
+        headers: of the request.
+        caller: who it was at the beginning.
+        secure: as `Authentication` was told.
+    """
+
+    def __init__(
+        self, database: Database, headers: Mapping[bytes, bytes], caller: Caller, *, secure: bool = False
+    ) -> None:
+        self._database = database
+        self._headers = headers
+        self._caller = caller
+        self._secure = secure
+        self._password: str | None = None
+
+    async def __call__(self) -> Caller:
+        """The caller with the roles of now. Raises Unauthenticated when the credential has ended, or another password
+        was set since the first call.
+        """
+        if self._caller.name == LOCAL.name:  # known by a secret that lasts as long as the server
+            return self._caller
+        kind, _, rest = _credential(self._headers, secure=self._secure).partition(" ")
+        secret = rest if kind == "token" else rest.partition(":")[2]
+        if kind == "token" or secrets.token_id(secret):
+            found = await self._database.read(lambda tx: service.caller_by_token(tx, secret))
+        else:
+            found = await self._database.read(self._by_password)
+        return msgspec.structs.replace(found, project=self._caller.project)
+
+    def _by_password(self, tx: Tx) -> Caller:
+        stored = service.stored_password(tx, self._caller.name)
+        if self._password is not None and stored != self._password:
+            raise Unauthenticated("The password was changed")
+        self._password = stored
+        return service.caller_by_name(tx, self._caller.name)
 
 
 def _credential(headers: Mapping[bytes, bytes], *, secure: bool) -> str:

@@ -291,6 +291,12 @@ def caller_by_name(tx: Tx, name: str) -> Caller:
     return Caller(name, Role.ADMIN if row[3] else Role.NONE, roles)
 
 
+def stored_password(tx: Tx, name: str) -> str:
+    """The hash of a principal's password, to see whether it has changed; empty when there is none."""
+    row = tx.one(_principal, {"name": name})
+    return row[2] or "" if row is not None else ""
+
+
 def any_admin(tx: Tx) -> bool:
     """Whether anyone could administer a server with authentication."""
     return bool(tx.all(_other_admins, {"name": ""}))
