@@ -114,7 +114,7 @@ class ArtifactRoutes:
     async def list_run_files(self, request: Request) -> Response:
         message, caller = await decode(request, ListRunFiles), caller_of(request)
         run_id = required("run_id", message.run_id or message.run_uuid)
-        root = await self._database.read(lambda tx: self._owners.run_root(tx, caller, run_id))
+        root = await self._database.read(lambda tx: self._owners.run_root(tx, caller, run_id), brief=True)
         return await self._list_below(caller, root, message.path)
 
     async def get_run_file(self, request: Request) -> Response:
@@ -122,7 +122,7 @@ class ArtifactRoutes:
         run_id, path = query.get("run_id") or query.get("run_uuid", ""), query.get("path", "")
         required("run_id", run_id)
         return await self._send_below(
-            caller, await self._database.read(lambda tx: self._owners.run_root(tx, caller, run_id)), path
+            caller, await self._database.read(lambda tx: self._owners.run_root(tx, caller, run_id), brief=True), path
         )
 
     async def list_model_files(self, request: Request) -> Response:
@@ -149,7 +149,7 @@ class ArtifactRoutes:
             raise Invalid("Artifact size is too large. Max size is 10MB.", path="content-length")
         if length == "0":
             raise Invalid("Request must specify data.", path="content-length")
-        root = await self._database.read(lambda tx: self._owners.run_root(tx, caller, run_id))
+        root = await self._database.read(lambda tx: self._owners.run_root(tx, caller, run_id), brief=True)
         await transfer.store(request, self._database, self._blobs, self._owners, service.resolve(root, path))
         return answer()
 

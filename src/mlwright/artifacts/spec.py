@@ -15,7 +15,7 @@ from mlwright.kernel.transaction import Tx
 SCHEME = "mlflow-artifacts:"
 MAX_PATH_LENGTH = 2_000
 #: Files of at most so many bytes are kept in the database, beside their names; larger ones in the blob store.
-SMALL_BYTES = 16 << 10
+SMALL_BYTES = 32 << 10
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
