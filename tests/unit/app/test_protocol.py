@@ -1,16 +1,14 @@
 """The HTTP protocol on a real socket: limits of the head, pipelining, answers in one piece."""
 
-import asyncio
 import contextlib
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 
-from mlwright.app.protocol import MAX_HEAD_BYTES, Protocol
+from mlwright.app.protocol import MAX_HEAD_BYTES
+from tests.unit.app.listening import connect, converse, serving
 
 #: Paths that the application was asked for.
 SEEN: list[str] = []
@@ -38,36 +36,15 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """A server with our protocol, in a thread."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
-    thread.start()
-    yield listening.getsockname()[1]
-    server.should_exit = True
-    thread.join(10)
-    listening.close()
+    with serving(app) as found:
+        yield found
 
 
 @pytest.fixture
 def talk(port: int) -> Iterator[Callable[..., bytes]]:
     """Sends bytes and returns all that comes back until the server closes, or what was waited for has come."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-
-        def say(*parts: bytes, until: bytes = b"") -> bytes:
-            with contextlib.suppress(ConnectionError):  # the server may hang up while we still talk
-                for part in parts:
-                    connection.sendall(part)
-            found = b""
-            with contextlib.suppress(ConnectionError):
-                while piece := connection.recv(65_536):
-                    found += piece
-                    if until and until in found:
-                        break
-            return found
-
-        yield say
+    with connect(port) as connection:
+        yield lambda *parts, until=b"": converse(connection, *parts, until=until)
 
 
 def test_a_request_is_answered(talk: Callable[..., bytes]) -> None:
