@@ -136,7 +136,7 @@ def client_rate(name: str, job: str, processes: int, label: str) -> Benchmark:
             Row(
                 name=name,
                 label=label,
-                note=f"the client's own limit: {limit:,.0f}/s",
+                limit=limit,
                 unit="/s",
                 peer=got.peer,
                 ours=got.ours,

@@ -32,6 +32,10 @@ PROJECT_INPUTS = (
 )
 MINIMUM = (3, 11)
 
+_NOT_INHERITED = frozenset({"VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE"})
+#: What every start imports. Without its byte code, each start would compile hundreds of modules again.
+_STARTED = "import mlwright.app.cli, mlwright.app.commands.up, mlwright.app.server"
+
 
 def inputs_digest(constraints: Path, editable: bool) -> str:
     """Return the digest over all that decides what the environment holds."""
@@ -60,8 +64,8 @@ def single_pin(constraints: Path, name: str) -> str:
 
 def run(*command: str | Path, quiet: bool = False) -> int:
     """Run a command in the repository root and return its exit code."""
-    # A virtual environment of the caller must not redirect uv.
-    environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
+    # A virtual environment of the caller must not redirect uv, and byte code must be kept.
+    environment = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
     out = subprocess.DEVNULL if quiet else None
     return subprocess.run(
         [str(part) for part in command], cwd=ROOT, env=environment, stdout=out, check=False
@@ -120,6 +124,7 @@ def install_project(python: Path) -> None:
     )
     if run(python, "-m", "pip", *command, quiet=True) != 0:
         raise SystemExit("error: mlwright itself could not be installed (see the lines above)")
+    run(python, "-c", _STARTED)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The control plane's network side: binds the address, runs until told to stop, then drains."""
 
+import gc
 import logging
 import logging.handlers
 import os
@@ -105,6 +106,7 @@ def _run(platform: Platform, listening: socket.socket, lock: ServerLock, announc
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_DRAIN_S,
     )
+    gc.freeze()  # what the start made stays: a full collection of it would hold up all answers
     _Uvicorn(config, ready, platform.database.changes.close).run([listening])
 
 

@@ -8,6 +8,7 @@ else gets RFC 9457 problem documents.
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -163,10 +164,16 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
-class _Pattern(NamedTuple):
-    expression: re.Pattern[str]
-    route: Route
-    face: Face
+class _Pattern:
+    """A route with parameters. Its expression is compiled when a request first asks."""
+
+    def __init__(self, route: Route, face: Face) -> None:
+        self.route = route
+        self.face = face
+
+    @cached_property
+    def expression(self) -> re.Pattern[str]:
+        return _expression(self.route.path)
 
 
 def _expression(path: str) -> re.Pattern[str]:
@@ -199,7 +206,7 @@ class Router:
             return
         first = route.path.split("/")[1]
         key = "" if "{" in first else first
-        self._patterns.setdefault(key, []).append(_Pattern(_expression(route.path), route, face))
+        self._patterns.setdefault(key, []).append(_Pattern(route, face))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["bodies"] = self._bodies
