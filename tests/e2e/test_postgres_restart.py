@@ -61,7 +61,7 @@ def test_restarts_of_postgresql_under_load_lose_nothing_acknowledged(tmp_path: P
     port = free_port()
     with postgres_server(*DURABLE, port=port, folder=cluster_home) as cluster:
         cluster.run("createdb", "mlwright")
-        server = new_server(tmp_path, "--database", cluster.url("mlwright"))
+        server = new_server(tmp_path, "--database", cluster.url("mlwright"), "--artifacts", str(tmp_path / "files"))
         server.start()
     try:
         with writing(server.port, writers=8, seed=7) as writers:

@@ -86,3 +86,16 @@ def test_a_database_from_the_future_ends_with_5(data: str) -> None:
         done = mlwright(*command, "--data", data)
         assert done.returncode == 5
         assert "made by a newer mlwright" in done.stderr
+
+
+def test_files_beside_a_database_of_several_servers_are_somebodys_decision(data: str) -> None:
+    done = mlwright("up", "--database", "postgresql://nobody@127.0.0.1:9/x", "--data", data, "--port", "0")
+    assert done.returncode == 2
+    assert "would not find files" in done.stderr
+    assert f"--artifacts {data}/blobs" in done.stderr
+    assert not Path(data).exists()
+    decided = mlwright(
+        "up", "--database", "postgresql://nobody@127.0.0.1:9/x", "--data", data, "--port", "0",
+        "--artifacts", f"{data}/blobs",
+    )  # fmt: skip
+    assert "PostgreSQL" in decided.stderr

@@ -40,7 +40,15 @@ class Check(msgspec.Struct, frozen=True):
 
 def run(settings: Settings) -> list[Check]:
     """All checks on one data directory. None of them changes anything."""
-    checks: list[Callable[[Settings], Iterator[Check]]] = [_versions, _clock, _directory, _disk, _port, _database]
+    checks: list[Callable[[Settings], Iterator[Check]]] = [
+        _versions,
+        _clock,
+        _directory,
+        _disk,
+        _port,
+        _files,
+        _database,
+    ]
     return [found for check in checks for found in check(settings)]
 
 
@@ -100,6 +108,18 @@ def _port(settings: Settings) -> Iterator[Check]:
         yield Check("port", Health.WARNING, f"{settings.port} is used by another program", fix)
     else:
         yield Check("port", Health.OK, f"{settings.port} is free")
+
+
+def _files(settings: Settings) -> Iterator[Check]:
+    store = settings.artifacts_url
+    elsewhere = "://" in store and not store.startswith("file://")
+    if not settings.shared or elsewhere:
+        yield Check("files", Health.OK, store)
+    elif settings.artifacts:
+        yield Check("files", Health.OK, f"{store}, for this server alone")
+    else:
+        fix = "say where they go: mlwright up --artifacts s3://BUCKET/PREFIX"
+        yield Check("files", Health.WARNING, f"{store}: other servers on the database would not find them", fix)
 
 
 def _database(settings: Settings) -> Iterator[Check]:

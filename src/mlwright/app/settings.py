@@ -45,6 +45,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.database or f"sqlite:///{self.data.absolute() / 'mlwright.db'}"
 
     @property
+    def shared(self) -> bool:
+        """Whether other servers may use the same database: it is none of this machine's files."""
+        return self.database.startswith("postgres")
+
+    @property
+    def artifacts_url(self) -> str:
+        return self.artifacts or str(self.data.absolute() / "blobs")
+
+    @property
     def loopback(self) -> bool:
         return is_loopback(self.host)
 

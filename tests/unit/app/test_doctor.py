@@ -37,7 +37,7 @@ def listing(folder: Path) -> list[tuple[str, int]]:
 def test_a_healthy_directory_has_no_problems(healthy: Path) -> None:
     before = listing(healthy)
     found = doctor.run(Settings(data=healthy, port=free_port()))
-    assert {each.name for each in found} == {"python", "sqlite", "clock", "data", "disk", "port", "database"}
+    assert {each.name for each in found} == {"python", "sqlite", "clock", "data", "disk", "port", "files", "database"}
     assert [each for each in found if each.health is not Health.OK and each.name != "disk"] == []
     assert all(each.fix == "" for each in found if each.health is Health.OK)
     assert "sound" in check("database", healthy).detail
@@ -133,3 +133,20 @@ def test_a_postgresql_that_is_not_there(tmp_path: Path) -> None:
 def test_an_unknown_database_url(tmp_path: Path) -> None:
     found = check("database", tmp_path, database="mysql://x/y")
     assert (found.health, bool(found.fix)) == (Health.ERROR, True)
+
+
+@pytest.mark.parametrize(
+    ("database", "artifacts", "health", "detail"),
+    [
+        ("", "", Health.OK, "/blobs"),
+        ("sqlite:////x.db", "/big/files", Health.OK, "/big/files"),
+        ("postgresql://db/x", "s3://bucket/x", Health.OK, "s3://bucket/x"),
+        ("postgres://db/x", "/big/files", Health.OK, "/big/files, for this server alone"),
+        ("postgresql://db/x", "file:///big/files", Health.OK, "file:///big/files, for this server alone"),
+        ("postgresql://db/x", "", Health.WARNING, "/blobs: other servers on the database would not find them"),
+    ],
+)
+def test_where_files_go(tmp_path: Path, database: str, artifacts: str, health: Health, detail: str) -> None:
+    (found,) = doctor._files(Settings(data=tmp_path, database=database, artifacts=artifacts))
+    assert (found.health, found.detail.removeprefix(str(tmp_path))) == (health, detail)
+    assert bool(found.fix) is (health is Health.WARNING)

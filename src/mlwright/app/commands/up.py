@@ -21,7 +21,9 @@ _START_S = 30.0
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65_535), help="Port to bind.")
 @click.option("--database", default="", help="Database URL (default: SQLite in the data directory).")
-@click.option("--artifacts", default="", help="Artifact store URL (default: a folder in the data directory).")
+@click.option(
+    "--artifacts", default="", help="Artifact store URL (default: a folder in the data directory, with SQLite only)."
+)
 @click.option("--auth", is_flag=True, help="Ask every caller who it is; needed beyond this machine.")
 @click.option("--allowed-host", multiple=True, help="Another name of this server. May be repeated.")
 @click.option(
@@ -49,11 +51,6 @@ def up(
     detach: bool,
 ) -> None:
     """Start the platform on this machine. Ctrl-C stops it."""
-    if detach:
-        _detach(data)
-        return
-    from mlwright.app.server import serve  # imports the whole platform
-
     settings = Settings(
         data=data.absolute(),
         host=host,
@@ -66,18 +63,32 @@ def up(
         mlflow_ui=mlflow_ui,
     )
     _check(settings)
+    if detach:
+        _detach(data)
+        return
+    from mlwright.app.server import serve  # imports the whole platform
+
     serve(settings, lambda url: click.echo(f"mlwright is ready at {url}   (data: {settings.data}, stop with Ctrl-C)"))
 
 
 def _check(settings: Settings) -> None:
     """Raise Invalid for options that do not go together, before anything is touched."""
-    from mlwright.app import proxy  # imports the web framework
+    if settings.trusted_proxies:
+        from mlwright.app import proxy  # imports the web framework
 
-    if proxy.networks(settings.trusted_proxies) and not settings.authentication:
+        proxy.networks(settings.trusted_proxies)
+    if settings.trusted_proxies and not settings.authentication:
         raise Invalid(
             "through a proxy other machines reach this server, and authentication is off",
             path="--trusted-proxy",
             hint="create a user with: mlwright users create NAME --admin   and start with --auth",
+        )
+    if settings.shared and not settings.artifacts:
+        raise Invalid(
+            "other servers may share this database, and would not find files in the data directory of this one",
+            path="--artifacts",
+            hint="say where files go, for several servers: --artifacts s3://BUCKET/PREFIX"
+            f"   or for this one alone: --artifacts {quote(settings.artifacts_url)}",
         )
 
 
