@@ -87,11 +87,12 @@ def test_kill_9_under_load_loses_nothing_acknowledged(tmp_path: Path) -> None:
 def test_kill_9_of_an_upload_leaves_no_half_artifact(tmp_path: Path) -> None:
     server = new_server(tmp_path)
     server.start()
-    path = f"{ARTIFACTS}/0/run/artifacts/model.bin"
+    path, small = f"{ARTIFACTS}/0/run/artifacts/model.bin", f"{ARTIFACTS}/0/run/artifacts/MLmodel"
     whole = os.urandom(200_000)
     client = Client(server.port)
     try:
         assert client.request("PUT", path, whole).status == 200
+        assert client.request("PUT", small, b"small").status == 200
         with socket.create_connection((HOST, server.port)) as half:
             half.sendall(f"PUT {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10000000\r\n\r\n".encode())
             half.sendall(os.urandom(1_000_000))
@@ -99,6 +100,7 @@ def test_kill_9_of_an_upload_leaves_no_half_artifact(tmp_path: Path) -> None:
         client.close()
         server.start()
         assert client.get(path).body == whole
+        assert client.get(small).body == b"small"
     finally:
         client.close()
         server.stop()
