@@ -1,6 +1,7 @@
 """Commands of identity: users, tokens, projects, roles."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -9,7 +10,28 @@ from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
 from mlwright.kernel.errors import Invalid
 
+_DATABASE = "mlwright.database"
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def _name_database(context: click.Context, parameter: click.Parameter, value: str) -> None:
+    context.meta[_DATABASE] = value
+
+
+#: For commands that one needs before a first server can run.
+database_option: Callable[[Any], Any] = click.option(
+    "--database",
+    default="",
+    expose_value=False,
+    callback=_name_database,
+    help="Work on the database at this URL, without a server.",
+)
+
+
+def named_database() -> str:
+    """The URL given with --database to the command that runs; empty when there is none."""
+    context = click.get_current_context(silent=True)
+    return str(context.meta.get(_DATABASE, "")) if context is not None else ""
 
 
 @click.group()
@@ -30,6 +52,7 @@ def list_users(client: Client, output: str) -> None:
 @click.option("--kind", type=click.Choice(["user", "service", "agent"]), default="user", show_default=True)
 @click.option("--admin", is_flag=True, help="Make it an administrator of the whole server.")
 @click.option("--password", envvar="MLWRIGHT_PASSWORD", help="Asked for when not given [env: MLWRIGHT_PASSWORD].")
+@database_option
 @with_client
 @output_option
 def create_user(client: Client, name: str, kind: str, admin: bool, password: str | None, output: str) -> None:
@@ -87,6 +110,7 @@ def list_tokens(client: Client, user: str | None, output: str) -> None:
 @click.option("--user", default="", help="For whom; yourself when not given.")
 @click.option("--description", default="", help="What it is for.")
 @click.option("--expires", default="", help="Lifetime such as 12h or 90d; for ever when not given.")
+@database_option
 @with_client
 @output_option
 def create_token(client: Client, user: str, description: str, expires: str, output: str) -> None:

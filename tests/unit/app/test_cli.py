@@ -304,3 +304,14 @@ def test_manifests_that_json_cannot_say_are_refused(run: Run, text: str, said: s
     done = run("apply", "-f", "-", text=text)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
+
+
+def test_a_database_can_be_named_where_no_server_runs(run: Run, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    made = run("users", "create", "ada", "--admin", "--password", "correct horse battery", "--database", url)
+    assert made.code == 0, made.err
+    assert run("tokens", "create", "--user", "ada", "--database", url).out.startswith("id ")
+    assert run("tokens", "create", "--user", "ada").code == 1, "the database of the directory is another one"
+    both = run("users", "create", "bob", "--database", url, "--server", "http://127.0.0.1:1")
+    assert (both.code, "leave out --server" in both.err) == (2, True)
+    assert run("users", "create", "bob", "--kind", "agent", "--database", "mysql://x/y").code == 2
