@@ -8,6 +8,7 @@ counts that the outermost trusted one wrote.
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice, takewhile
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,6 +21,8 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _DEFAULT_PORTS = {"http": b":80", "https": b":443"}
 _OPTION = "--trusted-proxy"
+#: Longest chain of proxies; clients can send lists of any length.
+_MOST_PROXIES = 20
 
 
 def networks(texts: Iterable[str]) -> tuple[_Network, ...]:
@@ -71,12 +74,14 @@ class Forwarded:
     def _trusts(self, address: _Address | None) -> bool:
         return address is not None and any(address in network for network in self._trusted)
 
+    def _client(self, passed: Sequence[str]) -> tuple[_Address | None, int]:
+        """The nearest address that is none of our proxies, or the farthest one; and how many of ours came before it."""
+        nearest = list(islice(map(_address, reversed(passed)), _MOST_PROXIES))
+        own = sum(1 for _ in takewhile(self._trusts, nearest))
+        return (nearest[min(own, len(nearest) - 1)] if nearest else None), own
+
     def _believe(self, scope: Scope) -> None:
-        passed = [_address(each) for each in _values(scope, b"x-forwarded-for")]
-        own = 0  # proxies of ours that say through whom the request came
-        while own < len(passed) and self._trusts(passed[-1 - own]):
-            own += 1
-        client = passed[max(len(passed) - 1 - own, 0)] if passed else None
+        client, own = self._client(_values(scope, b"x-forwarded-for"))
         if client is not None:
             scope["client"] = (str(client), 0)
         scheme = _entry(_values(scope, b"x-forwarded-proto"), own).lower()

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
 
 import msgspec
 
@@ -141,10 +140,8 @@ def _credential(headers: Mapping[bytes, bytes], *, secure: bool) -> str:
 
 
 def session_of(header: str, *, secure: bool) -> str:
-    """The secret in a Cookie header; empty when there is none."""
-    try:
-        cookies = SimpleCookie(header)
-    except CookieError:
-        return ""
+    """The secret in a Cookie header; empty when there is none. What other programs of the host put there is skipped."""
+    parts = (part.strip().partition("=") for part in header.split(";"))
+    cookies = {name: value for name, _, value in reversed(list(parts))}  # of two, browsers send the nearer path first
     names = (SECURE_COOKIE,) if secure else (SECURE_COOKIE, SESSION_COOKIE)
-    return next((cookies[name].value for name in names if name in cookies), "")
+    return next((cookies[name] for name in names if cookies.get(name)), "")

@@ -147,3 +147,17 @@ def test_a_doubled_host_stays_doubled_for_the_gate_to_see_and_a_missing_one_is_f
         scope: dict[str, Any] = {"scheme": "http", "headers": [*sent, forwarded]}
         front._believe(scope)
         assert [value for name, value in scope["headers"] if name == b"host"] == shown
+
+
+def test_long_lists_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    address = proxy._address
+
+    def counted(text: str) -> Any:
+        parsed.append(text)
+        return address(text)
+
+    monkeypatch.setattr(proxy, "_address", counted)
+    for text in ("127.0.0.1," * 6_000, "nonsense," * 7_000, "8.8.8.8," * 8_000):
+        seen("127.0.0.1", x_forwarded_for=text)
+    assert len(parsed) < 100

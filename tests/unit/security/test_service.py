@@ -28,7 +28,7 @@ from mlwright.kernel.errors import (
 )
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.security import projects, secrets, service
-from mlwright.security.authentication import REMEMBER_S, SESSION_COOKIE, Authentication
+from mlwright.security.authentication import REMEMBER_S, SECURE_COOKIE, SESSION_COOKIE, Authentication
 from mlwright.security.passwords import MOST_WAITING, NewPasswords
 from mlwright.security.secrets import hash_password
 from mlwright.security.spec import NewToken, PrincipalKind
@@ -384,6 +384,8 @@ def test_callers_are_known_by_token_password_or_session(security: Security, auth
         {"authorization": basic("ada", PASSWORD)},
         {"authorization": basic("anything", token.secret)},
         {"cookie": f"a=b; {SESSION_COOKIE}={token.secret}"},
+        {"cookie": f'a={{"json": [1, "x"]}}; b; =c; ü="d;{SESSION_COOKIE}={token.secret};{SESSION_COOKIE}=later'},
+        {"cookie": f"{SESSION_COOKIE}=nonsense; {SECURE_COOKIE}={token.secret}"},
         {"authorization": basic("ada", PASSWORD), "cookie": f"{SESSION_COOKIE}=nonsense"},
     ):
         assert who(authentication, **headers) == ada
@@ -424,6 +426,17 @@ def test_a_credential_is_remembered_for_seconds_only(
     monotonic.now += 0.2
     with pytest.raises(Unauthenticated):
         who(authentication, authorization=header)
+
+
+def test_over_tls_only_the_cookie_made_for_it_counts(security: Security, authentication: Authentication) -> None:
+    token: NewToken = security(service.create_token, "ada", "", None)
+
+    def ask(cookie: str) -> Caller:
+        return asyncio.run(authentication({b"cookie": cookie.encode()}, secure=True))
+
+    assert ask(f"{SESSION_COOKIE}=x; {SECURE_COOKIE}={token.secret}").name == "ada"
+    with pytest.raises(Unauthenticated):
+        ask(f"{SESSION_COOKIE}={token.secret}")
 
 
 def test_refusals_are_not_remembered(security: Security, authentication: Authentication) -> None:
