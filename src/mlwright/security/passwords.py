@@ -1,6 +1,7 @@
 """Hashing passwords, which is slow on purpose: whoever makes or guesses one must not hold up everyone else."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from mlwright.security.secrets import PasswordHash
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+_SHOWN = 100
 #: Most that wait for a hash; the last of them waits about a second.
 MOST_WAITING = 20
 
@@ -86,6 +89,7 @@ class PasswordChecks:
             )
         except Unauthenticated:
             self._right.pop(seen, None)
+            _log.warning("a wrong password for %r from %s", name[:_SHOWN], client or "an unknown address")
             raise
         except Unavailable:
             if not was_right:

@@ -39,6 +39,13 @@ _token = Query(select(*tokens.c).where(tokens.c.id == bindparam("id")))
 _tokens_of = Query(select(*tokens.c).where(tokens.c.principal == bindparam("principal")).order_by(tokens.c.created_ms))
 _insert_token = Query(insert(tokens).values({column.name: bindparam(column.name) for column in tokens.c}))
 _delete_token = Query(delete(tokens).where(tokens.c.id == bindparam("id_")))
+_delete_old_sessions = Query(
+    delete(tokens).where(
+        tokens.c.principal == bindparam("principal_"),
+        tokens.c.description == SESSION,
+        tokens.c.expires_ms <= bindparam("now_ms"),
+    )
+)
 _delete_sessions = Query(
     delete(tokens).where(tokens.c.principal == bindparam("principal_"), tokens.c.description == SESSION)
 )
@@ -191,6 +198,12 @@ def create_token(tx: Tx, caller: Caller, principal: str, description: str, lifet
     data = {"principal": principal, "description": description, "expires_ms": row["expires_ms"]}
     _emit(tx, caller, "", "token.created", f"token/{public}", data)
     return NewToken(public, secret)
+
+
+def begin_session(tx: Tx, caller: Caller, lifetime_ms: int) -> NewToken:
+    """A new token behind a browser session of the caller's; those of its sessions that have ended go away."""
+    tx.run(_delete_old_sessions, {"principal_": caller.name, "now_ms": tx.now_ms()})
+    return create_token(tx, caller, caller.name, SESSION, lifetime_ms)
 
 
 def list_tokens(tx: Tx, caller: Caller, principal: str) -> list[Token]:

@@ -63,9 +63,7 @@ class SecurityPages:
         except Unauthenticated as error:
             page = LoginPage(next=target, name=name, error=error.message)
             return self._pages.show(request, "security/login.html", page, error.status)
-        token = await self._database.write(
-            lambda tx: service.create_token(tx, caller, caller.name, service.SESSION, SESSION_MS)
-        )
+        token = await self._database.write(lambda tx: service.begin_session(tx, caller, SESSION_MS))
         response = see_other(target)
         secure = _is_secure(request)
         name = SECURE_COOKIE if secure else SESSION_COOKIE

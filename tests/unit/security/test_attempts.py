@@ -213,6 +213,20 @@ def test_an_old_password_is_worth_a_guess_only(checks: PasswordChecks, platform:
         asyncio.run(checks.caller("ada", PASSWORD, EVIL))
 
 
+def test_wrong_passwords_are_in_the_log_without_the_password(
+    checks: PasswordChecks, caplog: pytest.LogCaptureFixture
+) -> None:
+    guess(checks, 12)
+    with pytest.raises(Unauthenticated):
+        asyncio.run(checks.caller("x\n" * 200, "guess", ""))
+    texts = [each.getMessage() for each in caplog.records]
+    assert texts[:-1] == ["a wrong password for 'ada' from 203.0.113.66"] * PER_PAIR.tries
+    assert texts[-1].endswith("from an unknown address")
+    assert len(texts[-1]) < 300
+    assert "\n" not in texts[-1]
+    assert "guess" not in str(texts)
+
+
 def test_names_that_do_not_exist_are_limited_alike(checks: PasswordChecks) -> None:
     for number in range(PER_PAIR.tries):
         with pytest.raises(Unauthenticated):

@@ -484,6 +484,22 @@ def test_another_password_ends_browser_sessions_and_keeps_tokens(security: Secur
     assert security.find(service.caller_by_token, token.secret).name == "ada"
 
 
+def test_sessions_that_have_ended_go_away_with_the_next(security: Security) -> None:
+    clock = security.database.clock
+    assert isinstance(clock, ManualClock)
+    mine = security.as_("ada")
+    kept: NewToken = mine(service.create_token, "ada", "laptop", 1_000)
+    security.as_("root")(service.begin_session, 1_000)
+    for _ in range(3):
+        mine(service.begin_session, 1_000)
+    clock.advance(500)
+    later: NewToken = mine(service.begin_session, 1_000)
+    clock.advance(500)
+    last: NewToken = mine(service.begin_session, 1_000)
+    assert [each.id for each in mine(service.list_tokens, "ada")] == [kept.id, later.id, last.id]
+    assert len(security(service.list_tokens, "root")) == 1
+
+
 @pytest.mark.parametrize("name", ["local", "anonymous", "system", "System"])
 def test_nobody_is_called_like_an_actor_of_the_server(security: Security, name: str) -> None:
     with pytest.raises(AlreadyExists):
