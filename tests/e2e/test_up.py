@@ -45,6 +45,7 @@ def test_up_twice_status_and_down(data: str) -> None:
         assert "vision" in mlwright("get", "project", "--data", data).stdout
         assert "vision" in mlwright("get", "project", "--server", f"http://127.0.0.1:{port}").stdout
         assert (Path(data) / "run" / "local.token").stat().st_mode & 0o777 == 0o600
+        assert Path(data).stat().st_mode & 0o777 == 0o700
     finally:
         down = mlwright("down", "--data", data)
     assert (down.returncode, "mlwright stopped" in down.stdout) == (0, True)

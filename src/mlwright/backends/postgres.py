@@ -33,6 +33,10 @@ class PostgresEngine:
     def connect(self, *, writable: bool) -> Connection:
         try:
             connection = psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5)
+        except psycopg.ProgrammingError as error:
+            text = _first_line(error).replace(self._conninfo, "…")  # it may hold a password
+            hint = "use postgresql://USER@HOST/NAME; a password belongs into PGPASSWORD or ~/.pgpass"
+            raise Invalid(f"PostgreSQL: {text}", path="database", hint=hint) from None
         except psycopg.Error as error:
             raise Unavailable(f"PostgreSQL: {_first_line(error)}", hint="check the server and the URL") from error
         connection.prepare_threshold = 3

@@ -95,7 +95,8 @@ def _check(settings: Settings) -> None:
 def _detach(data: Path) -> None:
     arguments = [argument for argument in sys.argv[1:] if argument not in {"-d", "--detach"}]
     log = data / "logs" / "up.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log.parent.mkdir(exist_ok=True)
     with log.open("w") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "mlwright", *arguments],
