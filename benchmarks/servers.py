@@ -198,7 +198,7 @@ def mlwright_server(root: Path, extra: Sequence[str] = ()) -> Server:
     """`mlwright up` on a fresh data directory under `root`; not started."""
     data, port = root / "mlwright", free_port()
     command = [*mlwright_command(), "up", "--data", str(data), "--host", HOST, "--port", str(port), *extra]
-    return Server("mlwright", command, data, port, KEEP_BYTE_CODE)
+    return Server("mlwright", command, data, port, dict(KEEP_BYTE_CODE))
 
 
 def null_server(root: Path) -> Server:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, func, select
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.artifacts.spec import ArtifactFile, FileInfo, Owners, Part, root_path, safe_path
 from mlwright.artifacts.tables import artifact_contents, artifact_files, artifact_parts
@@ -18,6 +17,7 @@ from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
+from mlwright.kernel.upsert import upsert
 
 #: After "/" in ASCII: the upper end of everything below a folder.
 _AFTER_SLASH = "0"
