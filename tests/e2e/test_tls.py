@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import re
@@ -102,6 +103,28 @@ def test_pages_of_other_sites_change_nothing(site: Site) -> None:
     for origin in ("https://evil.example", "https://localhost", f"https://localhost:{site.target}", "null"):
         assert site.log_in(origin=origin).status == 403
     assert site.ask("GET", "/health", host="evil.example").status == 403
+
+
+def test_over_tls_a_session_of_plain_http_does_not_count(site: Site) -> None:
+    session = site.log_in().headers["set-cookie"].partition(";")[0]
+    plain = session.removeprefix("__Host-")
+    assert site.ask("GET", "/v1/me", cookie=plain).status == 401
+    assert site.ask("POST", "/logout", cookie=plain, origin=site.origin.replace("https", "http")).status == 403
+    assert site.ask("GET", "/v1/me", cookie=session).json["name"] == "ada"
+
+
+def test_wrong_passwords_are_counted_for_the_client_and_told_in_mlflows_words(site: Site) -> None:
+    def guess(number: int, **headers: str) -> Answer:
+        pair = base64.b64encode(f"bob:guess {number}".encode()).decode()
+        return site.inside.request(
+            "GET", f"{API}/experiments/get?experiment_id=0", headers={"Authorization": f"Basic {pair}", **headers}
+        )
+
+    evil = {"X-Forwarded-For": "203.0.113.66"}
+    answers = [guess(number, **evil) for number in range(11)]
+    assert [each.status for each in answers] == [401] * 10 + [429]
+    assert (answers[-1].error_code, answers[-1].headers["retry-after"]) == ("REQUEST_LIMIT_EXCEEDED", "30")
+    assert guess(1, **{"X-Forwarded-For": "198.51.100.7"}).status == 401
 
 
 def test_addresses_begin_as_the_public_one(site: Site) -> None:

@@ -1,6 +1,7 @@
 """The command line: a table of commands, each imported only when it runs, so that help is instant."""
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -100,10 +101,16 @@ class LazyGroup(click.Group):
 def cli(context: click.Context) -> None:
     """A complete machine-learning platform on one machine."""
     context.obj = _connect
+    context.color = _colour()
 
 
 def _connect(server: str, data: "Path | None") -> "Client":
     return importlib.import_module("mlwright.app.connect").connect(server, data)  # type: ignore[no-any-return]
+
+
+def _colour() -> bool | None:
+    """False where nobody wants colours (https://no-color.org), None where the terminal decides."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def main() -> None:
@@ -116,11 +123,11 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except MlwrightError as error:
-        click.echo(f"{click.style('error', fg='red', bold=True)}: {error.message}", err=True)
+        click.echo(f"{click.style('error', fg='red', bold=True)}: {error.message}", err=True, color=_colour())
         if error.path:
             click.echo(f"  at {error.path}", err=True)
         if error.hint:
-            click.echo(f"\n{click.style('hint', fg='cyan', bold=True)}: {error.hint}", err=True)
+            click.echo(f"\n{click.style('hint', fg='cyan', bold=True)}: {error.hint}", err=True, color=_colour())
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

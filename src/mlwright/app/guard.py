@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlwright.app.mlflow_ui import server_path
+from mlwright.app.proxy import client_of
 from mlwright.app.settings import Settings, is_loopback
 from mlwright.kernel.errors import Denied, Invalid, MlwrightError, Unauthenticated
 from mlwright.kernel.http import problem
@@ -25,15 +26,18 @@ _PROJECT_PREFIX = "/projects/"
 #: Headers that may be there only once.
 _SINGLE = (b"host", b"origin", b"authorization", _PROJECT_HEADER)
 #: Answered without asking who is there: load balancers and the log-in page need them.
-_PUBLIC = ("/health", "/version", "/login", "/static/", "/api/2.0/mlflow-artifacts/mpu/part/")
+_PUBLIC = ("/health", "/version", "/login", "/logout", "/static/", "/api/2.0/mlflow-artifacts/mpu/part/")
 
 Headers = Mapping[bytes, bytes]
 
 
 class Authenticator(Protocol):
-    """Finds the caller behind a request's headers. Raises Unauthenticated."""
+    """Finds the caller behind a request's headers. Raises Unauthenticated, TooManyAttempts.
 
-    async def __call__(self, headers: Headers) -> Caller: ...
+    `client` is the address that the request came from, `secure` says that it came over TLS.
+    """
+
+    async def __call__(self, headers: Headers, client: str, *, secure: bool) -> Caller: ...
 
 
 class Guard:
@@ -62,7 +66,7 @@ class Guard:
             host = headers.get(b"host", b"").decode("latin-1").lower()
             self._check_host(host)
             if scope["method"] not in _SAFE_METHODS:
-                _check_origin(headers, host)
+                _check_origin(headers, host, scope["scheme"])
             scope["caller"] = await self._caller(scope, headers)
         except MlwrightError as error:
             await _refusal(scope, headers, error)(scope, receive, send)
@@ -89,7 +93,7 @@ class Guard:
         elif scope["path"].startswith(_PUBLIC):
             caller = Caller("anonymous")
         else:
-            caller = await self._authenticate(headers)
+            caller = await self._authenticate(headers, client_of(scope), secure=scope["scheme"] == "https")
         return msgspec.structs.replace(caller, project=project) if project else caller
 
 
@@ -101,10 +105,14 @@ def _check_single(headers: Iterable[tuple[bytes, bytes]]) -> None:
             raise Invalid(f"The request has more than one {name.decode()} header.")
 
 
-def _check_origin(headers: Headers, host: str) -> None:
-    """A browser says where a request comes from; other clients say nothing."""
+def _check_origin(headers: Headers, host: str, scheme: str) -> None:
+    """A browser says where a request comes from; other clients say nothing.
+
+    Plain HTTP may have been TLS before a proxy that we were not told to trust, so that only `https` is certain.
+    """
     origin = headers.get(b"origin")
-    if origin is not None and origin.decode("latin-1").lower().partition("://")[2] != host:
+    said, _, name = (origin or b"").decode("latin-1").lower().partition("://")
+    if origin is not None and (name != host or (scheme == "https" and said != scheme)):
         raise Denied("A page of another site may not change anything here.")
     if origin is None and headers.get(b"sec-fetch-site", b"none") not in {b"same-origin", b"none"}:
         raise Denied("A page of another site may not change anything here.")

@@ -46,7 +46,8 @@ class ServerLock:
     def __init__(self, data: Path) -> None:
         self._state_path = run_dir(data) / "server.json"
         try:
-            run_dir(data).mkdir(parents=True, exist_ok=True)
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)  # the database holds what roles keep apart
+            run_dir(data).mkdir(exist_ok=True)
             self._file: IO[str] = (run_dir(data) / "server.lock").open("a+")
         except OSError as error:
             raise Unavailable(

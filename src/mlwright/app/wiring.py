@@ -57,7 +57,7 @@ class Platform:
         self.project = projects.kind(experiments.held_by)
         self.kinds = Kinds([self.project])
         self.database.write_now(self._create_defaults)
-        self.blobs: Blobs = open_blobs(settings.artifacts or str(settings.data / "blobs"))
+        self.blobs: Blobs = open_blobs(settings.artifacts_url)
 
     def router(self) -> ASGIApp:
         """The ASGI application with all faces; who reads with a browser gets errors as pages."""

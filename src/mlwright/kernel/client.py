@@ -23,6 +23,7 @@ _ERRORS: dict[str, type[MlwrightError]] = {
         errors.Unauthenticated,
         errors.Denied,
         errors.Unavailable,
+        errors.TooManyAttempts,
         errors.StorageFull,
         errors.Unsupported,
     )

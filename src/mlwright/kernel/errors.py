@@ -117,6 +117,15 @@ class Unavailable(MlwrightError):
     retry_after_s: int = 1
 
 
+class TooManyAttempts(Unavailable):
+    """Too many wrong passwords: whether this one is right is not even looked at."""
+
+    code = "too_many_attempts"
+    title = "Too many attempts"
+    status = 429
+    exit_code = 4
+
+
 class StorageFull(MlwrightError):
     """The disk is full. Nothing of the request was kept."""
 

@@ -26,6 +26,7 @@ _ERRORS: dict[str, tuple[str, int]] = {
     "unauthenticated": ("UNAUTHENTICATED", 401),
     "denied": ("PERMISSION_DENIED", 403),
     "unavailable": ("TEMPORARILY_UNAVAILABLE", 503),
+    "too_many_attempts": ("REQUEST_LIMIT_EXCEEDED", 429),
     "storage_full": ("RESOURCE_EXHAUSTED", 507),
     "unsupported": ("NOT_IMPLEMENTED", 501),
     "method_not_allowed": ("BAD_REQUEST", 405),

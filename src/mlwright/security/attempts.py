@@ -9,9 +9,9 @@ import hashlib
 import ipaddress
 import math
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
-from mlwright.kernel.errors import Unavailable
+from mlwright.kernel.errors import TooManyAttempts
 
 
 class Allowance(NamedTuple):
@@ -28,14 +28,6 @@ PER_ACCOUNT = Allowance(100, 60.0)
 WHILE_GUESSED = Allowance(1, 3_600.0)
 #: Most accounts, addresses and pairs that are remembered, each; those that failed longest ago are forgotten first.
 MOST_REMEMBERED = 10_000
-
-
-class TooManyAttempts(Unavailable):
-    """Too many wrong passwords: whether this one is right is not even looked at."""
-
-    code: ClassVar[str] = "too_many_attempts"
-    title: ClassVar[str] = "Too many attempts"
-    status: ClassVar[int] = 429
 
 
 class _Spent:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 
 from mlwright.kernel import store
 from mlwright.kernel.errors import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
@@ -12,6 +11,7 @@ from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
+from mlwright.kernel.upsert import upsert
 from mlwright.security import secrets, spec
 from mlwright.security.secrets import PasswordHash
 from mlwright.security.spec import Binding, NewToken, Principal, PrincipalKind, Token

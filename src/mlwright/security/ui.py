@@ -7,11 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import Unauthenticated
+from mlwright.kernel.errors import TooManyAttempts, Unauthenticated
 from mlwright.kernel.http import Route
 from mlwright.kernel.identity import Caller
 from mlwright.security import secrets, service
-from mlwright.security.attempts import TooManyAttempts
 from mlwright.security.authentication import SECURE_COOKIE, SESSION_COOKIE, session_of
 from mlwright.security.passwords import PasswordChecks
 from mlwright.web.forms import read_form, see_other

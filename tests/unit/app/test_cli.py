@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -315,3 +316,27 @@ def test_a_database_can_be_named_where_no_server_runs(run: Run, tmp_path: Path) 
     both = run("users", "create", "bob", "--database", url, "--server", "http://127.0.0.1:1")
     assert (both.code, "leave out --server" in both.err) == (2, True)
     assert run("users", "create", "bob", "--kind", "agent", "--database", "mysql://x/y").code == 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False),
+     ({"TERM": "dumb"}, False)],
+)  # fmt: skip
+def test_colours_are_for_terminals_that_want_them(environment: dict[str, str], coloured: bool, tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "TERM"}}
+    inner = [sys.executable, "-m", "mlwright"]
+    data = ["--data", str(tmp_path / "data")]
+    for command in (["doctor", *data], ["logs", *data]):
+        controller, terminal = pty.openpty()
+        subprocess.run(
+            [*inner, *command],
+            env={**kept, **environment},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            check=False,
+        )
+        os.close(terminal)
+        assert (b"\x1b[" in os.read(controller, 10_000)) is coloured, command
+        os.close(controller)

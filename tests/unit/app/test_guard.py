@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
+from mlwright.app import proxy
 from mlwright.app.guard import Guard
 from mlwright.app.settings import Settings
 from mlwright.kernel.errors import Unauthenticated
@@ -29,7 +31,8 @@ ROUTER = Router(
 class Door:
     """Knows one token."""
 
-    async def __call__(self, headers: Any) -> Caller:
+    async def __call__(self, headers: Any, client: str, *, secure: bool) -> Caller:
+        self.asked = (client, secure)
         if headers.get(b"authorization") != b"Bearer good":
             raise Unauthenticated("This server asks who you are")
         return Caller("ada", Role.EDITOR)
@@ -40,7 +43,7 @@ def guard(host: str = "127.0.0.1", *names: str, door: bool = False) -> Guard:
     return Guard(ROUTER, settings, Door() if door else None)
 
 
-def ask(app: Guard, method: str = "GET", path: str = "/x", **headers: str) -> Answer:
+def ask(app: ASGIApp, method: str = "GET", path: str = "/x", **headers: str) -> Answer:
     sent = {"host": "localhost:5000"} | {name.replace("_", "-"): value for name, value in headers.items()}
     return call(app, method, path, headers=sent, caller=None)
 
@@ -114,6 +117,29 @@ def test_changes_come_from_our_own_pages_or_from_programs(headers: dict[str, str
     assert ask(guard(), "GET", **headers).status == 200
 
 
+def test_over_tls_pages_from_plain_http_change_nothing() -> None:
+    app = proxy.behind(guard("127.0.0.1", "ml.example"), ["127.0.0.1"])
+    said = {"x_forwarded_proto": "https", "x_forwarded_host": "ml.example"}
+    for origin, status in (
+        ("https://ml.example", 200), ("http://ml.example", 403), ("https://evil.example", 403), ("null", 403),
+        ("https://ml.example:8443", 403),
+    ):  # fmt: skip
+        assert ask(app, "POST", origin=origin, **said).status == status, origin
+    assert ask(app, "GET", **said | {"x_forwarded_host": "evil.example"}).status == 403
+    assert ask(app, "POST", origin="https://localhost:5000").status == 200, "a proxy that says nothing"
+
+
+def test_the_authenticator_is_told_the_address_and_whether_there_was_tls() -> None:
+    door = Door()
+    settings = Settings(data=Path("/nowhere"), allowed_hosts=("ml.example",))
+    app = proxy.behind(Guard(ROUTER, settings, door), ["127.0.0.1"])
+    ask(app, authorization="Bearer good")
+    assert door.asked == ("127.0.0.1", False)
+    said = {"x_forwarded_proto": "https", "x_forwarded_host": "ml.example", "x_forwarded_for": "198.51.100.7"}
+    ask(app, authorization="Bearer good", **said)
+    assert door.asked == ("198.51.100.7", True)
+
+
 def test_without_authentication_everyone_is_the_local_user() -> None:
     assert ask(guard()).json["name"] == "local"
 
@@ -143,7 +169,8 @@ def test_readers_with_a_browser_are_led_to_the_log_in() -> None:
 @pytest.mark.parametrize(
     ("path", "status"),
     [
-        ("/health", 200), ("/version", 200), ("/login", 200), ("/static/a.css", 200), ("/", 401), ("/v1/me", 401),
+        ("/health", 200), ("/version", 200), ("/login", 200), ("/logout", 200), ("/static/a.css", 200),
+        ("/", 401), ("/v1/me", 401),
         ("/api/2.0/mlflow-artifacts/mpu/part/x/1", 200), ("/api/2.0/mlflow-artifacts/artifacts/x", 401),
         ("//health", 401), ("/x/health", 401), ("/v1/../health", 401), ("/projects/p/health", 200),
     ],

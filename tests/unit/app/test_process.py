@@ -119,3 +119,12 @@ def test_the_command_to_stop_a_server_can_be_pasted(tmp_path: Path) -> None:
     finally:
         lock.release()
     assert f"mlwright down --data '{folder}' " in (caught.value.hint or "")
+
+
+def test_a_new_data_directory_is_for_its_owner_only(tmp_path: Path) -> None:
+    data = tmp_path / "some" / "data"
+    ServerLock(data).release()
+    assert data.stat().st_mode & 0o777 == 0o700
+    data.chmod(0o750)
+    ServerLock(data).release()
+    assert data.stat().st_mode & 0o777 == 0o750, "what its owner decided stays"

@@ -11,12 +11,12 @@ import pytest
 
 from mlwright.app.settings import Settings
 from mlwright.app.wiring import Platform
-from mlwright.kernel.errors import Unauthenticated, Unavailable
+from mlwright.kernel.errors import TooManyAttempts, Unauthenticated, Unavailable
 from mlwright.kernel.identity import LOCAL, Caller
 from mlwright.kernel.transaction import Tx
 from mlwright.security import attempts as limits
 from mlwright.security import secrets, service
-from mlwright.security.attempts import PER_ACCOUNT, PER_ADDRESS, PER_PAIR, Attempts, TooManyAttempts
+from mlwright.security.attempts import PER_ACCOUNT, PER_ADDRESS, PER_PAIR, Attempts
 from mlwright.security.authentication import Authentication
 from mlwright.security.passwords import MOST_WAITING, PasswordChecks
 from mlwright.security.secrets import hash_password

@@ -10,6 +10,7 @@ import click
 
 from mlwright.app import process
 from mlwright.app.commands.options import data_option
+from mlwright.app.loading import large_import
 from mlwright.app.settings import DEFAULT_PORT, Settings
 from mlwright.kernel.errors import Invalid, Unavailable
 
@@ -62,12 +63,14 @@ def up(
         trusted_proxies=trusted_proxy,
         mlflow_ui=mlflow_ui,
     )
-    _check(settings)
     if detach:
+        _check(settings)
         _detach(data)
         return
-    from mlwright.app.server import serve  # imports the whole platform
+    with large_import():
+        from mlwright.app.server import serve  # imports the whole platform
 
+    _check(settings)
     serve(settings, lambda url: click.echo(f"mlwright is ready at {url}   (data: {settings.data}, stop with Ctrl-C)"))
 
 
