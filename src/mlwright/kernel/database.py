@@ -6,7 +6,7 @@ An answered write is durable, and an unanswered one either happened whole or not
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from mlwright.kernel.clock import Clock, SystemClock
 from mlwright.kernel.engine import Connection, Engine
 from mlwright.kernel.errors import MlwrightError, Unavailable
 from mlwright.kernel.ids import Ids, RandomIds
-from mlwright.kernel.transaction import Tx
+from mlwright.kernel.transaction import Tx, WriteFirstError
 from mlwright.kernel.writer import Job, Lane, Writer, WriterThread
 
 T = TypeVar("T")
@@ -83,27 +83,26 @@ class Database:
             work: what is to be read.
             brief: it takes far less than a millisecond whatever the data: it may run on the event loop.
         """
-        if brief and self.engine.embedded:
-            return self.read_now(work)
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
+        settled: frozenset[Hashable] = frozenset()
+        while True:
+            try:
+                if brief and self.engine.embedded:
+                    return self._read(work, settled)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._readers, self._read, work, settled)
+            except WriteFirstError as needed:
+                await self.write(needed.work)
+                settled = settled.union(needed.names)
 
     def read_now(self, work: Callable[[Tx], T]) -> T:
         """`read` in the calling thread; blocks."""
-        for attempt in itertools.count():
+        settled: frozenset[Hashable] = frozenset()
+        while True:
             try:
-                return self._read_once(work)
-            except MlwrightError:
-                raise
-            except Exception as error:  # drivers raise their own kinds; the engine tells them apart
-                if self.engine.is_lost(error):
-                    self._local.connection = None
-                    if attempt == 0:
-                        continue
-                known = self.engine.explain(error)
-                if known is None:
-                    raise
-                raise known from error
-        raise AssertionError  # unreachable: the loop returns or raises
+                return self._read(work, settled)
+            except WriteFirstError as needed:
+                self.write_now(needed.work)
+                settled = settled.union(needed.names)
 
     def close(self) -> None:
         """Finish the writes under way and close all connections."""
@@ -126,14 +125,31 @@ class Database:
 
     # --- reading -------------------------------------------------------------------------------------------
 
-    def _read_once(self, work: Callable[[Tx], T]) -> T:
+    def _read(self, work: Callable[[Tx], T], settled: frozenset[Hashable]) -> T:
+        for attempt in itertools.count():
+            try:
+                return self._read_once(work, settled)
+            except (MlwrightError, WriteFirstError):
+                raise
+            except Exception as error:  # drivers raise their own kinds; the engine tells them apart
+                if self.engine.is_lost(error):
+                    self._local.connection = None
+                    if attempt == 0:
+                        continue
+                known = self.engine.explain(error)
+                if known is None:
+                    raise
+                raise known from error
+        raise AssertionError  # unreachable: the loop returns or raises
+
+    def _read_once(self, work: Callable[[Tx], T], settled: frozenset[Hashable]) -> T:
         connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self.engine.connect(writable=False)
             self._local.connection = connection
             self._reader_connections.append(connection)
         cursor = connection.cursor()
-        tx = Tx(cursor, self.engine.dialect, self.clock, self.ids)
+        tx = Tx(cursor, self.engine.dialect, self.clock, self.ids, settled=settled)
         for command in self.engine.begin(writable=False):
             cursor.execute(command)
         try:

@@ -1,6 +1,6 @@
 """What a unit of work sees of the database: statements, the time, and the event log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy.sql import ClauseElement
@@ -26,6 +26,20 @@ class TakesTimeError(Exception):
     """Work that was said to be brief is not: it will be run again where it may take its time."""
 
 
+class WriteFirstError(Exception):
+    """A read needs something written: it will be run again after that, on a new snapshot.
+
+    Attributes:
+        work: what is to be written.
+        names: what `Tx.settled` holds then.
+    """
+
+    def __init__(self, work: "Callable[[Tx], None]", names: Collection[Hashable]) -> None:
+        super().__init__(names)
+        self.work = work
+        self.names = names
+
+
 class Tx:
     """An open transaction. Not to be kept beyond the function it was given to, nor used from another thread.
 
@@ -35,11 +49,21 @@ class Tx:
         drafts: events drafted so far; they are appended when the transaction commits.
         topics: names of what changed, published to `Changes` after the commit.
         hurried: the event loop waits for this work.
+        settled: in a read, names of what was written first on its behalf; None in a write.
     """
 
-    __slots__ = ("_cursor", "clock", "dialect", "drafts", "hurried", "ids", "topics")
+    __slots__ = ("_cursor", "clock", "dialect", "drafts", "hurried", "ids", "settled", "topics")
 
-    def __init__(self, cursor: Cursor, dialect: str, clock: Clock, ids: Ids, *, hurried: bool = False) -> None:
+    def __init__(
+        self,
+        cursor: Cursor,
+        dialect: str,
+        clock: Clock,
+        ids: Ids,
+        *,
+        hurried: bool = False,
+        settled: frozenset[Hashable] | None = None,
+    ) -> None:
         self._cursor = cursor
         self.dialect = dialect
         self.clock = clock
@@ -47,11 +71,27 @@ class Tx:
         self.drafts: list[Draft] = []
         self.topics: set[str] = set()
         self.hurried = hurried
+        self.settled = settled
 
     def take_time(self) -> None:
         """What follows is not brief with these data. Raises TakesTimeError when the event loop waits for this work."""
         if self.hurried:
             raise TakesTimeError
+
+    def first(self, work: "Callable[[Tx], None]", names: Collection[Hashable]) -> None:
+        """Have `work` done before this goes on: in a write here and now, in a read by running it again afterwards.
+
+        Args:
+            work: what is to be done.
+            names: what `settled` holds afterwards. A caller that finds them there must not ask again: the read has
+                seen all that was there when it was begun, and would never end while others go on writing.
+
+        Raises TakesTimeError, WriteFirstError.
+        """
+        if self.settled is not None:
+            raise WriteFirstError(work, names)
+        self.take_time()
+        work(self)
 
     def all(self, query: Query, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows."""
