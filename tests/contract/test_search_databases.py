@@ -1,6 +1,6 @@
 """The search of runs on every database: the same runs in the same order as a plain Python search."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlwright.kernel.query import Query
+from mlwright.kernel.transaction import Tx
 from mlwright.tracking.search import Reader, ViewType, search_experiments, search_logged_models, search_runs, walk
 from tests.unit.tracking import search_world as world
 
@@ -19,6 +20,7 @@ class PostgresReader:
     """The transaction of a search, on PostgreSQL."""
 
     dialect = "postgresql"
+    settled: frozenset[Hashable] | None = None
 
     def __init__(self, url: str) -> None:
         import psycopg
@@ -30,6 +32,9 @@ class PostgresReader:
     def all(self, query: Query, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         text, values = query.bind(self.dialect, params)
         return self.connection.execute(text.encode(), values).fetchall()
+
+    def first(self, work: Callable[[Tx], None], names: Collection[Hashable]) -> None:
+        raise AssertionError("nothing waits here")
 
     def insert(self, table: str, rows: list[dict[str, Any]]) -> None:
         for row in rows:

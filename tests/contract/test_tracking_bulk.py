@@ -15,6 +15,7 @@ from mlwright.tracking import points as packed
 from mlwright.tracking.points import Point
 from mlwright.tracking.ports import MovedExperiment, MovedModel, MovedRun
 from mlwright.tracking.service import bulk, bulk_models, experiments, metrics, models, purge, runs
+from mlwright.tracking.service.appending import MetricWriter
 from mlwright.tracking.spec import (
     Dataset,
     DatasetInput,
@@ -25,6 +26,7 @@ from mlwright.tracking.spec import (
     RunStatus,
     Tag,
 )
+from mlwright.tracking.validation import clamp
 
 RUN = "ab" * 16
 OTHER = "cd" * 16
@@ -66,8 +68,8 @@ def test_histories_in_any_pieces_are_as_if_logged(database: Database, seed: int,
     draw.shuffle(pieces)
     added = sum(series(database, RUN, "m", piece) for piece in pieces)
     info = database.read_now(lambda tx: runs.get(tx, LOCAL, OTHER)).info
-    logged = [Metric("m", each.value, each.timestamp, each.step) for each in points]
-    database.write_now(lambda tx: metrics.MetricWriter(tx, info).append(logged))
+    logged = packed.pack([(each.step, each.timestamp, clamp(each.value)) for each in points])
+    database.write_now(lambda tx: MetricWriter(tx, info.experiment_id, info.row).append({"m": logged}))
 
     found = database.read_now(lambda tx: _all(tx, RUN))
     expected = database.read_now(lambda tx: _all(tx, OTHER))

@@ -12,7 +12,7 @@ from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.identity import LOCAL
 from mlwright.tracking.points import Point
-from mlwright.tracking.service import metrics, runs
+from mlwright.tracking.service import appending, metrics, runs, waiting
 from mlwright.tracking.spec import Metric, RunInfo
 from tests.contract.conftest import BOTH
 
@@ -125,9 +125,16 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few points make a chunk, so that short histories have several."""
-    monkeypatch.setattr(metrics, "TAIL_POINTS", 4)
-    monkeypatch.setattr(metrics, "CHUNK_POINTS", 6)
-    monkeypatch.setattr(metrics, "_LOOKUPS", 1)
+    monkeypatch.setattr(appending, "TAIL_POINTS", 4)
+    monkeypatch.setattr(appending, "CHUNK_POINTS", 6)
+    monkeypatch.setattr(appending, "LOOKUPS", 1)
+
+
+@pytest.fixture(params=[1, 100])
+def wide_from(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of two metrics wait, or none does."""
+    monkeypatch.setattr(waiting, "LOOKUPS", request.param)
+    monkeypatch.setattr(waiting, "MOST_BATCHES", 3)
 
 
 _metric = st.builds(
@@ -145,7 +152,7 @@ _rising = st.builds(
 _batches = st.lists(st.lists(_metric, min_size=1, max_size=8) | _rising, min_size=1, max_size=6)
 
 
-@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.usefixtures("small_chunks", "wide_from")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_batches, st.data())
 def test_any_interleaving_is_as_in_mlflow(shared: Database, batches: list[list[Metric]], data: st.DataObject) -> None:

@@ -70,7 +70,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,20,'0dbc9addbeebdbe10d9d505dc21ee2f0624f0b95c7a384e2baa7e50c514c6023');
+INSERT INTO "event_head" VALUES(1,20,'2067a2a03b40950541212a53a90e763c3f46dbc46c9c017f955ee8e127ab74b5');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -87,22 +87,22 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/858876499657','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','9973924fd3e6efa67fa666453514eeec48d40c458f32a5fdc83c09db47938bab');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','9973924fd3e6efa67fa666453514eeec48d40c458f32a5fdc83c09db47938bab','801be86f4d7b3856ea42240ce30fa3e2eae0162da55b9a854d37cc15c1861c1f');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','801be86f4d7b3856ea42240ce30fa3e2eae0162da55b9a854d37cc15c1861c1f','15ea6ff59df71543363e45672eb4c469f557ade6ab70a44139b42d747f94f7bf');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','15ea6ff59df71543363e45672eb4c469f557ade6ab70a44139b42d747f94f7bf','263184b9861495d8fbdee8ecf004631d4104e49f0e18d4148fff06b1990b573e');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','263184b9861495d8fbdee8ecf004631d4104e49f0e18d4148fff06b1990b573e','3d07c08bae585f33f234ee55513f0e168724693aa72141c7216677be68229d5c');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','3d07c08bae585f33f234ee55513f0e168724693aa72141c7216677be68229d5c','74cffae2ebad793f29aba2175aa678fb48238edd55a71ab386da4d1bc2699f4d');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','74cffae2ebad793f29aba2175aa678fb48238edd55a71ab386da4d1bc2699f4d','14527a836e434d766b44534dbb97560def74752421942cec95b8d034220d9beb');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','14527a836e434d766b44534dbb97560def74752421942cec95b8d034220d9beb','79cdbbeeb8eb86f2694b518f18044570ba2a6eec0fa426b898c61d18d53123ea');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','79cdbbeeb8eb86f2694b518f18044570ba2a6eec0fa426b898c61d18d53123ea','15f7e21fb5c11f8a2c6d5d11539540cff232093aecd38925b222f41471b6cc41');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','15f7e21fb5c11f8a2c6d5d11539540cff232093aecd38925b222f41471b6cc41','ad02b8261fc6d56fd72e7d4d1e9a763ca310c69fa10b5e909c55b943e16301c1');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','ad02b8261fc6d56fd72e7d4d1e9a763ca310c69fa10b5e909c55b943e16301c1','4a9ad3368174b31d600f7c6c56b9b01111a2caf907167394abe24d9c03d3494a');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','4a9ad3368174b31d600f7c6c56b9b01111a2caf907167394abe24d9c03d3494a','8ba5d353a9260e728e4b466f6ded139a4e0bf21cb41294cb7221f95ac31f7ed8');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','8ba5d353a9260e728e4b466f6ded139a4e0bf21cb41294cb7221f95ac31f7ed8','43966d1953d21f1657edcfaeec2c89e2d1919828e7c69887337ac92d305b03d4');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','43966d1953d21f1657edcfaeec2c89e2d1919828e7c69887337ac92d305b03d4','284b35a5838d33fa88d548afb07b8dce6646f97135a030616e950769e5e2bbc5');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','284b35a5838d33fa88d548afb07b8dce6646f97135a030616e950769e5e2bbc5','6dfd718e444bf3f35dd56e032c02122b8e719f615e64539f18534763eaa1798f');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','6dfd718e444bf3f35dd56e032c02122b8e719f615e64539f18534763eaa1798f','0dbc9addbeebdbe10d9d505dc21ee2f0624f0b95c7a384e2baa7e50c514c6023');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/fad5601be265','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','341f2c2a05bb87ca5ae572d24b1469bb3876c29f2010940b44f121a637308e91');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','341f2c2a05bb87ca5ae572d24b1469bb3876c29f2010940b44f121a637308e91','6559d3abb62f3e8d29a532a404cc8aa6670cfe0c79717bb161396a59d66b9404');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','6559d3abb62f3e8d29a532a404cc8aa6670cfe0c79717bb161396a59d66b9404','1d222c95429b8a308919a1cbbcf98baf5796c683453fbfdcb2ce70a34aa05f18');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','1d222c95429b8a308919a1cbbcf98baf5796c683453fbfdcb2ce70a34aa05f18','c9334ee116fbcb55e4edaa57ab12885c3d84a1408442e65f8b86c9937db818b1');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','c9334ee116fbcb55e4edaa57ab12885c3d84a1408442e65f8b86c9937db818b1','93bb7391115f602b3520cd19ea67fc16641ee15331c69a613a12a2c99c1570e6');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','93bb7391115f602b3520cd19ea67fc16641ee15331c69a613a12a2c99c1570e6','09f2007f571e8341ba208472296e35633f63a93a72dbf7f5ebb52255c425b6f1');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','09f2007f571e8341ba208472296e35633f63a93a72dbf7f5ebb52255c425b6f1','fd46b3795cd86af4ff6bd40c2df3e5342b5037f266aff211b838d69e2e6d6909');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','fd46b3795cd86af4ff6bd40c2df3e5342b5037f266aff211b838d69e2e6d6909','d8c5537baa82860cd43d87567d4c0e17cf21f84d3dae173c188e3fb2721a9c31');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','d8c5537baa82860cd43d87567d4c0e17cf21f84d3dae173c188e3fb2721a9c31','b48a30ec223b3543b3a0723caca6e65b4d8dea0c008835eb115cebae599a099c');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','b48a30ec223b3543b3a0723caca6e65b4d8dea0c008835eb115cebae599a099c','25387fba59a640e0cd96e41fa9fa4447770ced8409a41cb2a59b6fb334e4b83c');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','25387fba59a640e0cd96e41fa9fa4447770ced8409a41cb2a59b6fb334e4b83c','0d4d80905b16f18b1829436faf324d98379f096a63088429118fe4fdd249d447');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','0d4d80905b16f18b1829436faf324d98379f096a63088429118fe4fdd249d447','9960bb178700920938621a16ee75890d23775a7f8aea460d0422b29a07439157');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','9960bb178700920938621a16ee75890d23775a7f8aea460d0422b29a07439157','746131a87bf6f62be6a0c62fd94cb37665af10f12e68077764851c666ef99fca');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','746131a87bf6f62be6a0c62fd94cb37665af10f12e68077764851c666ef99fca','70d74725f3037eda47701c9f8fb96d8ec3e9e1f4cebd0d92c7d7b00ce4155f2a');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','70d74725f3037eda47701c9f8fb96d8ec3e9e1f4cebd0d92c7d7b00ce4155f2a','964409b46270788c003741cdf5daa60fc93415a7e9c2ab7332b64ad6d749cd69');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','964409b46270788c003741cdf5daa60fc93415a7e9c2ab7332b64ad6d749cd69','2067a2a03b40950541212a53a90e763c3f46dbc46c9c017f955ee8e127ab74b5');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -177,6 +177,12 @@ CREATE TABLE logged_models (
 	CONSTRAINT uq_logged_models_model_id UNIQUE (model_id)
 );
 INSERT INTO "logged_models" VALUES(1,'m-1bcccea696762e6116c6e9c92d99bf35',1,'net','mlflow-artifacts:/1/models/m-1bcccea696762e6116c6e9c92d99bf35/artifacts',1700000000000,1700000000000,1,NULL,NULL,'7bd5d47e446fcec2a3d811736110e578',1);
+CREATE TABLE metric_batches (
+	run INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	points BLOB NOT NULL, 
+	PRIMARY KEY (run, number)
+);
 CREATE TABLE metric_chunks (
 	run INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -209,6 +215,16 @@ CREATE TABLE metric_series (
 INSERT INTO "metric_series" VALUES(1,'accuracy',1,0.9,0,7,10,1,1,0,10,7,X'07000000000000000A00000000000000CDCCCCCCCCCCEC3F');
 INSERT INTO "metric_series" VALUES(1,'loss',1,3.33333333333333354728e-03,0,299,1299,300,1,1,1299,299,NULL);
 INSERT INTO "metric_series" VALUES(1,'odd',1,NULL,1,1,5,1,1,0,5,1,X'01000000000000000500000000000000000000000000F87F');
+CREATE TABLE metric_waiting (
+	experiment_id INTEGER NOT NULL, 
+	run INTEGER NOT NULL, 
+	batches INTEGER NOT NULL, 
+	shown INTEGER NOT NULL, 
+	PRIMARY KEY (experiment_id, run)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE params (
 	run INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -231,7 +247,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$A1V2L5awkVOKlavwTY0+bA==$EZ0fjsoMBFkva0p2+b6ogE8YY/KFu/QPTNeB92Kb321/pe3xElz6If2nirtJMVv6GcWQyoTCJxTSSvig2+wOxg==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$kai04r3aHElWiACsPgMr5w==$5vpMZYQgdszZL9noFF9fCbex0D1oLOt+lpaXI9xgSyLLqV52XDOTn7Lgtn85YR4WZUF8R+RXjypnryHAnA8qZg==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE resources (
 	kind TEXT NOT NULL, 
@@ -327,7 +343,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('858876499657','robot','b692174dec449f4b7bfe08cab5e0dba54dbdd2c6462746a39ad5ec6dfa1f59fb','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('fad5601be265','robot','49e45fc4276c018c0e506e4fb55591d793749091d4eea38e97afe2ff24eb38fb','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);

@@ -6,7 +6,9 @@ records hold a history (ADR 0002); NumPy reads a million points in a few millise
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ TAIL_POINTS = 128
 CHUNK_POINTS = 4_096
 
 _RECORD = struct.Struct("<qqd")
+_WHOLE = struct.Struct(f"{RECORD_BYTES}s")
+_TIME = struct.Struct("<8xq8x")
+#: A point while it is being written: step, timestamp, value.
+Record = tuple[int, int, float]
 
 
 class Point(NamedTuple):
@@ -29,21 +35,46 @@ class Point(NamedTuple):
     timestamp: int
     value: float
 
-    @property
-    def identity(self) -> tuple[int, int, float, bool]:
-        """Equal for equal points, NaN included."""
-        nan = math.isnan(self.value)
-        return (self.timestamp, self.step, 0.0 if nan else self.value, nan)
+
+def identity(record: Record) -> tuple[int, int, float, bool]:
+    """Equal for equal points, NaN included."""
+    step, timestamp, value = record
+    nan = math.isnan(value)
+    return (timestamp, step, 0.0 if nan else value, nan)
 
 
-def pack(points: Iterable[Point]) -> bytes:
+def pack(points: Sequence[Record]) -> bytes:
     """Points as consecutive records."""
-    return b"".join([_RECORD.pack(*point) for point in points])
+    if len(points) == 1:
+        return _RECORD.pack(*points[0])
+    return struct.pack(f"<{'qqd' * len(points)}", *chain.from_iterable(points))
 
 
-def unpack(data: bytes) -> list[Point]:
+def unpack(data: bytes) -> list[Record]:
     """The points of a chunk, in stored order."""
-    return [Point._make(record) for record in _RECORD.iter_unpack(data)]
+    return list(_RECORD.iter_unpack(data))
+
+
+def split(parts: Sequence[tuple[Sequence[str], bytes]]) -> dict[str, bytes]:
+    """The records of each key, in the given order. A part has as many keys as records."""
+    keys = parts[0][0] if parts else ()
+    if len(parts) == len(keys) == 1:
+        return {keys[0]: parts[0][1]}
+    if len(set(keys)) == len(keys) and all(others == keys for others, _ in parts):
+        places = range(0, len(keys) * RECORD_BYTES, RECORD_BYTES)
+        columns = [b"".join([data[at : at + RECORD_BYTES] for _, data in parts]) for at in places]
+        return dict(zip(keys, columns, strict=True))
+    found: defaultdict[str, list[bytes]] = defaultdict(list)
+    for keys, data in parts:
+        for key, (record,) in zip(keys, _WHOLE.iter_unpack(data), strict=True):
+            found[key].append(record)
+    return {key: b"".join(records) for key, records in found.items()}
+
+
+def times(data: bytes) -> tuple[int, int]:
+    """The first and the last time in a chunk."""
+    found = [time for (time,) in _TIME.iter_unpack(data)]
+    return min(found), max(found)
 
 
 def load(chunks: Sequence[bytes]) -> "NDArray[np.void]":

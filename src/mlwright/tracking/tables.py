@@ -115,6 +115,26 @@ metric_chunks = Table(
     required("data", Bytes),
 )
 
+#: Batches of many metrics that wait to be taken into the histories together, see service/waiting.py.
+metric_batches = Table(
+    "metric_batches",
+    METADATA,
+    key("run", Int64),  # runs.id
+    key("number", Int64),  # 0, 1, 2, … in the order of their coming
+    required("points", Bytes),  # MessagePack: a list of keys, and as many packed points
+)
+
+#: One row per run of which batches wait.
+metric_waiting = Table(
+    "metric_waiting",
+    METADATA,
+    key("experiment_id", Int64),
+    key("run", Int64),  # runs.id
+    required("batches", Int64),
+    required("shown", Int64),  # of so many the newest values are in metric_series already
+    sqlite_with_rowid=False,
+)
+
 datasets = Table(
     "datasets",
     METADATA,

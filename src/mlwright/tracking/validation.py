@@ -5,6 +5,7 @@ import math
 import posixpath
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from mlwright.kernel.errors import Invalid
 from mlwright.tracking.spec import Metric, Param, Tag
@@ -28,7 +29,7 @@ MAX_INPUT_TAG_KEY_LENGTH = 255
 MAX_INPUT_TAG_VALUE_LENGTH = 500
 
 _INT64_MAX = 2**63 - 1
-_MAX_DOUBLE = 1.7976931348623157e308
+MAX_DOUBLE = 1.7976931348623157e308
 _NAME = re.compile(r"^[/\w.\- :]*$")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][\w\- :]*\Z")
 _BAD_CHARACTERS = (
@@ -72,8 +73,27 @@ def check_many(path: str, items: Sequence[object]) -> None:
         raise Invalid(f"At most {MAX_LIST_LENGTH} {path} at once, not {len(items)}", path=path)
 
 
+@lru_cache(maxsize=4_096)
+def _is_good_key(key: str) -> bool:
+    """Whether a short key is a name: a thousand keys come again with every batch."""
+    try:
+        check_name(key, "")
+    except Invalid:
+        return False
+    return True
+
+
+def _is_good(metric: Metric) -> bool:
+    """Whether `check_metric` would say nothing."""
+    if len(metric.key) > MAX_KEY_LENGTH or not _is_good_key(metric.key):
+        return False
+    return 0 <= metric.timestamp <= _INT64_MAX and -_INT64_MAX - 1 <= metric.step <= _INT64_MAX
+
+
 def check_metric(metric: Metric, path: str = "") -> None:
     """Name, time and length of one point. The value may be any double."""
+    if _is_good(metric):
+        return
     prefix = f"{path}." if path else ""
     check_name(metric.key, f"{prefix}name")
     if not 0 <= metric.timestamp <= _INT64_MAX:
@@ -89,7 +109,7 @@ def check_metric(metric: Metric, path: str = "") -> None:
 
 def clamp(value: float) -> float:
     """Infinity becomes the largest double, as in MLflow; NaN stays."""
-    return math.copysign(_MAX_DOUBLE, value) if math.isinf(value) else value
+    return math.copysign(MAX_DOUBLE, value) if math.isinf(value) else value
 
 
 def check_param(param: Param, path: str = "") -> None:
@@ -108,7 +128,8 @@ def check_tag(tag: Tag, path: str = "", limit: int = MAX_TAG_LENGTH) -> None:
 def check_batch(metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[Tag]) -> None:
     """Contents first, then the counts, then repeated parameters: MLflow's order of complaints."""
     for index, metric in enumerate(metrics):
-        check_metric(metric, f"metrics[{index}]")
+        if not _is_good(metric):
+            check_metric(metric, f"metrics[{index}]")
     for index, param in enumerate(params):
         check_param(param, f"params[{index}]")
     for index, tag in enumerate(tags):

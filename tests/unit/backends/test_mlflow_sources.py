@@ -12,7 +12,6 @@ from mlwright.backends.mlflow.opening import open_source
 from mlwright.backends.mlflow.server import ServerSource
 from mlwright.kernel.errors import Invalid, NotFound, Unavailable
 from mlwright.tracking import points as packed
-from mlwright.tracking.points import Point
 from mlwright.tracking.ports import MovedFile
 from mlwright.tracking.spec import Param, RunStatus, Tag
 
@@ -55,7 +54,7 @@ def test_an_old_database_is_read(old_database: Path) -> None:
     assert run.tags == [Tag("mlflow.runName", "x"), Tag("n", "")]
     histories = dict(source.histories(old, run))
     assert list(histories) == ["a", "m"]
-    assert repr(packed.unpack(histories["m"])) == repr([Point(1, 10, 0.5), Point(2, 11, math.nan)])
+    assert repr(packed.unpack(histories["m"])) == repr([(1, 10, 0.5), (2, 11, math.nan)])
     assert list(source.models(old)) == []
     (file,) = source.files(old, run)
     assert file == MovedFile("sub/file", 5)
@@ -99,7 +98,7 @@ def test_a_folder_is_read(folder: Path) -> None:
     assert (run.inputs[0].dataset.digest, run.inputs[0].tags) == ("12", [Tag("a", "b")])
     ((key, data),) = source.histories(gone, run)
     assert key == "deep/m"
-    assert repr(packed.unpack(data)) == repr([Point(1, 10, 0.5), Point(0, 11, math.nan), Point(3, 12, math.inf)])
+    assert repr(packed.unpack(data)) == repr([(1, 10, 0.5), (0, 11, math.nan), (3, 12, math.inf)])
     assert list(source.files(gone, run)) == [MovedFile("file", 5)]
 
 

@@ -4,7 +4,7 @@ import math
 import random
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cmp_to_key
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mlwright.kernel.columns import METADATA
 from mlwright.kernel.query import Query, dialect_named
+from mlwright.kernel.transaction import Tx
 from mlwright.tracking import tables
 from mlwright.tracking.search.conditions import STATUSES
 from mlwright.tracking.search.grammar import Comparison, Order
@@ -99,6 +100,7 @@ class SqliteReader:
     """The transaction of a search, on SQLite in memory."""
 
     dialect = "sqlite"
+    settled: frozenset[Hashable] | None = None
 
     def __init__(self) -> None:
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -110,6 +112,9 @@ class SqliteReader:
         text, values = query.bind(self.dialect, params)
         self.statements.append(text)
         return self.connection.execute(text, values).fetchall()
+
+    def first(self, work: Callable[[Tx], None], names: Collection[Hashable]) -> None:
+        raise AssertionError("nothing waits here")
 
     def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:

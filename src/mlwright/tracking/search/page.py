@@ -4,12 +4,12 @@ import base64
 import binascii
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from mlwright.kernel.errors import Invalid
-from mlwright.kernel.query import Query
+from mlwright.tracking.service import waiting
 
 Row = TypeVar("Row")
 
@@ -19,12 +19,11 @@ MAX_RESULTS = 50_000
 MAX_ORDERS = 24
 
 
-class Reader(Protocol):
+class Reader(waiting.Reader, Protocol):
     """What a search needs of a transaction."""
 
     @property
     def dialect(self) -> str: ...
-    def all(self, query: Query, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]: ...
 
 
 @dataclass(frozen=True, slots=True)

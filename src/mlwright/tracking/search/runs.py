@@ -17,6 +17,7 @@ from mlwright.tracking.search.grammar import Comparison, Order
 from mlwright.tracking.search.page import Page, Reader, check_max_results, check_orders, decode, encode, fingerprint
 from mlwright.tracking.search.steps import COLUMNS, Phase, RunRow
 from mlwright.tracking.search.walk import Part, Walk, is_key, walk_page
+from mlwright.tracking.service import waiting
 from mlwright.tracking.spec import ViewType
 from mlwright.tracking.tables import metric_series, params, runs, tags
 
@@ -56,6 +57,8 @@ def search_runs(
     place = decode(page_token, query)
     if not experiments:
         return Page([], "")
+    if grammar.METRIC in {*(each.entity for each in comparisons), *(each.entity for each in orders)}:
+        waiting.settle(tx, experiments=experiments, newest=True)
     parts = [Part(experiment, active) for experiment in experiments for active in view.stages]
     walk = _walkable(orders)
     fits = walk is not None and len(parts) <= _MOST_PARTS and (not place.offset or is_key(place.after))

@@ -16,7 +16,7 @@ from sqlalchemy.sql import ColumnElement
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
-from mlwright.tracking.service import experiments
+from mlwright.tracking.service import experiments, waiting
 from mlwright.tracking.service.runs import info_from_row
 from mlwright.tracking.spec import RunInfo
 from mlwright.tracking.tables import PARENT_TAG, metric_series, params, runs, tags
@@ -54,6 +54,7 @@ class Keys(NamedTuple):
 def metric_keys(tx: Tx, caller: Caller, experiment_id: int) -> Keys:
     """The names of all metrics of an experiment, sorted."""
     experiments.get(tx, caller, experiment_id)
+    waiting.settle(tx, experiments=[experiment_id], newest=True)
     names = [row[0] for row in tx.all(_metric_keys, {"experiment": experiment_id})]
     return Keys(names, len(names) < _MAX_KEYS)
 
@@ -86,6 +87,8 @@ _some_runs = Query(
 
 def common_keys(tx: Tx, kind: str, rows: Sequence[int], limit: int) -> list[str]:
     """The keys that most of the runs have: a sensible first choice of columns. System values are left out."""
+    if kind == METRICS:
+        waiting.settle(tx, runs=rows, newest=True)
     found = tx.all(_common(kind, tx.dialect), {"rows": _list(tx, rows), "limit": limit})
     return [row[0] for row in found]
 
@@ -94,6 +97,8 @@ def values(tx: Tx, kind: str, rows: Sequence[int], keys: Sequence[str]) -> dict[
     """(row, key) → the latest value of a metric (NaN included), or the text of a parameter or tag."""
     if not rows or not keys:
         return {}
+    if kind == METRICS:
+        waiting.settle(tx, runs=rows, newest=True)
     found = tx.all(_values(kind, tx.dialect), {"rows": _list(tx, rows), "keys": _list(tx, keys)})
     if kind != METRICS:
         return {(row, key): value for row, key, value in found}
@@ -188,12 +193,14 @@ _series_of = Query(
 
 def series_of(tx: Tx, row: int) -> list[SeriesInfo]:
     """The metrics of a run by name."""
+    waiting.settle(tx, runs=[row])
     found = tx.all(_series_of, {"run": row})
     return [SeriesInfo(key, points, math.nan if value is None else value, *rest) for key, points, value, *rest in found]
 
 
 def curves(tx: Tx, rows: Sequence[int], limit: int) -> list[str]:
     """The metrics that have more than one point in some of the runs, by name."""
+    waiting.settle(tx, runs=rows)
     return [row[0] for row in tx.all(_curves(tx.dialect), {"rows": _list(tx, rows), "limit": limit})]
 
 

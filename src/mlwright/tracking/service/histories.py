@@ -10,6 +10,7 @@ from mlwright.kernel.transaction import Tx
 from mlwright.kernel.upsert import upsert
 from mlwright.tracking import canonical
 from mlwright.tracking.points import CHUNK_POINTS, RECORD_BYTES, TAIL_POINTS
+from mlwright.tracking.service import waiting
 from mlwright.tracking.spec import RunInfo
 from mlwright.tracking.tables import metric_chunks, metric_series
 
@@ -63,6 +64,7 @@ def merge(tx: Tx, run: RunInfo, key: str, data: bytes, *, dry: bool = False) -> 
     new = canonical.canonical(data)
     if not len(new):
         return 0
+    waiting.settle(tx, runs=[run.row])
     row = tx.one(_one, {"run": run.row, "key": key})
     stored = _Stored(*row) if row else None
     if stored is None:
@@ -168,6 +170,7 @@ def _bytes(tx: Tx, run: int, stored: _Stored) -> bytes:
 
 def states(tx: Tx, runs: Sequence[int]) -> dict[int, dict[str, HistoryState]]:
     """Points and digest of every history of some runs, by run row and key."""
+    waiting.settle(tx, runs=runs)
     statement = select(metric_series.c.run, *_state).where(metric_series.c.run.in_(runs))
     found: dict[int, dict[str, HistoryState]] = {run: {} for run in runs}
     for run, *row in tx.select(statement):

@@ -20,8 +20,10 @@ from mlwright.tracking.tables import (
     logged_model_params,
     logged_model_tags,
     logged_models,
+    metric_batches,
     metric_chunks,
     metric_series,
+    metric_waiting,
     params,
     run_models,
     runs,
@@ -29,7 +31,17 @@ from mlwright.tracking.tables import (
     tags,
 )
 
-_OF_RUN = (metric_chunks, metric_series, params, tags, dataset_inputs, run_models, comments)
+_OF_RUN = (
+    metric_batches,
+    metric_waiting,
+    metric_chunks,
+    metric_series,
+    params,
+    tags,
+    dataset_inputs,
+    run_models,
+    comments,
+)
 _OF_MODEL = (logged_model_params, logged_model_tags, logged_model_metrics)
 _OF_EXPERIMENT = (datasets, experiment_tags, saved_views)
 

@@ -17,7 +17,9 @@ from mlwright.kernel.upsert import upsert
 from mlwright.tracking import validation
 from mlwright.tracking.names import random_name
 from mlwright.tracking.service import experiments as experiment_service
-from mlwright.tracking.service.metrics import MetricWriter
+from mlwright.tracking.service import waiting
+from mlwright.tracking.service.appending import append_to_models
+from mlwright.tracking.service.waiting import Place
 from mlwright.tracking.spec import (
     Dataset,
     DatasetInput,
@@ -34,6 +36,7 @@ from mlwright.tracking.tables import (
     datasets,
     experiments,
     metric_series,
+    metric_waiting,
     params,
     run_models,
     runs,
@@ -45,8 +48,13 @@ MODEL_HISTORY_TAG = "mlflow.log-model.history"
 
 #: In the order of the fields of search.runs.RunRow.
 _info_columns = list(runs.c)
+_waiting = (
+    select(metric_waiting.c.batches)
+    .where(metric_waiting.c.experiment_id == runs.c.experiment_id, metric_waiting.c.run == runs.c.id)
+    .scalar_subquery()
+)
 _by_run_id = Query(
-    select(*_info_columns, experiments.c.project)
+    select(*_info_columns, experiments.c.project, _waiting)
     .join(experiments, experiments.c.id == runs.c.experiment_id)
     .where(runs.c.run_id == bindparam("run_id"))
 )
@@ -101,10 +109,11 @@ T = TypeVar("T")
 
 
 class OpenRun(NamedTuple):
-    """A run found for a caller, and the project it lies in."""
+    """A run found for a caller, the project it lies in, and how many batches of its metrics wait."""
 
     info: RunInfo
     project: str
+    waiting: int = 0
 
 
 def find(tx: Tx, caller: Caller, run_id: str, role: Role = Role.VIEWER) -> OpenRun:
@@ -113,7 +122,7 @@ def find(tx: Tx, caller: Caller, run_id: str, role: Role = Role.VIEWER) -> OpenR
     if row is None or not caller.may(row[11], Role.VIEWER):
         raise NotFound(f"Run with id={run_id} not found", path="run_id")
     caller.require(row[11], role)
-    return OpenRun(info_from_row(row), row[11])
+    return OpenRun(info_from_row(row), row[11], row[12] or 0)
 
 
 def find_active(tx: Tx, caller: Caller, run_id: str) -> OpenRun:
@@ -201,6 +210,8 @@ def update_info(
     )
     values = {"key": before.row, "new_name": after.name, "new_status": after.status.value, "new_end": after.end_ms}
     tx.run(_update, values)
+    if found.waiting and after.end_ms is not None:
+        waiting.take(tx, [Place(before.experiment_id, before.row)])
     if name:
         tx.run(_set_tag, {"run": before.row, "key": RUN_NAME_TAG, "value": name})
     _emit(tx, caller, found, "updated", {"before": _changing(before), "after": _changing(after)})
@@ -232,7 +243,15 @@ def log_metric(tx: Tx, caller: Caller, run_id: str, metric: Metric) -> None:
     """Append one point. A point logged before is not stored again."""
     validation.check_metric(metric)
     found = find_active(tx, caller, run_id)
-    MetricWriter(tx, found.info).append([metric])
+    _log_metrics(tx, found, [metric])
+
+
+def _log_metrics(tx: Tx, found: OpenRun, metrics: Sequence[Metric]) -> None:
+    if metrics:
+        info = found.info
+        waiting.log(tx, Place(info.experiment_id, info.row), found.waiting, metrics)
+        append_to_models(tx, info, metrics)
+        tx.topics.update((f"run/{info.run_id}", f"experiment/{info.experiment_id}"))
 
 
 def log_param(tx: Tx, caller: Caller, run_id: str, param: Param) -> None:
@@ -298,7 +317,7 @@ def log_batch(
     validation.check_batch(metrics, new_params, new_tags)
     found = find_active(tx, caller, run_id)
     _log_params(tx, caller, found, new_params)
-    MetricWriter(tx, found.info).append(metrics)
+    _log_metrics(tx, found, metrics)
     _set_tags(tx, caller, found, new_tags)
 
 
@@ -348,6 +367,7 @@ def load(tx: Tx, infos: Sequence[RunInfo]) -> list[Run]:
     if not infos:
         return []
     rows = {"rows": msgspec.json.encode([info.row for info in infos]).decode()}
+    waiting.settle(tx, runs={info.row for info in infos}, newest=True)
     found_metrics = _load_metrics(tx, rows)
     found_params = _load_pairs(tx, _params_of, rows, Param)
     found_tags = _load_pairs(tx, _tags_of, rows, Tag)

@@ -33,8 +33,10 @@ def upgrade() -> None:
     logged_model_params()
     logged_model_tags()
     logged_models()
+    metric_batches()
     metric_chunks()
     metric_series()
+    metric_waiting()
     params()
     principals()
     resources()
@@ -242,6 +244,16 @@ def logged_models() -> None:
     op.create_index("ix_logged_models_newest", "logged_models", ["experiment_id", "active", "created_ms"], unique=False)
 
 
+def metric_batches() -> None:
+    op.create_table(
+        "metric_batches",
+        sa.Column("run", Int64, nullable=False),
+        sa.Column("number", Int64, nullable=False),
+        sa.Column("points", Bytes, nullable=False),
+        sa.PrimaryKeyConstraint("run", "number"),
+    )
+
+
 def metric_chunks() -> None:
     op.create_table(
         "metric_chunks",
@@ -276,6 +288,18 @@ def metric_series() -> None:
     )
     op.create_index(
         "ix_metric_series_value", "metric_series", ["experiment_id", "key", "is_nan", "value", "run"], unique=False
+    )
+
+
+def metric_waiting() -> None:
+    op.create_table(
+        "metric_waiting",
+        sa.Column("experiment_id", Int64, nullable=False),
+        sa.Column("run", Int64, nullable=False),
+        sa.Column("batches", Int64, nullable=False),
+        sa.Column("shown", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("experiment_id", "run"),
+        sqlite_with_rowid=False,
     )
 
 
