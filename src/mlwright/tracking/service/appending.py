@@ -177,6 +177,8 @@ class MetricWriter:
         unique = {packed.identity(point): point for point in points}
         times = [timestamp for _, timestamp, _ in points]
         where = {"run": self._run, "key": key, "earliest": min(times), "latest": max(times)}
+        if old.chunks:
+            self._tx.take_time()
         stored = [row[0] for row in self._tx.all(_chunks_at, where)] if old.chunks else []
         for data in (*stored, old.tail or b""):
             for point in packed.unpack(bytes(data)):
