@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,12 +52,20 @@ def test_a_server_is_started_weighed_and_ended_with_its_children(server: Server)
     assert server.pids() == []
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Signals arrive a moment after they were sent."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_paused_server_does_nothing_until_it_goes_on(server: Server) -> None:
     server.start()
     try:
         members = server.pids()
         server.pause()
-        assert {state(pid) for pid in members} == {"T"}
+        wait_until(lambda: {state(pid) for pid in members} == {"T"})
         server.resume()
         assert "T" not in {state(pid) for pid in members}
         assert server.answers()
