@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 # Some folders appear only with later work; lint and type-check those that are there.
 CODE   := $(wildcard src tests tools benchmarks examples hatch_build.py)
 
+# Where Python may not keep byte code, each of the many processes that tests start compiles all it imports again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-demo demo test lint format docs docs-reference peers bench clean constraints
 

@@ -31,7 +31,7 @@ MAX_INPUT_TAG_VALUE_LENGTH = 500
 _INT64_MAX = 2**63 - 1
 MAX_DOUBLE = 1.7976931348623157e308
 _NAME = re.compile(r"^[/\w.\- :]*$")
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][\w\- :]*\Z")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][\w.\- :]*\Z")
 _BAD_CHARACTERS = (
     "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colon(:)"
     " and slashes (/)."
