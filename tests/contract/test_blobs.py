@@ -189,6 +189,53 @@ def test_changed_bytes_are_noticed(tmp_path: Path) -> None:
     assert not verify(blobs, digest)
 
 
+def test_a_file_system_that_takes_a_part_gets_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DirectoryBlobs(tmp_path)
+    writer = store.writer()
+    whole = writer._file.write  # type: ignore[attr-defined]
+    monkeypatch.setattr(writer, "_file", Partial(writer._file, whole))  # type: ignore[attr-defined]
+    writer.write(bytes(range(256)) * 40)
+    blob = writer.commit()
+    assert b"".join(store.read(blob.digest)) == bytes(range(256)) * 40
+
+
+class Partial:
+    """A file that takes at most 1,000 bytes at a time, as one does on a disk that is nearly full."""
+
+    def __init__(self, file: Any, write: Any) -> None:
+        self._file = file
+        self._write = write
+
+    def write(self, data: memoryview) -> int:
+        return int(self._write(data[:1000]))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def test_a_disk_that_fills_up_keeps_the_blob_that_was_there(tmp_path: Path) -> None:
+    program = """
+import resource, signal, sys
+from pathlib import Path
+from mlwright.kernel.blobs import DirectoryBlobs, verify
+from mlwright.kernel.errors import MlwrightError
+store, data = DirectoryBlobs(Path(sys.argv[1])), bytes(range(250)) * 600
+def put():
+    writer = store.writer()
+    writer.write(data)
+    return writer.commit()
+blob = put()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    put()
+except (MlwrightError, OSError):
+    print("refused", verify(store, blob.digest))
+"""
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == "refused True\n"
+
+
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match="cannot be written"):

@@ -200,7 +200,9 @@ class _FileWriter:
 
     def write(self, data: bytes) -> None:
         try:
-            self._file.write(data)
+            left = memoryview(data)
+            while left:  # a disk that gets full takes a part, and complains at the next one only
+                left = left[self._file.write(left) :]
         except OSError as error:
             raise _explained(error, self._path) from error
         self._hash.update(data)
