@@ -3,11 +3,13 @@
 Names go first, in small transactions; bytes go afterwards. A blob in the store is removed only when nothing names it
 and it was not written for an hour: an upload stores its blob moments before it names it, and storing a known blob
 renews its time. A small blob in the database is written together with its name, so it need not wait.
+
+A dry run removes the names too, in a transaction that is rolled back: only so it sees what they would leave behind.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import msgspec
@@ -16,7 +18,7 @@ from starlette.responses import Response
 
 from mlwright.artifacts import service as artifacts
 from mlwright.artifacts.spec import root_path
-from mlwright.kernel.blobs import Blobs
+from mlwright.kernel.blobs import Blob, Blobs
 from mlwright.kernel.database import Database
 from mlwright.kernel.events import Draft
 from mlwright.kernel.http import caller_of, json_response, read_json
@@ -29,6 +31,7 @@ from mlwright.tracking.service.purge import Purged
 _DAY_MS = 86_400_000
 _TOGETHER = 100
 _BLOBS_TOGETHER = 500
+_ALL = 10**9
 #: How long a blob may wait for its name, in seconds.
 GRACE_S = 3_600.0
 #: How long a multipart upload may be silent.
@@ -45,7 +48,7 @@ class Collect(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Collected(msgspec.Struct):
-    """What went, or would go. `bytes` is the space that removed blobs took; in a dry run, that they take at most."""
+    """What went, or would go now. `bytes` is the space that the blobs take, each once."""
 
     experiments: int = 0
     runs: int = 0
@@ -78,74 +81,110 @@ class GarbageCollector:
     async def collect(self, caller: Caller, older_than_ms: int, *, dry: bool = False) -> Collected:
         """Remove what was deleted at least `older_than_ms` ago, and all garbage. Raises Denied."""
         caller.require_server_admin()
-        before_ms = self._database.clock.now_ms() - min(max(older_than_ms, 0), 10**15)
-        found = Collected(dry_run=dry)
+        now_ms = self._database.clock.now_ms()
+        before_ms, silent_ms = now_ms - min(max(older_than_ms, 0), 10**15), now_ms - UPLOAD_MS
+        if dry:
+            return await self._rehearse(caller, before_ms, silent_ms)
+        found = Collected()
         found.runs = await self._purge(purge.purge_runs, caller, before_ms, found)
         found.models = await self._purge(purge.purge_models, caller, before_ms, found)
         found.experiments = await self._purge(purge.purge_experiments, caller, before_ms, found)
-        silent_ms = self._database.clock.now_ms() - UPLOAD_MS
-        found.uploads = await self._database.write(lambda tx: artifacts.forget_uploads(tx, silent_ms, dry=dry))
+        found.uploads = await self._database.write(lambda tx: artifacts.forget_uploads(tx, silent_ms))
         await self._collect_small(found)
         await self._collect_blobs(found)
-        if not dry:
-            data = msgspec.to_builtins(found)
-            await self._database.write(
-                lambda tx: tx.emit(Draft(caller.name, "", "server.garbage.collected", "server", data))
-            )
+        data = msgspec.to_builtins(found)
+        await self._database.write(
+            lambda tx: tx.emit(Draft(caller.name, "", "server.garbage.collected", "server", data))
+        )
         return found
+
+    async def _rehearse(self, caller: Caller, before_ms: int, silent_ms: int) -> Collected:
+        """What a collection would do now. Others' writes wait for it; nobody sees what it takes back."""
+        before_s = self._now_s() - GRACE_S
+        batches = await asyncio.to_thread(lambda: list(_batches(self._blobs, before_s)))
+
+        def work(tx: Tx) -> Collected:
+            tx.command("SAVEPOINT rehearsal")
+            found = _rehearsal(tx, caller, before_ms, silent_ms, batches)
+            tx.command("ROLLBACK TO SAVEPOINT rehearsal")
+            return found
+
+        return await self._database.write(work)
 
     async def _purge(self, step: Purge, caller: Caller, before_ms: int, found: Collected) -> int:
         """One kind of things, batch by batch. Returns how many."""
 
-        def work(tx: Tx) -> tuple[int, list[tuple[int, int]]]:
-            gone = step(tx, caller, before_ms, 10**9 if found.dry_run else _TOGETHER, dry=found.dry_run)
-            counted = found.dry_run and step is purge.purge_experiments  # as files of its runs and models
-            folders = [] if counted else _folders(gone)
-            return len(gone), [artifacts.purge(tx, path, dry=found.dry_run) for path in folders]
+        def work(tx: Tx) -> tuple[int, int]:
+            gone = step(tx, caller, before_ms, _TOGETHER)
+            return len(gone), _forget_files(tx, gone)
 
         count = 0
         while True:
-            things, folders = await (self._database.read if found.dry_run else self._database.write)(work)
+            things, files = await self._database.write(work)
             count += things
-            found.files += sum(files for files, _ in folders)
-            if found.dry_run:
-                found.bytes += sum(size for _, size in folders)
-            if found.dry_run or things < _TOGETHER:
+            found.files += files
+            if things < _TOGETHER:
                 return count
 
     async def _collect_small(self, found: Collected) -> None:
         after = ""
         while batch := await self._database.read(partial(artifacts.unnamed, after=after, limit=_BLOBS_TOGETHER)):
-            gone = batch if found.dry_run else await self._database.write(partial(artifacts.forget, blobs=batch))
-            found.blobs += len(gone)
-            found.bytes += sum(blob.size for blob in gone)
+            _count(found, await self._database.write(partial(artifacts.forget, blobs=batch)))
             after = batch[-1].digest
 
     async def _collect_blobs(self, found: Collected) -> None:
         before_s = self._now_s() - GRACE_S
-        batches = await asyncio.to_thread(lambda: list(_batches(self._blobs, before_s)))
-        for batch in batches:
-            named = await self._database.read(lambda tx, batch=batch: artifacts.named(tx, [each[0] for each in batch]))  # type: ignore[misc]
-            for digest, size in batch:
-                if digest in named:
-                    continue
-                if found.dry_run or await asyncio.to_thread(self._blobs.delete_older, digest, before_s):
-                    found.blobs += 1
-                    found.bytes += size
+        for batch in await asyncio.to_thread(lambda: list(_batches(self._blobs, before_s))):
+            for blob in await self._database.read(partial(_unneeded, batch=batch)):
+                if await asyncio.to_thread(self._blobs.delete_older, blob.digest, before_s):
+                    _count(found, [blob])
 
 
-def _folders(gone: list[Purged]) -> list[str]:
+def _rehearsal(tx: Tx, caller: Caller, before_ms: int, silent_ms: int, batches: Sequence[Sequence[Blob]]) -> Collected:
+    """A whole collection but for the bytes. Things themselves stay: only names of blobs decide what else goes."""
+    runs, models, experiments = (
+        step(tx, caller, before_ms, _ALL, dry=True)
+        for step in (purge.purge_runs, purge.purge_models, purge.purge_experiments)
+    )
+    found = Collected(len(experiments), len(runs), len(models), dry_run=True)
+    found.files = sum(_forget_files(tx, gone) for gone in (runs, models, experiments))
+    found.uploads = artifacts.forget_uploads(tx, silent_ms)
+    after = ""
+    while small := artifacts.unnamed(tx, after, _BLOBS_TOGETHER):
+        _count(found, small)
+        after = small[-1].digest
+    for batch in batches:
+        _count(found, _unneeded(tx, batch))
+    return found
+
+
+def _forget_files(tx: Tx, gone: Sequence[Purged]) -> int:
+    """Remove the names of the files of what is gone. Returns how many."""
+    return sum(artifacts.purge(tx, path)[0] for path in _folders(gone))
+
+
+def _unneeded(tx: Tx, batch: Sequence[Blob]) -> list[Blob]:
+    named = artifacts.named(tx, [blob.digest for blob in batch])
+    return [blob for blob in batch if blob.digest not in named]
+
+
+def _count(found: Collected, blobs: Sequence[Blob]) -> None:
+    found.blobs += len(blobs)
+    found.bytes += sum(blob.size for blob in blobs)
+
+
+def _folders(gone: Sequence[Purged]) -> list[str]:
     """The artifact folders of what is gone, if they are kept here and hold nothing else."""
     paths = ((each.id, root_path(each.artifact_uri)) for each in gone)
     return [path for own, path in paths if path and own in path.split("/")]
 
 
-def _batches(blobs: Blobs, before_s: float) -> Iterator[list[tuple[str, int]]]:
-    """Digest and size of blobs that are old enough."""
-    batch: list[tuple[str, int]] = []
+def _batches(blobs: Blobs, before_s: float) -> Iterator[list[Blob]]:
+    """The blobs in the store that are old enough."""
+    batch: list[Blob] = []
     for digest, size, written_s in blobs.digests():
         if written_s < before_s:
-            batch.append((digest, size))
+            batch.append(Blob(digest, size))
         if len(batch) == _BLOBS_TOGETHER:
             yield batch
             batch = []

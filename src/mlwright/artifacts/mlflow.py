@@ -11,7 +11,7 @@ from mlwright.artifacts.spec import FileInfo, Owners, Part, safe_path
 from mlwright.kernel.blobs import Blobs
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid
-from mlwright.kernel.http import JsonResponse, Route, caller_of, is_number
+from mlwright.kernel.http import Route, caller_of, is_number
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.protojson import answer, both, decode, required
 from mlwright.kernel.transaction import Tx
@@ -102,7 +102,7 @@ class ArtifactRoutes:
     async def upload(self, request: Request) -> Response:
         path = safe_path(request.path_params["path"])
         await transfer.store(request, self._database, self._blobs, self._owners, path)
-        return JsonResponse(b"")
+        return Response()  # as MLflow 3 answers: nothing, and so no content type
 
     async def delete(self, request: Request) -> Response:
         path, caller = safe_path(request.path_params["path"]), caller_of(request)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlwright.app import gc
@@ -18,6 +19,7 @@ from mlwright.kernel.blobs import Blob, DirectoryBlobs, blob_of
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.errors import Denied, NotFound
 from mlwright.kernel.identity import LOCAL, Caller
+from mlwright.tracking.service import runs
 from mlwright.tracking.service.owners import TrackingOwners
 
 
@@ -84,6 +86,28 @@ def test_many_small_files_go_in_batches(platform: Platform, monkeypatch: pytest.
     platform.database.write_now(lambda tx: artifacts.remove(tx, LOCAL, TrackingOwners(), "0/d"))
     assert collect(platform, dry=True)["blobs"] == 10
     assert collect(platform)["blobs"] == 10
+
+
+def test_a_dry_run_says_what_will_go(platform: Platform) -> None:
+    """Names that go, content that they share with one that stays, large and small, old and fresh."""
+    owners, write = TrackingOwners(), platform.database.write_now
+    stays, goes = (write(lambda tx: runs.create(tx, LOCAL, 0)).info.run_id for _ in range(2))
+    for number in range(10):
+        put_small(platform, f"0/{goes}/artifacts/{number}", b"file %d" % (number // 2))
+    put_small(platform, f"0/{stays}/artifacts/same", b"file 0")
+    for name, content, old in (("old", b"o" * 40_000, True), ("fresh", b"f" * 40_000, False)):
+        blob = stored(platform, content, old=old)
+        for twice in range(2):
+            path = f"0/{goes}/artifacts/{name}{twice}"
+            write(lambda tx, path=path, blob=blob: artifacts.put(tx, LOCAL, owners, path, blob))  # type: ignore[misc]
+    write(lambda tx: runs.delete_run(tx, LOCAL, goes))
+    assert isinstance(platform.database.clock, ManualClock)
+    platform.database.clock.advance(60_000)
+    collector = GarbageCollector(platform.database, platform.blobs)
+    dry = asyncio.run(collector.collect(LOCAL, 0, dry=True))
+    assert (dry.runs, dry.files, dry.blobs, dry.bytes) == (1, 14, 5, 4 * 6 + 40_000)
+    assert asyncio.run(collector.collect(LOCAL, 0, dry=True)) == dry
+    assert msgspec.structs.replace(asyncio.run(collector.collect(LOCAL, 0)), dry_run=True) == dry
 
 
 def test_storing_a_known_blob_again_saves_it(platform: Platform) -> None:
