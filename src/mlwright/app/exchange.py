@@ -54,8 +54,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_body", "_changed", "_chunked", "_connection", "_end_told", "_expects_continue", "_head", "_left", "_started",
-        "complete", "ended", "gone", "keep_alive", "scope",
+        "_changed", "_chunked", "_connection", "_end_told", "_expects_continue", "_head", "_left", "_parts", "_size",
+        "_started", "complete", "ended", "gone", "keep_alive", "scope",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> None:
@@ -64,7 +64,8 @@ class Exchange:
         self.keep_alive = keep_alive
         self._expects_continue = expects_continue
         self.gone = self.ended = self.complete = False
-        self._body = b""
+        self._parts: list[bytes] = []
+        self._size = 0
         self._end_told = False
         self._changed: asyncio.Event | None = None
         self._head = b""
@@ -77,12 +78,18 @@ class Exchange:
     @property
     def buffered(self) -> int:
         """Bytes of the body that the application has not taken yet."""
-        return len(self._body)
+        return self._size
+
+    @property
+    def started(self) -> bool:
+        """Whether the answer has begun."""
+        return self._started
 
     def feed(self, data: bytes) -> None:
         """A piece of the body has come. After the answer nobody wants it any more."""
         if not self.ended:
-            self._body = self._body + data if self._body else data
+            self._parts.append(data)
+            self._size += len(data)
             self._notify()
 
     def feed_end(self) -> None:
@@ -114,13 +121,18 @@ class Exchange:
             await self._changed.wait()
         if self.gone or self.ended:
             return {"type": "http.disconnect"}
-        body, self._body = self._body, b""
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._drop_body()
         self._end_told = self.complete
         self._connection.body_taken()
         return {"type": "http.request", "body": body, "more_body": not self.complete}
 
+    def _drop_body(self) -> None:
+        self._parts.clear()
+        self._size = 0
+
     def _readable(self) -> bool:
-        return bool(self._body) or self.gone or self.ended or (self.complete and not self._end_told)
+        return self._size > 0 or self.gone or self.ended or (self.complete and not self._end_told)
 
     async def send(self, message: Message) -> None:
         """ASGI: the head of the answer, then pieces of its body. Raises RuntimeError for what is no HTTP."""
@@ -204,6 +216,6 @@ class Exchange:
 
     def _end(self) -> None:
         self.ended = True
-        self._body = b""
+        self._drop_body()
         self._notify()
         self._connection.answered(self)

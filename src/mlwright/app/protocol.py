@@ -39,7 +39,7 @@ class Protocol(asyncio.Protocol):
     """One client connection. Requests that follow each other without waiting are answered in order.
 
     Whoever is silent for `timeout_keep_alive` seconds while something is expected from him, or needs longer than that
-    for the head of a request, is hung up on.
+    for the head of a request, is hung up on. Whoever ends his side of the connection gets no further answer.
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class Protocol(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._expects_continue = False
         self._head_bytes = 0
-        self._unended_bytes = 0
+        self._heard = False
+        self._unheard_bytes = 0
         self._in_head = False
         self._head_since = 0.0
         self._receiving: Exchange | None = None
@@ -105,16 +106,17 @@ class Protocol(asyncio.Protocol):
 
     def _check_silence(self) -> None:
         now = self.loop.time()
-        if self._in_head and now - self._head_since >= self._silence_s:
-            self._transport.close()
-        elif self._writable is not None:
-            if now - self._active_at >= _STALLED_S:
+        silent_s = now - self._active_at
+        waited_s = silent_s if self._waits_for_client() else 0.0
+        if self._in_head:
+            waited_s = now - self._head_since
+        if self._transport.get_write_buffer_size():  # also when closing: what is unsent keeps the connection
+            if silent_s >= _STALLED_S:
                 self._transport.abort()
-        elif self._waits_for_client() and now - self._active_at >= self._silence_s:
+        elif waited_s >= self._silence_s:
             self._transport.close()
-        if not self._transport.is_closing():
-            remaining = self._active_at + self._silence_s - now
-            self._timer = self.loop.call_later(remaining if remaining > 0 else self._silence_s, self._check_silence)
+        remaining = self._silence_s - silent_s
+        self._timer = self.loop.call_later(remaining if remaining > 0 else self._silence_s, self._check_silence)
 
     def _waits_for_client(self) -> bool:
         current = self._answering
@@ -127,12 +129,14 @@ class Protocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable = asyncio.Event()
+        self._adjust_reading()
 
     def resume_writing(self) -> None:
         if self._writable is not None:
             self._writable.set()
             self._writable = None
             self._active_at = self.loop.time()
+            self._go_on()
 
     async def drain(self) -> None:
         if self._writable is not None:
@@ -143,9 +147,13 @@ class Protocol(asyncio.Protocol):
             self._adjust_reading()
 
     def _adjust_reading(self) -> None:
-        """Hold the client back while requests wait for their turn, or a body for the application."""
+        """Hold the client back while requests wait for their turn, a body for the application, or answers for him."""
         receiving = self._receiving
-        wanted = not self._following and (receiving is None or receiving.buffered <= _BUFFERED_BYTES)
+        wanted = (
+            self._writable is None
+            and not self._following
+            and (receiving is None or receiving.buffered <= _BUFFERED_BYTES)
+        )
         if wanted == self._reading or self._transport.is_closing():
             return
         self._reading = wanted
@@ -161,7 +169,7 @@ class Protocol(asyncio.Protocol):
         if self._refused:
             return
         self._active_at = self.loop.time()
-        was_in_head = self._in_head
+        self._heard = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -169,17 +177,19 @@ class Protocol(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(_NO_HTTP)
             return
-        if was_in_head and self._in_head:  # a name or value without end, which the parser keeps to itself
-            self._unended_bytes += len(data)
-            if self._unended_bytes > MAX_HEAD_BYTES:
-                self._refuse(_HEAD_TOO_LARGE)
+        if self._heard:
+            self._unheard_bytes = 0
+            return
+        self._unheard_bytes += len(data)  # a name or value without end, which the parser keeps to itself
+        if self._unheard_bytes > MAX_HEAD_BYTES:
+            self._refuse(_HEAD_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers = []
         self._expects_continue = False
+        self._heard = True
         self._head_bytes = 0
-        self._unended_bytes = 0
         self._in_head = True
         self._head_since = self._active_at
 
@@ -197,6 +207,7 @@ class Protocol(asyncio.Protocol):
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        self._heard = True
         self._in_head = False
         if self._refused:
             return
@@ -211,11 +222,13 @@ class Protocol(asyncio.Protocol):
             self._adjust_reading()
 
     def on_body(self, body: bytes) -> None:
+        self._heard = True
         if self._receiving is not None:
             self._receiving.feed(body)
             self._adjust_reading()
 
     def on_message_complete(self) -> None:
+        self._heard = True
         if self._receiving is not None:
             self._receiving.feed_end()
             self._receiving = None
@@ -239,6 +252,7 @@ class Protocol(asyncio.Protocol):
         }
 
     def _count(self, size: int) -> None:
+        self._heard = True
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(_HEAD_TOO_LARGE)
@@ -248,15 +262,17 @@ class Protocol(asyncio.Protocol):
         if self._refused:
             return
         self._refused = True
-        last = self._following[-1] if self._following else self._answering
-        if last is None:
-            self._transport.write(answer)
-            self._transport.close()
+        if self._following and not self._following[-1].complete:  # the rest of its body will not be understood
+            self._following.pop()
+        current = self._answering
+        if current is not None and (self._following or current.complete):
+            (self._following[-1] if self._following else current).keep_alive = False
             return
-        last.keep_alive = False
-        if not last.complete:  # the rest of its body will not be understood
-            last.hang_up()
-            self._transport.close()
+        if current is None or not current.started:
+            self._transport.write(answer)
+        if current is not None:
+            current.hang_up()
+        self._transport.close()
 
     # --- answering -------------------------------------------------------------------------------------------
 
@@ -288,11 +304,14 @@ class Protocol(asyncio.Protocol):
         self._answering = None
         if not exchange.keep_alive:
             self._transport.close()
-        elif self._following:
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """The next request, if there is one and the client takes what he has asked for."""
+        if self._answering is None and self._following and self._writable is None:
             self._run(self._following.popleft())
-            self._adjust_reading()
-        elif not self._reading:
-            self._adjust_reading()
+        self._adjust_reading()
 
 
 def _address(found: Any) -> tuple[str, int] | None:

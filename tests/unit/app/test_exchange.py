@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 
+from mlwright.app import protocol
 from tests.unit.app.listening import connect, converse, serving
 
 START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
+#: Bytes of an answer that no buffer of the system takes.
+HUGE = 64 << 20
+#: Paths of requests to `counted`.
+ANSWERED: list[str] = []
 #: What the application noticed, by path.
 NOTED: dict[str, threading.Event] = {name: threading.Event() for name in ("/left", "/left-upload", "/stalled")}
 
@@ -78,6 +83,17 @@ async def endless(scope: Any, receive: Any, send: Any) -> None:
     NOTED["/stalled"].set()
 
 
+async def counted(scope: Any, receive: Any, send: Any) -> None:
+    ANSWERED.append(scope["path"])
+    await send(START | {"headers": [(b"content-length", b"60000")]})
+    await send({"type": "http.response.body", "body": bytes(60_000)})
+
+
+async def huge(scope: Any, receive: Any, send: Any) -> None:
+    await send(START | {"headers": [(b"content-length", b"%d" % HUGE)]})
+    await send({"type": "http.response.body", "body": bytes(HUGE)})
+
+
 async def broken(scope: Any, receive: Any, send: Any) -> None:
     raise ZeroDivisionError("secret")
 
@@ -114,7 +130,7 @@ async def last(scope: Any, receive: Any, send: Any) -> None:
 APPS = {
     "/slow": slow, "/slower": slower, "/stream": stream, "/left": head_first, "/left-upload": upload, "/early": early,
     "/lazy": lazy, "/stalled": endless, "/broken": broken, "/silent": silent, "/half": half, "/injected": injected,
-    "/too-long": too_long, "/not-modified": not_modified, "/last": last,
+    "/counted": counted, "/huge": huge, "/too-long": too_long, "/not-modified": not_modified, "/last": last,
 }  # fmt: skip
 
 
@@ -314,3 +330,57 @@ def test_the_end_of_the_server_waits_for_a_request_in_progress() -> None:
         worker.join(10)
     assert answers[0].endswith(b"GET /slower <>")
     assert b"connection: close" in answers[0]
+
+
+def test_a_trailer_without_end_is_refused_early(connection: socket.socket) -> None:
+    connection.sendall(b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nlong: ")
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        while sent < 64 << 20:
+            sent += connection.send(b"x" * 65_536)
+    assert sent < 16 << 20
+
+
+def test_many_requests_in_pieces_that_fit_no_head_are_all_answered(connection: socket.socket) -> None:
+    data = ask("/x") * 5_000 + ask("/last")
+
+    def send() -> None:
+        connection.sendall(data[:9])
+        time.sleep(0.1)
+        connection.sendall(data[9:])
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    found = converse(connection)
+    sender.join(10)
+    assert found.count(b"GET /x <>") == 5_000
+
+
+def test_whoever_asks_without_reading_is_held_back(connection: socket.socket) -> None:
+    connection.settimeout(1)
+    ANSWERED.clear()
+    with pytest.raises(TimeoutError):
+        for _ in range(200):
+            connection.sendall(ask("/counted") * 1_000)
+    assert len(ANSWERED) < 1_000  # what the system's buffers take, of 60,000 bytes each
+
+
+def test_what_is_never_read_is_given_up_also_at_the_end(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_STALLED_S", 2.0)
+    with connect(port) as connection:
+        connection.sendall(ask("/huge", extra=b"connection: close\r\n"))
+        time.sleep(5)
+        assert len(converse(connection)) < HUGE
+
+
+@pytest.mark.parametrize("first", ["/slow", "/x"])
+def test_a_body_that_is_none_takes_no_answer_from_others(connection: socket.socket, first: str) -> None:
+    broken = b"POST /y HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
+    found = converse(connection, ask(first) + broken)
+    assert f"GET {first} <>".encode() in found
+    assert b"/y" not in found
+
+
+def test_a_body_that_is_none_is_a_bad_request(connection: socket.socket) -> None:
+    broken = b"POST /y HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
+    assert converse(connection, broken).startswith(b"HTTP/1.1 400 ")
