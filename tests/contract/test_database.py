@@ -1,7 +1,9 @@
 """One suite over every database: group commit, durability, isolation, the event chain, lost connections, errors."""
 
 import asyncio
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -209,6 +211,41 @@ def test_short_and_long_writes_of_many_tasks_all_happen_once(database: Database)
     assert keys(database) == sorted(done)
     assert sorted(log(database)) == [f"tag/{key}" for key in sorted(done)]
     assert database.read_now(events.verify).findings == []
+
+
+def test_writes_of_two_event_loops_do_not_block_each_other(database: Database) -> None:
+    def writes(name: str, brief: bool) -> list[str]:
+        async def run() -> list[str]:
+            return [await database.write(put(f"{name}{number:03d}"), brief=brief) for number in range(200)]
+
+        return asyncio.run(run())
+
+    with ThreadPoolExecutor(2) as pool:
+        short, long = pool.submit(writes, "a", True), pool.submit(writes, "b", False)
+        done = short.result(30) + long.result(30)
+    assert keys(database) == sorted(done)
+
+
+def test_a_short_write_does_not_wait_for_another_program_on_the_event_loop(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    prepare(engine)
+    database = Database(engine)
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+
+    async def run() -> float:
+        other.execute("BEGIN IMMEDIATE")
+        begun = time.monotonic()
+        write = asyncio.create_task(database.write(put("a"), brief=True))
+        await asyncio.sleep(0.05)
+        waited = time.monotonic() - begun
+        other.execute("ROLLBACK")
+        await write
+        return waited
+
+    assert asyncio.run(run()) < 2
+    assert keys(database) == ["a"]
+    other.close()
+    database.close()
 
 
 def test_short_reads_see_the_newest_state(database: Database) -> None:

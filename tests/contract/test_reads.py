@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import bindparam, insert, select
 
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import Invalid
+from mlwright.kernel.errors import Invalid, StorageFull
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking.tables import tags
@@ -45,3 +45,24 @@ def test_a_read_fails_with_what_it_needs_first(database: Database) -> None:
 
     with pytest.raises(Invalid):
         database.read_now(lambda tx: tx.first(refused, ["row"]))
+
+
+def test_reading_goes_on_when_nothing_can_be_written(database: Database) -> None:
+    def full(tx: Tx) -> None:
+        _put(tx)
+        if tx.settled is None and failing:
+            failing.pop()
+            raise StorageFull("the disk is full")
+
+    def read(tx: Tx) -> list[str]:
+        if tx.settled is None or "row" not in tx.settled:
+            tx.first(full, ["row"])
+        return [row[0] for row in tx.all(_KEYS)]
+
+    failing = ["once"]
+    assert asyncio.run(database.read(read)) == ["needed"]
+    assert database.read_now(lambda tx: tx.all(_KEYS)) == []
+    failing.append("again")
+    assert database.read_now(read) == ["needed"]
+    assert database.read_now(lambda tx: tx.all(_KEYS)) == []
+    assert database.read_now(needy) == ["needed"]

@@ -42,7 +42,7 @@ class PostgresEngine:
         connection.prepare_threshold = 3
         return cast("Connection", connection)
 
-    def begin(self, *, writable: bool) -> Sequence[str]:
+    def begin(self, *, writable: bool, patient: bool = True) -> Sequence[str]:
         if writable:
             return ("BEGIN", f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
         return ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)

@@ -13,10 +13,10 @@ from typing import TypeVar
 from mlwright.kernel.changes import Changes
 from mlwright.kernel.clock import Clock, SystemClock
 from mlwright.kernel.engine import Connection, Engine
-from mlwright.kernel.errors import MlwrightError, Unavailable
+from mlwright.kernel.errors import MlwrightError, StorageFull, Unavailable
 from mlwright.kernel.ids import Ids, RandomIds
 from mlwright.kernel.transaction import Tx, WriteFirstError
-from mlwright.kernel.writer import Job, Lane, Writer, WriterThread
+from mlwright.kernel.writer import Job, Lane, Threads, Writer
 
 T = TypeVar("T")
 
@@ -47,8 +47,9 @@ class Database:
         self._reader_connections: list[Connection] = []
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="mlwright-read")
         self._writer = Writer(engine, self.clock, self.ids, self.changes)
-        self._thread = WriterThread()
+        self._threads = Threads()
         self._lanes: list[Lane] = []
+        self._adding_lane = threading.Lock()
         self._closed = False
 
     # --- callers -------------------------------------------------------------------------------------------
@@ -83,15 +84,18 @@ class Database:
             work: what is to be read.
             brief: it takes far less than a millisecond whatever the data: it may run on the event loop.
         """
+        loop = asyncio.get_running_loop()
         settled: frozenset[Hashable] = frozenset()
         while True:
             try:
                 if brief and self.engine.embedded:
                     return self._read(work, settled)
-                loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._readers, self._read, work, settled)
             except WriteFirstError as needed:
-                await self.write(needed.work)
+                try:
+                    await self.write(needed.work)
+                except StorageFull:  # reading goes on nevertheless
+                    return await loop.run_in_executor(self._readers, self._writer.dry_run, work)
                 settled = settled.union(needed.names)
 
     def read_now(self, work: Callable[[Tx], T]) -> T:
@@ -101,7 +105,10 @@ class Database:
             try:
                 return self._read(work, settled)
             except WriteFirstError as needed:
-                self.write_now(needed.work)
+                try:
+                    self.write_now(needed.work)
+                except StorageFull:
+                    return self._writer.dry_run(work)
                 settled = settled.union(needed.names)
 
     def close(self) -> None:
@@ -109,7 +116,7 @@ class Database:
         if self._closed:
             return
         self._closed = True
-        self._thread.close()
+        self._threads.close()
         self._writer.close()
         self._readers.shutdown(wait=True)
         for connection in self._reader_connections:
@@ -119,8 +126,9 @@ class Database:
         for lane in self._lanes:
             if lane.loop is loop:
                 return lane
-        lane = Lane(loop, self._writer, self._thread)
-        self._lanes = [lane, *(each for each in self._lanes if not each.loop.is_closed())]
+        lane = Lane(loop, self._writer, self._threads)
+        with self._adding_lane:
+            self._lanes = [lane, *(each for each in self._lanes if not each.loop.is_closed())]
         return lane
 
     # --- reading -------------------------------------------------------------------------------------------

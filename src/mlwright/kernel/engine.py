@@ -32,8 +32,11 @@ class Engine(Protocol):
         """Open a connection in autocommit mode, on which `begin` starts transactions."""
         ...
 
-    def begin(self, *, writable: bool) -> Sequence[str]:
-        """The commands that start a transaction. A writing one is the only one until it ends, on every server."""
+    def begin(self, *, writable: bool, patient: bool = True) -> Sequence[str]:
+        """The commands that start a transaction. A writing one is the only one until it ends, on every server.
+
+        Unless `patient`, they fail at once when somebody else writes; then the connection is of no use any more.
+        """
         ...
 
     def explain(self, error: Exception) -> MlwrightError | None:

@@ -10,6 +10,7 @@ from mlwright.kernel.engine import Connection
 from mlwright.kernel.errors import Internal, Invalid, MlwrightError, StorageFull, Unavailable
 
 _BUSY_TIMEOUT_MS = 5_000
+_BEGIN_AT_ONCE = ("PRAGMA busy_timeout=0", "BEGIN IMMEDIATE", f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
 _CACHE_KIB = 8_192
 #: The write-ahead log is moved into the database when it has so many pages, and then used from its beginning again.
 _LOG_PAGES = 1_000
@@ -52,8 +53,10 @@ class SqliteEngine:
             return [*common, ("query_only", 1)]
         return [*common, ("journal_mode", "WAL"), ("synchronous", "FULL"), ("wal_autocheckpoint", _LOG_PAGES)]
 
-    def begin(self, *, writable: bool) -> Sequence[str]:
-        return ("BEGIN IMMEDIATE",) if writable else ("BEGIN",)
+    def begin(self, *, writable: bool, patient: bool = True) -> Sequence[str]:
+        if not writable:
+            return ("BEGIN",)
+        return ("BEGIN IMMEDIATE",) if patient else _BEGIN_AT_ONCE
 
     def explain(self, error: Exception) -> MlwrightError | None:
         if isinstance(error, PermissionError):

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from mlwright.kernel import events
 from mlwright.kernel.changes import EVENTS, Changes
@@ -21,8 +21,9 @@ from mlwright.kernel.clock import Clock
 from mlwright.kernel.engine import Connection, Engine
 from mlwright.kernel.errors import Internal, MlwrightError, Unavailable
 from mlwright.kernel.ids import Ids
-from mlwright.kernel.transaction import Tx
+from mlwright.kernel.transaction import Cursor, Tx
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 #: Most units of work in one commit: bounds what the last caller of a batch waits for.
@@ -100,6 +101,21 @@ class Writer:
         finally:
             self._turn.release()
 
+    def dry_run(self, work: Callable[[Tx], T]) -> T:
+        """The result of `work`, run as a write of which nothing stays. Blocks."""
+        with self._turn:
+            try:
+                return work(self._tx(self._begin()))
+            except MlwrightError:
+                raise
+            except Exception as error:  # drivers raise their own kinds; the engine tells them apart
+                known = self._engine.explain(error)
+                if known is None:
+                    raise
+                raise known from error
+            finally:
+                self._reset(lost=False)
+
     def close(self) -> None:
         """Wait for the transaction under way and close the connection. Later jobs are refused."""
         with self._turn:
@@ -123,17 +139,11 @@ class Writer:
         return True
 
     def _execute(self, batch: list[Job], *, hurried: bool = False) -> None:
-        if self._closed:
-            raise Unavailable("the server is stopping")
-        if self._connection is None:
-            self._connection = self._engine.connect(writable=True)
-        cursor = self._connection.cursor()
-        for command in self._engine.begin(writable=True):
-            cursor.execute(command)
+        cursor = self._begin(patient=not hurried)
         drafts: list[events.Draft] = []
         self._topics = set()
         for job in batch:
-            tx = Tx(cursor, self._engine.dialect, self._clock, self._ids, hurried=hurried)
+            tx = self._tx(cursor, hurried=hurried)
             if hurried:
                 job.result = job.work(tx)
             else:
@@ -142,8 +152,22 @@ class Writer:
                 drafts += tx.drafts
                 self._topics |= tx.topics
         if drafts:
-            events.append(Tx(cursor, self._engine.dialect, self._clock, self._ids), drafts, self._clock.now_ms())
+            events.append(self._tx(cursor), drafts, self._clock.now_ms())
             self._topics.add(EVENTS)
+
+    def _begin(self, *, patient: bool = True) -> Cursor:
+        """Open a transaction. Raises what the engine raises, and Unavailable once closed."""
+        if self._closed:
+            raise Unavailable("the server is stopping")
+        if self._connection is None:
+            self._connection = self._engine.connect(writable=True)
+        cursor = self._connection.cursor()
+        for command in self._engine.begin(writable=True, patient=patient):
+            cursor.execute(command)
+        return cursor
+
+    def _tx(self, cursor: Cursor, *, hurried: bool = False) -> Tx:
+        return Tx(cursor, self._engine.dialect, self._clock, self._ids, hurried=hurried)
 
     def _run_one(self, tx: Tx, job: Job) -> None:
         job.error = None
@@ -202,14 +226,18 @@ def _succeeds(action: Callable[[], object]) -> bool:
     return True
 
 
-class WriterThread:
-    """The thread in which batches wait for the disk, and long ones are run."""
+class Thread:
+    """A thread that does what is submitted, in order.
 
-    def __init__(self) -> None:
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
         self._actions: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._open = True
         self._changing = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="mlwright-write", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, action: Callable[[], None]) -> None:
@@ -232,18 +260,31 @@ class WriterThread:
             action()
 
 
+class Threads:
+    """Where batches are waited for. What has begun never queues behind a batch that waits for its own turn."""
+
+    def __init__(self) -> None:
+        self.run = Thread("mlwright-write")
+        self.finish = Thread("mlwright-commit")
+
+    def close(self) -> None:
+        """Do what was submitted, then end."""
+        self.run.close()
+        self.finish.close()
+
+
 class Lane:
     """The writes of the callers on one event loop. Everything but the batch itself happens on that loop.
 
     Args:
         loop: the event loop.
-        writer, thread: run the batches.
+        writer, threads: run the batches.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, writer: Writer, thread: WriterThread) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, writer: Writer, threads: Threads) -> None:
         self.loop = loop
         self._writer = writer
-        self._thread = thread
+        self._threads = threads
         self._waiting: deque[tuple[Job, asyncio.Future[Any]]] = deque()
         self._under_way = False
 
@@ -271,7 +312,7 @@ class Lane:
             if not self.loop.is_closed():
                 self.loop.call_soon_threadsafe(self._answer, pairs)
 
-        self._thread.submit(action)
+        (self._threads.finish if begun else self._threads.run).submit(action)
 
     def _answer(self, pairs: list[tuple[Job, asyncio.Future[Any]]]) -> None:
         for job, answer in pairs:
