@@ -40,7 +40,8 @@ _encoder = msgspec.json.Encoder()
 def show_error(error: MlwrightError) -> Response:
     """An error as MLflow's clients know it: error_code and message."""
     code, status = _ERRORS.get(error.code, ("INTERNAL_ERROR", 500))
-    message = f"{error.message} Hint: {error.hint}" if error.hint and status >= 500 else error.message
+    hinted = error.hint and (status == 401 or status >= 500)  # other texts are MLflow's own, word by word
+    message = f"{error.message} Hint: {error.hint}" if hinted else error.message
     response = JsonResponse(_encoder.encode({"error_code": code, "message": message}), status)
     if isinstance(error, Unavailable):
         response.headers["retry-after"] = str(error.retry_after_s)
