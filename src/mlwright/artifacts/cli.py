@@ -30,6 +30,8 @@ def list_files(client: Client, owner: str, path: str, everything: bool, output: 
     """List the files and folders of OWNER in PATH."""
     found = client.get(_folder(owner), path=path or None, all="true" if everything else None)
     columns = ["path", "size", "digest"] if everything else ["path", "is_dir", "size"]
+    if not found:
+        click.echo(f"note: {owner} has no file or folder {path!r}" if path else f"note: {owner} has no files", err=True)
     show(found, output, columns)
 
 

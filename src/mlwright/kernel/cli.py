@@ -4,7 +4,12 @@ Data goes to stdout as a table for people or JSON and YAML for programs; all els
 """
 
 import functools
+import re
+import shutil
+import sys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +20,11 @@ if TYPE_CHECKING:
     from mlwright.kernel.client import Client  # brings HTTP, which many commands do not need
 
 Row = Mapping[str, object]
+
+#: A column that a narrow terminal makes narrower keeps at least so many places.
+_LEAST = 8
+_GAP = "  "
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 output_option: Callable[[Any], Any] = click.option(
     "--output",
@@ -51,6 +61,9 @@ def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
 def show(data: Row | Sequence[Row], output: str, columns: Sequence[str] = ()) -> None:
     """Print one thing or many.
 
+    For people, times (whole numbers whose names end in `_ms`) are dates of this machine's zone, and on a terminal long
+    cells end in "…", so that lines fit. Programs get everything.
+
     Args:
         data: a mapping, or a sequence of mappings with the same keys.
         output: "table", "json", "yaml", or "name" for the first column alone.
@@ -64,19 +77,85 @@ def show(data: Row | Sequence[Row], output: str, columns: Sequence[str] = ()) ->
         for row in [data] if isinstance(data, Mapping) else data:
             click.echo(_cell(row[columns[0]] if columns else next(iter(row.values()), "")))
     elif isinstance(data, Mapping):
-        width = max((len(name) for name in data), default=0)
+        width = max((len(_title(name)) for name in data), default=0)
         for name, value in data.items():
-            click.echo(f"{name.ljust(width)}  {_cell(value)}")
+            click.echo(f"{_title(name).ljust(width)}  {_cell(shown(name, value))}")
     else:
         _table(data, columns)
 
 
+def shown(name: str, value: object) -> object:
+    """A value as people read it: a time as local date."""
+    if _is_time(name) and isinstance(value, int):
+        return local_time(value)
+    return value
+
+
+def local_time(unix_ms: int) -> str:
+    """A time in this machine's zone, to the second; the number itself when no calendar has it."""
+    try:
+        return datetime.fromtimestamp(unix_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return str(unix_ms)
+
+
+def terminal_width() -> int | None:
+    """Places in a line of the terminal that standard output is; None when it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def fitted(text: str, width: int | None) -> str:
+    """One line of text, cut to `width` places (None: as long as it is). What controls a terminal is left out."""
+    line = _CONTROL.sub(" ", text)
+    if width is None or _width(line) <= width:
+        return line
+    while line and _width(line) >= width:
+        line = line[: min(len(line) - 1, width)]
+    return f"{line}…"
+
+
+def _is_time(name: str) -> bool:
+    return name.endswith("_ms") and "." not in name  # a metric may have any name
+
+
+def _title(name: str) -> str:
+    return name.removesuffix("_ms") if _is_time(name) else name
+
+
 def _table(rows: Sequence[Row], columns: Sequence[str]) -> None:
     names = list(columns) or (list(rows[0]) if rows else [])
-    lines = [[name.upper() for name in names], *([_cell(row.get(name)) for name in names] for row in rows)]
-    widths = [max((len(line[index]) for line in lines), default=0) for index in range(len(names))]
+    lines = [[_title(name).upper() for name in names]]
+    lines += [[fitted(_cell(shown(name, row.get(name))), None) for name in names] for row in rows]
+    widths = _narrowed([max((_width(line[index]) for line in lines), default=0) for index in range(len(names))])
     for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = (_padded(fitted(cell, width), width) for cell, width in zip(line, widths, strict=True))
+        click.echo(_GAP.join(cells).rstrip())
+
+
+def _narrowed(widths: Sequence[int]) -> list[int]:
+    """Widths of columns that fit the terminal if that is possible: the widest give most. The first stays whole."""
+    places = terminal_width()
+    if places is None or not widths:
+        return list(widths)
+    first, others = widths[0], widths[1:]
+    room = places - first - len(_GAP) * len(others)
+    cap = max(others, default=0)
+    while cap > _LEAST and sum(min(width, cap) for width in others) > room:
+        cap -= 1
+    return [first, *(min(width, cap) for width in others)]
+
+
+def _width(text: str) -> int:
+    """How many places a terminal takes for a text: East Asian characters take two."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
 
 
 def _cell(value: object) -> str:

@@ -1,14 +1,18 @@
 """Commands of identity: users, tokens, projects, roles."""
 
+import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
-from mlwright.kernel.errors import Invalid
+from mlwright.kernel.errors import AlreadyExists, Invalid, NotFound
+from mlwright.security.spec import check_principal_name
 
 _DATABASE = "mlwright.database"
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -39,6 +43,56 @@ def users() -> None:
     """People, service accounts and agents."""
 
 
+_password = click.option(
+    "--password", envvar="MLWRIGHT_PASSWORD", help="Asked for if not given [env: MLWRIGHT_PASSWORD]."
+)
+_password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+
+
+def _given_password(password: str | None, from_stdin: bool) -> str | None:
+    """The password of the options; None when it is to be asked for. Raises Invalid for two."""
+    if not from_stdin:
+        return password
+    if password is not None:
+        raise Invalid(
+            "the password is given twice",
+            path="--password-stdin",
+            hint="leave out --password-stdin, or --password and MLWRIGHT_PASSWORD",
+        )
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def _ask_password() -> str:
+    """The password, typed twice. Raises Invalid where nobody can type."""
+    if not _has_terminal():
+        raise Invalid(
+            "a password is needed, and there is no terminal to ask for it",
+            path="--password",
+            hint="set MLWRIGHT_PASSWORD, or pipe it in with --password-stdin",
+        )
+    text: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return text
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return sys.stdin.isatty()
+    return True
+
+
+@contextmanager
+def _known_principal(where: str) -> Iterator[None]:
+    """Say for an unknown name where it was given, and how to find those that are known. Raises NotFound."""
+    try:
+        yield
+    except NotFound as error:
+        if "principal" not in error.message:
+            raise
+        raise NotFound(error.message, path=where, hint="see: mlwright users list") from error
+
+
 @users.command("list")
 @with_client
 @output_option
@@ -51,25 +105,36 @@ def list_users(client: Client, output: str) -> None:
 @click.argument("name")
 @click.option("--kind", type=click.Choice(["user", "service", "agent"]), default="user", show_default=True)
 @click.option("--admin", is_flag=True, help="Make it an administrator of the whole server.")
-@click.option("--password", envvar="MLWRIGHT_PASSWORD", help="Asked for when not given [env: MLWRIGHT_PASSWORD].")
+@_password
+@_password_stdin
 @database_option
 @with_client
 @output_option
-def create_user(client: Client, name: str, kind: str, admin: bool, password: str | None, output: str) -> None:
+def create_user(
+    client: Client, name: str, kind: str, admin: bool, password: str | None, password_stdin: bool, output: str
+) -> None:
     """Create a principal. Users get a password, services and agents get tokens."""
+    check_principal_name(name)
+    password = _given_password(password, password_stdin)
     if password is None and kind == "user":
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        if any(each["name"] == name for each in client.get("/v1/principals")):
+            raise AlreadyExists(f"there is a principal {name!r} already", path="NAME", hint="see: mlwright users list")
+        password = _ask_password()
     body = {"name": name, "kind": kind, "admin": admin, "password": password or ""}
     show(client.post("/v1/principals", body), output)
 
 
 @users.command("password")
 @click.argument("name")
-@click.option("--password", envvar="MLWRIGHT_PASSWORD", prompt=True, hide_input=True, confirmation_prompt=True)
+@_password
+@_password_stdin
 @with_client
-def password(client: Client, name: str, password: str) -> None:
+def password(client: Client, name: str, password: str | None, password_stdin: bool) -> None:
     """Set a user's password."""
-    client.patch(f"/v1/principals/{name}", {"password": password})
+    check_principal_name(name)
+    given = _given_password(password, password_stdin)
+    with _known_principal("NAME"):
+        client.patch(f"/v1/principals/{name}", {"password": _ask_password() if given is None else given})
     click.echo(f"password of {name} changed")
 
 
@@ -78,7 +143,8 @@ def password(client: Client, name: str, password: str) -> None:
 @with_client
 def disable(client: Client, name: str) -> None:
     """Keep a principal out, without forgetting it."""
-    client.patch(f"/v1/principals/{name}", {"active": False})
+    with _known_principal("NAME"):
+        client.patch(f"/v1/principals/{name}", {"active": False})
     click.echo(f"{name} disabled")
 
 
@@ -87,7 +153,8 @@ def disable(client: Client, name: str) -> None:
 @with_client
 def enable(client: Client, name: str) -> None:
     """Let a disabled principal in again."""
-    client.patch(f"/v1/principals/{name}", {"active": True})
+    with _known_principal("NAME"):
+        client.patch(f"/v1/principals/{name}", {"active": True})
     click.echo(f"{name} enabled")
 
 
@@ -116,7 +183,8 @@ def list_tokens(client: Client, user: str | None, output: str) -> None:
 def create_token(client: Client, user: str, description: str, expires: str, output: str) -> None:
     """Create a token and print its secret, this once."""
     body: dict[str, Any] = {"principal": user, "description": description, "lifetime_ms": _lifetime_ms(expires)}
-    show(client.post("/v1/tokens", body), output)
+    with _known_principal("--user"):
+        show(client.post("/v1/tokens", body), output)
 
 
 @tokens.command("revoke")
@@ -181,7 +249,8 @@ def list_roles(client: Client, project: str, output: str) -> None:
 @with_client
 def grant(client: Client, principal: str, role: str, project: str) -> None:
     """Give a principal a role in a project."""
-    client.post(f"/v1/projects/{project}/roles", {"principal": principal, "role": role})
+    with _known_principal("PRINCIPAL"):
+        client.post(f"/v1/projects/{project}/roles", {"principal": principal, "role": role})
     click.echo(f"{principal} is {role} in {project}")
 
 

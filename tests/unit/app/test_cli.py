@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from mlwright import __version__
 from mlwright.app import cli as app
+from mlwright.app.commands import options
 
 
 class Done(NamedTuple):
@@ -187,8 +188,7 @@ def test_yaml_that_cannot_be_read(run: Run, tmp_path: Path) -> None:
 
 def test_people_tokens_and_roles(run: Run) -> None:
     assert run("users", "create", "ada", "--admin", "--password", "a long password").code == 0
-    asked = run("users", "create", "bob", text="another password\nanother password\n")
-    assert (asked.code, "bob" in asked.out, "Password" in asked.err) == (0, True, True)
+    assert run("users", "create", "bob", "--password-stdin", text="another password\n").code == 0
     assert run("users", "create", "bot", "--kind", "service").code == 0
     assert [each["name"] for each in json.loads(run("users", "list", "-o", "json").out)] == ["ada", "bob", "bot"]
     token = yaml.safe_load(run("tokens", "create", "--user", "bot", "--expires", "90d", "-o", "yaml").out)
@@ -225,14 +225,130 @@ def test_the_log_of_events(run: Run, tmp_path: Path) -> None:
     assert (broken.code, broken.err) == (1, "error: event 2 was changed\n")
 
 
+def test_the_newest_events(run: Run) -> None:
+    for name in "abcdefgh":
+        run("projects", "create", name)
+    newest = [each["seq"] for each in json.loads(run("events", "-o", "json").out)]
+    for count, after in ((1, 0), (3, 0), (100, 0), (3, newest[-2]), (2, newest[-1])):
+        found = json.loads(run("events", "--tail", str(count), "--from", str(after), "-o", "json").out)
+        assert [each["seq"] for each in found] == [seq for seq in newest if seq > after][-count:]
+    assert run("events", "--tail", "2").out.splitlines() == run("events").out.splitlines()[-2:]
+
+
+def typed_on_a_terminal(arguments: list[str], text: bytes, data: Path) -> tuple[int, str]:
+    """Run a command on a terminal of its own, and type each line when it is asked for. Returns code and output."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ["MLWRIGHT_DATA"] = str(data)
+        os.execv(sys.executable, [sys.executable, "-m", "mlwright", *arguments])
+    shown = b""
+    lines = text.splitlines(keepends=True)
+    while True:
+        try:
+            piece = os.read(terminal, 1024)
+        except OSError:  # Linux: the other end is closed
+            break
+        shown += piece
+        if lines and shown.endswith(b": "):
+            os.write(terminal, lines.pop(0))
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+
+
+def test_a_password_is_asked_for_on_a_terminal(tmp_path: Path) -> None:
+    code, shown = typed_on_a_terminal(
+        ["users", "create", "bob"], b"a long password\na long password\n", tmp_path / "data"
+    )
+    assert (code, "Repeat" in shown, "a long password" in shown) == (0, True, False)
+    for name in ("bob", "no/name"):
+        code, shown = typed_on_a_terminal(["users", "create", name], b"", tmp_path / "data")
+        assert (code != 0, "Password" in shown, "error: " in shown) == (True, False, True), shown
+
+
+def test_where_nobody_can_type_a_password(tmp_path: Path) -> None:
+    for words in (["create", "bob"], ["password", "bob"]):
+        command = [sys.executable, "-m", "mlwright", "users", *words, "--data", str(tmp_path / "data")]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, start_new_session=True
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: a password is needed, and there is no terminal to ask for it\n")
+        assert "hint: set MLWRIGHT_PASSWORD, or pipe it in with --password-stdin" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "place", "hint"),
+    [
+        (["tokens", "create", "--user", "nobody"], 1, "--user", "mlwright users list"),
+        (["roles", "grant", "nobody", "viewer"], 1, "PRINCIPAL", "mlwright users list"),
+        (["users", "disable", "nobody"], 1, "NAME", "mlwright users list"),
+        (["users", "password", "nobody", "--password", "a long password"], 1, "NAME", "mlwright users list"),
+        (["users", "create", "x", "--password", "a long password", "--password-stdin"], 2, "--password-stdin", "leave"),
+        (["audit", "verify", "--expect", "zzz"], 2, "--expect", "64 hexadecimal digits"),
+        (["runs", "list", "--order-by", "metrics.loss DSC"], 2, "--order-by", "metrics.auc DESC"),
+        (["runs", "list", "--filter", "metrics.loss >"], 2, "--filter", "metrics.auc > 0.7"),
+        (["experiments", "list", "--filter", "x"], 2, "--filter", "name LIKE"),
+        (["runs", "list", "--columns", "name,foo.bar"], 2, "--columns", "metrics.KEY"),
+        (["export", "metrics", "--experiment", "nope", "-o", "x.csv"], 1, "--experiment", "mlwright experiments list"),
+        (["export", "runs", "--filter", "x", "-o", "x.csv"], 2, "--filter", "metrics.auc > 0.7"),
+        (["export", "runs", "-o", "x.xyz"], 2, "--output", ".parquet"),
+    ],
+)
+def test_errors_say_where_and_what_helps(run: Run, arguments: list[str], code: int, place: str, hint: str) -> None:
+    done = run(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert f"\n  at {place}\n\nhint: " in done.err
+    assert hint in done.err.partition("hint: ")[2]
+
+
+def test_a_manifest_that_is_refused_is_named(run: Run, written: Callable[..., str]) -> None:
+    nameless = manifest()
+    del nameless["apiVersion"]
+    file = written(manifest(), nameless)
+    for command in ("apply", "diff"):
+        done = run(command, "-f", file)
+        assert f"\n  at document 2 of {file}\n" in done.err
+        assert "apiVersion: mlwright.dev/v1" in done.err
+
+
+def test_a_database_that_does_not_answer_is_the_one_named(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    wrong = ["--database", "postgresql://nobody@127.0.0.1:1/none", "--artifacts", str(tmp_path / "files")]
+    command = [sys.executable, "-m", "mlwright", "up", "--data", str(tmp_path / "data"), "--port", "0", *wrong]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "\n  at --database\n" in done.stderr) == (1, True)
+
+
 def test_the_version(run: Run) -> None:
     assert run("--version").out == f"mlwright {__version__}\n"
     assert json.loads(run("version", "-o", "json").out)["mlwright"] == __version__
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(run: Run, shell: str) -> None:
-    assert "_MLWRIGHT_COMPLETE" in run("completion", shell).out
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("bash", "complete -o nosort -F _mlwright_completion mlwright mlw\n"),
+        ("zsh", "compdef _mlwright_completion mlwright mlw\n"),
+        ("fish", "complete --no-files --command mlwright --command mlw "),
+    ],
+)
+def test_both_names_are_completed(run: Run, shell: str, line: str) -> None:
+    script = run("completion", shell).out
+    assert "_MLWRIGHT_COMPLETE" in script
+    assert line in script
+
+
+def test_the_program_is_named_as_one_can_call_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "with space" / "mlwright"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert options.this_program() == f"'{program}'"
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert options.this_program() == "mlwright"
+    monkeypatch.setattr(sys, "argv", ["/x/mlwright/__main__.py"])
+    assert options.this_program() == f"{sys.executable} -m mlwright"
 
 
 def test_the_doctor_command(run: Run, tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from mlwright.app.cli import cli
 from mlwright.kernel.errors import Conflict, Denied, Invalid, NotFound
+from mlwright.tracking.api.views import RunView
 from mlwright.tracking.cli import moving
+from mlwright.tracking.cli.runs import FIELDS
 from tests.unit.tracking.moving_world import RUN_IDS, MemorySource
 
 
@@ -87,6 +90,11 @@ def test_runs_are_listed_compared_and_commented(typed: Any, moved_in: MemorySour
     table = typed("runs", "list", "--experiment", "digits", "--columns", "name,params.p,metrics.loss").stdout
     assert table.splitlines()[0].split() == ["NAME", "PARAMS.P", "METRICS.LOSS"]
     assert sorted(line.split()[2] for line in table.splitlines()[1:]) == ["0", "1", "3"]
+    missing = typed("runs", "list", "--columns", "name,metrics.none,tags.none")
+    assert missing.stderr == "note: none of these runs has metrics.none\nnote: none of these runs has tags.none\n"
+    assert typed("runs", "list", "--columns", ",".join(FIELDS)).stderr == ""
+    assert "START" in typed("runs", "list").stdout
+    assert "start_ms" in typed("runs", "compare", RUN_IDS[1], RUN_IDS[2], "--all").stdout
     compared = json.loads(typed("runs", "compare", RUN_IDS[1], RUN_IDS[2], "-o", "json").stdout)
     assert {"what": "params.p", "run 0": "0", "run 1": "1"} in compared
     assert not [row for row in compared if row["what"] == "status"]
@@ -100,6 +108,11 @@ def test_runs_are_listed_compared_and_commented(typed: Any, moved_in: MemorySour
     assert RUN_IDS[1] in typed("runs", "list", "-o", "name").stdout
 
 
+def test_the_columns_of_all_runs_are_those_of_the_api() -> None:
+    scalars = [each.name for each in msgspec.structs.fields(RunView) if "[" not in str(each.type)]
+    assert list(FIELDS) == scalars
+
+
 def test_files_go_up_and_come_down(typed: Any, moved_in: MemorySource, tmp_path: Path) -> None:
     folder = tmp_path / "up"
     (folder / "sub dir").mkdir(parents=True)
@@ -107,6 +120,8 @@ def test_files_go_up_and_come_down(typed: Any, moved_in: MemorySource, tmp_path:
     (folder / "two").write_text("two")
     typed("artifacts", "put", RUN_IDS[2], str(folder), "in/here")
     assert typed("artifacts", "list", RUN_IDS[2], "in/here", "-o", "name").stdout == "in/here/sub dir\nin/here/two\n"
+    nothing = typed("artifacts", "list", RUN_IDS[2], "none")
+    assert nothing.stderr == f"note: {RUN_IDS[2]} has no file or folder 'none'\n"
     typed("artifacts", "get", RUN_IDS[2], "in/here", str(tmp_path / "down"))
     assert (tmp_path / "down" / "here" / "sub dir" / "ä+%.txt").read_text() == "one"
     typed("artifacts", "get", RUN_IDS[2], "in/here/two", str(tmp_path / "one"))

@@ -28,8 +28,8 @@ _project = click.option("--project", default=None, help="The project; the defaul
 @with_client
 def apply(client: Client, path: Path, dry_run: bool) -> None:
     """Create resources, or change them to what a file declares. Doing it again changes nothing."""
-    for document in _documents(path):
-        done = client.post(f"/v1/resources?dryRun={str(dry_run).lower()}", document)
+    for number, document in enumerate(_documents(path), 1):
+        done = _post(client, document, _place(path, number), dry=dry_run)
         suffix = " (dry run)" if dry_run else ""
         click.echo(f"{_subject(done['resource'])} {done['action']}{suffix}")
 
@@ -40,8 +40,8 @@ def apply(client: Client, path: Path, dry_run: bool) -> None:
 def diff(client: Client, path: Path) -> None:
     """Show what `apply` would change. Exits with 1 when there is something."""
     different = False
-    for document in _documents(path):
-        done = client.post("/v1/resources?dryRun=true", document)
+    for number, document in enumerate(_documents(path), 1):
+        done = _post(client, document, _place(path, number), dry=True)
         if done["action"] == "unchanged":
             continue
         different = True
@@ -115,6 +115,17 @@ def explain(client: Client, field: str, output: str) -> None:
             click.echo(f"  {name.ljust(width)}  <{kind_of}>")
 
 
+def _post(client: Client, document: Mapping[str, Any], where: str, *, dry: bool) -> Any:
+    """What became of one manifest. Raises Invalid, which says also in which document of which file."""
+    try:
+        return client.post(f"/v1/resources?dryRun={str(dry).lower()}", document)
+    except Invalid as error:
+        hint = error.hint
+        if not hint and not {"apiVersion", "kind"} <= document.keys():
+            hint = "every resource begins with apiVersion: mlwright.dev/v1 and kind:"
+        raise Invalid(error.message, path=f"{error.path}, {where}" if error.path else where, hint=hint) from error
+
+
 def _documents(path: Path) -> Iterator[Mapping[str, Any]]:
     """The manifests in a file. Raises Invalid for broken YAML, NotFound for a missing file."""
     import yaml  # only manifests need it
@@ -130,9 +141,13 @@ def _documents(path: Path) -> Iterator[Mapping[str, Any]]:
         raise Invalid(f"{path} is not YAML: {error}", path="--filename") from error
     for number, document in enumerate(documents, 1):
         if not isinstance(document, dict):
-            raise Invalid(f"document {number} of {path} is not a manifest", path="--filename")
-        _check_plain(document, f"document {number} of {path}")
+            raise Invalid(f"{_place(path, number)} is not a manifest", path="--filename")
+        _check_plain(document, _place(path, number))
         yield document
+
+
+def _place(path: Path, number: int) -> str:
+    return f"document {number} of {'standard input' if str(path) == '-' else path}"
 
 
 def _check_plain(document: object, where: str) -> None:
@@ -155,7 +170,7 @@ def _named(path: Path) -> list[Mapping[str, Any]]:
     for number, document in enumerate(found, 1):
         metadata = document.get("metadata")
         if not isinstance(metadata, dict) or "name" not in metadata or "kind" not in document:
-            raise Invalid(f"document {number} of {path} names no kind and name", path="--filename")
+            raise Invalid(f"{_place(path, number)} names no kind and name", path="--filename")
     return found
 
 

@@ -9,7 +9,7 @@ from shlex import quote
 import click
 
 from mlwright.app import process
-from mlwright.app.commands.options import data_option
+from mlwright.app.commands.options import data_option, this_program
 from mlwright.app.loading import large_import
 from mlwright.app.settings import DEFAULT_PORT, Settings
 from mlwright.kernel.errors import Invalid, Unavailable
@@ -71,7 +71,14 @@ def up(
         from mlwright.app.server import serve  # imports the whole platform
 
     _check(settings)
-    serve(settings, lambda url: click.echo(f"mlwright is ready at {url}   (data: {settings.data}, stop with Ctrl-C)"))
+    try:
+        serve(
+            settings, lambda url: click.echo(f"mlwright is ready at {url}   (data: {settings.data}, stop with Ctrl-C)")
+        )
+    except Unavailable as error:
+        if not database or error.path:
+            raise
+        raise Unavailable(error.message, path="--database", hint=error.hint) from error
 
 
 def _check(settings: Settings) -> None:
@@ -112,7 +119,7 @@ def _detach(data: Path) -> None:
     while time.monotonic() < deadline:
         state = process.running(data)
         if state is not None and state.pid == child.pid:
-            stop = f"mlwright down --data {quote(str(data))}"
+            stop = f"{this_program()} down --data {quote(str(data))}"
             click.echo(f"mlwright is ready at {state.url}   (process {state.pid}, stop with: {stop})")
             return
         if child.poll() is not None:

@@ -10,6 +10,7 @@ from mlwright.kernel.errors import Invalid
 from mlwright.tracking.cli import finding
 
 _COLUMNS = ["experiment_id", "name", "project", "active", "updated_ms"]
+_FILTER = "name LIKE 'flight%'"
 _project = click.option("--project", default="", help="Only in this project.")
 
 
@@ -19,7 +20,7 @@ def experiments() -> None:
 
 
 @experiments.command("list")
-@click.option("--filter", "query", default="", help="Such as: name LIKE 'flight%'.")
+@click.option("--filter", "query", default="", help=f"Such as: {_FILTER}.")
 @click.option("--view", type=click.Choice(["active", "deleted", "all"]), default="active", show_default=True)
 @click.option("--limit", default=1_000, show_default=True, type=click.IntRange(1), help="At most so many.")
 @_project
@@ -27,7 +28,10 @@ def experiments() -> None:
 @output_option
 def list_experiments(client: Client, query: str, view: str, limit: int, project: str, output: str) -> None:
     """List experiments, newest first."""
-    found = finding.pages(client, "/v1/experiments", limit, filter=query or None, view=view, project=project or None)
+    with finding.example(filter=_FILTER):
+        found = finding.pages(
+            client, "/v1/experiments", limit, filter=query or None, view=view, project=project or None
+        )
     show(found, output, _COLUMNS)
 
 

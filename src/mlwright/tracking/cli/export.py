@@ -7,16 +7,18 @@ import click
 
 from mlwright.kernel.cli import with_client
 from mlwright.kernel.client import Client
+from mlwright.kernel.errors import Invalid
 from mlwright.tracking.cli import finding
 
 _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+_FILTER = "metrics.auc > 0.7"
 _TARGET = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 
 
 @click.command()
 @click.argument("what", type=click.Choice(["runs", "metrics"]))
 @click.option("--experiment", "names", multiple=True, help="Id or name. May be repeated; all when not given.")
-@click.option("--filter", "query", default="", help="Such as: metrics.auc > 0.7.")
+@click.option("--filter", "query", default="", help=f"Such as: {_FILTER}.")
 @click.option("--view", type=click.Choice(["active", "deleted", "all"]), default="active", show_default=True)
 @click.option(
     "--format", "form", type=click.Choice(["csv", "json", "parquet"]), help="By the file's name if not given."
@@ -38,11 +40,13 @@ def export(
 ) -> None:
     """Write a table with a row for each run (WHAT is runs) or for each point of each metric (WHAT is metrics).
 
-    JSON has one object for each line. The target may be - for standard output.
+    JSON has one object for each line. The target may be - for standard output, which gets CSV unless --format says
+    otherwise.
     """
-    ids = [finding.experiment(client, name, project)["experiment_id"] for name in names]
-    chosen = form or _SUFFIXES.get(target.suffix.lower(), "csv")
-    pieces = client.download(f"/v1/export/{what}", experiment=ids, filter=query or None, view=view, format=chosen)
+    chosen = form or _format_of(target)
+    ids = finding.experiment_ids(client, names, project)
+    with finding.example(filter=_FILTER):
+        pieces = client.download(f"/v1/export/{what}", experiment=ids, filter=query or None, view=view, format=chosen)
     if str(target) == "-":
         for piece in pieces:
             sys.stdout.buffer.write(piece)
@@ -57,3 +61,12 @@ def export(
     finally:
         part.unlink(missing_ok=True)
     click.echo(f"{size:,} bytes of {chosen} written to {target}", err=True)
+
+
+def _format_of(target: Path) -> str:
+    """The format that a file's name says. Raises Invalid for a name that says none."""
+    found = "csv" if str(target) == "-" else _SUFFIXES.get(target.suffix.lower())
+    if found is None:
+        hint = f"use one of {', '.join(_SUFFIXES)}, or say --format csv, json or parquet"
+        raise Invalid(f"the name {target.name!r} does not say which format to write", path="--output", hint=hint)
+    return found

@@ -5,13 +5,17 @@ from typing import Any
 
 import click
 
-from mlwright.kernel.cli import output_option, show, with_client
+from mlwright.kernel.cli import output_option, show, shown, with_client
 from mlwright.kernel.client import Client
 from mlwright.kernel.errors import Invalid
 from mlwright.tracking.cli import finding
 
 _COLUMNS = ["run_id", "name", "status", "start_ms"]
 _GROUPS = ("metrics", "params", "tags")
+#: What every run has, in the order of the API.
+FIELDS = ("run_id", "experiment_id", "name", "user_id", "status", "start_ms", "end_ms", "active", "artifact_uri")
+_FILTER = "metrics.auc > 0.7 AND params.model = 'tree'"
+_ORDER = "metrics.auc DESC"
 
 
 @click.group()
@@ -21,8 +25,8 @@ def runs() -> None:
 
 @runs.command("list")
 @click.option("--experiment", "names", multiple=True, help="Id or name. May be repeated; all when not given.")
-@click.option("--filter", "query", default="", help="Such as: metrics.auc > 0.7 AND params.model = 'tree'.")
-@click.option("--order-by", "orders", multiple=True, help="Such as: metrics.auc DESC. May be repeated.")
+@click.option("--filter", "query", default="", help=f"Such as: {_FILTER}.")
+@click.option("--order-by", "orders", multiple=True, help=f"Such as: {_ORDER}. May be repeated.")
 @click.option("--view", type=click.Choice(["active", "deleted", "all"]), default="active", show_default=True)
 @click.option("--columns", default="", help="Columns of the table, such as: name,metrics.auc,params.depth.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="At most so many.")
@@ -41,14 +45,30 @@ def list_runs(
     output: str,
 ) -> None:
     """List runs, newest first unless ordered otherwise."""
-    ids = [finding.experiment(client, name, project)["experiment_id"] for name in names]
-    found = finding.pages(
-        client, "/v1/runs", limit, experiment=ids, filter=query or None, order_by=list(orders), view=view
-    )
-    chosen = [name.strip() for name in columns.split(",") if name.strip()] or _COLUMNS
+    chosen = _columns(columns)
+    ids = finding.experiment_ids(client, names, project)
+    with finding.example(filter=_FILTER, order_by=_ORDER):
+        found = finding.pages(
+            client, "/v1/runs", limit, experiment=ids, filter=query or None, order_by=list(orders), view=view
+        )
     if output in {"table", "name"}:
         found = [_flat(run) for run in found]
+    if output == "table" and found:
+        for name in chosen:
+            if name not in FIELDS and not any(name in run for run in found):
+                click.echo(f"note: none of these runs has {name}", err=True)
     show(found, output, chosen if output == "table" else ["run_id"])
+
+
+def _columns(text: str) -> list[str]:
+    """The columns that were asked for. Raises Invalid for what no run can have."""
+    chosen = [name.strip() for name in text.split(",") if name.strip()] or _COLUMNS
+    for name in chosen:
+        group, _, key = name.partition(".")
+        if name not in FIELDS and not (group in _GROUPS and key):
+            hint = f"use {', '.join(FIELDS)}, or metrics.KEY, params.KEY, tags.KEY"
+            raise Invalid(f"there is no column {name!r}", path="--columns", hint=hint)
+    return chosen
 
 
 @runs.command("get")
@@ -73,6 +93,8 @@ def compare(client: Client, run_ids: tuple[str, ...], everything: bool, output: 
         raise Invalid("comparing needs two different runs or more", path="RUN_IDS")
     flat = [_flat(run) for run in found]
     rows = _differences(flat, everything=everything)
+    if output == "table":
+        rows = [{name: shown(str(row["what"]), value) for name, value in row.items()} for row in rows]
     show(rows, output, ["what", *[_label(run, flat) for run in flat]])
 
 
