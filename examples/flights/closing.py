@@ -39,7 +39,7 @@ def show(console: Console, running: Server, result: Result, facts: Mapping[str, 
     note = " (the server stops now; `make demo KEEP=1` leaves it up)" if ours and not keep else ""
     console.line(f"experiment: {facts['experiment_url']}{note}")
     if running.process is not None and keep:
-        console.line(f"server: pid {running.process.pid}; stop it with: mlwright down --data {running.data}")
+        console.line(f"server: pid {running.process.pid}; stop it with: {running.command('down')}")
 
 
 def summary(running: Server, result: Result, console: Console, seconds: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from examples.flights.errors import DemoError
 
@@ -25,11 +26,21 @@ LOG_LINES = 12
 
 @dataclass(frozen=True)
 class Server:
-    """A running platform; `process` is None when somebody else started it."""
+    """A running platform; `process`, `data` and `program` are None when somebody else started it."""
 
     url: str
     process: subprocess.Popen[bytes] | None = None
     data: Path | None = None
+    program: Path | None = None
+
+    def command(self, verb: str) -> str:
+        """A command for this server's data directory, to be pasted into the shell that runs the demo."""
+        if self.program is None or self.data is None:
+            return f"mlwright {verb}"
+        found = shutil.which(self.program.name)
+        by_name = found is not None and Path(found).samefile(self.program)
+        program = self.program.name if by_name else _called(self.program)
+        return f"{quote(program)} {verb} --data {quote(_from_here(self.data))}"
 
     def stop(self) -> None:
         """Stop a server of ours (SIGTERM, and SIGKILL after STOP_SECONDS); leave others alone."""
@@ -98,7 +109,7 @@ def launch(program: Path, data: Path, port: int | None = None) -> Server:
             [str(program), "up", "--data", str(data), "--port", str(chosen)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    return Server(f"http://127.0.0.1:{chosen}", process, data)
+    return Server(f"http://127.0.0.1:{chosen}", process, data, program)
 
 
 def wait_until_ready(server: Server, seconds: float = START_SECONDS) -> None:
@@ -108,11 +119,21 @@ def wait_until_ready(server: Server, seconds: float = START_SECONDS) -> None:
         ended = server.process is not None and server.process.poll() is not None
         if ended or time.monotonic() > until:
             state = "ended" if ended else f"is not ready after {seconds:g} s"
-            hint = (
-                f"mlwright doctor --data {server.data}, or `mlwright down --data {server.data}` if one still runs there"
-            )
+            hint = f"{server.command('doctor')}, or `{server.command('down')}` if one still runs there"
             raise DemoError(f"the server {state}{_tail(server)}", hint)
         time.sleep(POLL_SECONDS)
+
+
+def _called(program: Path) -> str:
+    """How the shell calls a program that is not on its PATH: with a slash in its name."""
+    text = _from_here(program)
+    return text if "/" in text else f"./{text}"
+
+
+def _from_here(path: Path) -> str:
+    """A path as short as it can be from the folder that the shell is in."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def log_file(data: Path) -> Path:

@@ -50,7 +50,18 @@ def test_a_server_that_ends_shows_the_end_of_its_log(tmp_path: Path) -> None:
     running = server.launch(bad, tmp_path / "data")
     with pytest.raises(DemoError, match="ended; the end of its log:\n    the data directory is in use") as caught:
         server.wait_until_ready(running)
-    assert f"mlwright down --data {tmp_path / 'data'}" in caught.value.hint
+    assert f"{tmp_path / 'mlwright'} down --data {tmp_path / 'data'}" in caught.value.hint
+
+
+def test_commands_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = program(tmp_path, "")
+    running = server.Server("http://127.0.0.1:1", None, tmp_path / "the data", own)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert running.command("down") == f"{own} down --data '{tmp_path}/the data'"
+    monkeypatch.chdir(tmp_path)
+    assert running.command("down") == "./mlwright down --data 'the data'"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert running.command("down") == "mlwright down --data 'the data'"
 
 
 def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
