@@ -254,6 +254,10 @@ def _pages(on: Things) -> dict[str, Request]:
         "GET /experiments": get("/experiments"),
         "GET /projects/{project}": Request("GET", f"/projects/{PROJECT}", anyone=True),
         "GET /projects/{project}/": Request("GET", f"/projects/{PROJECT}/", anyone=True),
+        "GET /projects/{project}/experiments/{id}": Request(
+            "GET", f"/projects/{PROJECT}/experiments/{on.experiment}", anyone=True
+        ),
+        "GET /projects/{project}/runs/{id}": Request("GET", f"/projects/{PROJECT}/runs/{on.run}", anyone=True),
         "POST /experiments": form("/experiments", [("name", "new"), ("project", PROJECT)]),
         "GET /compare": get(f"/compare?run={on.run}&run={on.gone_run}"),
         "GET /series": get(f"/series?{query}"),

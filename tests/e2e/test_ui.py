@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from tests.e2e.harness import API, ARTIFACTS, Client, first_traceback, new_server
 
@@ -160,6 +160,8 @@ def test_sorting_filtering_and_the_back_button(page: Page, site: Site) -> None:
     page.locator("input[name=filter]").fill("params.depth ==")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.locator("input[name=filter]")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("table.runs tbody tr")).to_have_count(1)
     page.go_back()
     expect(page.locator("table.runs tbody tr")).to_have_count(1)
 
@@ -239,6 +241,137 @@ def test_rows_and_charts_follow_a_running_run(page: Page, site: Site) -> None:
     expect(page.locator(".facts .status")).to_have_text("Finished", timeout=10_000)
 
 
+def test_an_overview_follows_a_running_run(page: Page, site: Site) -> None:
+    run = fill(site.client, site.experiment, 8)
+    long = [{"key": "prompt", "value": "long text " * 60}]
+    site.client.ok("POST", f"{API}/runs/log-batch", {"run_id": run, "params": long})
+    page.goto(f"/runs/{run}")
+    page.locator("td details summary").click()
+    box = page.get_by_label("Your comment")
+    box.press_sequentially("half a sen")
+    body = {
+        "run_id": run,
+        "metrics": [point("train/loss", 77, 300), point("another", 5, 0)],
+        "params": [{"key": "late", "value": "param"}],
+        "tags": [{"key": "late", "value": "tag"}],
+    }
+    site.client.ok("POST", f"{API}/runs/log-batch", body)
+    row = page.locator("#metrics tr", has_text="train/loss")
+    expect(row.locator("td")).to_have_text(["77", "300", "201"])
+    expect(page.get_by_role("rowheader", name="another")).to_be_visible()
+    expect(page.get_by_role("rowheader", name="late")).to_have_count(2)
+    expect(page.locator("td details")).to_have_attribute("open", "")
+    expect(box).to_be_focused()
+    box.press_sequentially("tence")
+    expect(box).to_have_value("half a sentence")
+    page.get_by_label("Actions for this run").click()
+    page.get_by_label("New name").focus()
+    finish(site.client, run)
+    expect(page.locator(".facts .status")).to_have_text("Finished")
+    expect(page.get_by_label("New name")).to_be_focused()
+
+
+def test_a_change_during_a_fetch_is_fetched_too(page: Page, site: Site) -> None:
+    run = fill(site.client, site.experiment, 3)
+    with page.expect_response(lambda answer: answer.url.endswith(run) and answer.request.resource_type == "fetch"):
+        page.goto(f"/runs/{run}")
+
+    def slow(route: Route) -> None:
+        answer = route.fetch()
+        site.client.ok("POST", f"{API}/runs/log-metric", {"run_id": run, **point("train/loss", 88, 301)})
+        time.sleep(1.5)
+        route.fulfill(response=answer)
+
+    page.route(f"**/runs/{run}", slow, times=1)
+    site.client.ok("POST", f"{API}/runs/log-metric", {"run_id": run, **point("train/loss", 77, 300)})
+    expect(page.locator("#metrics tr", has_text="train/loss").locator("td").first).to_have_text("88", timeout=8_000)
+    finish(site.client, run)
+
+
+def test_the_number_above_a_chart_follows(page: Page, site: Site) -> None:
+    run = fill(site.client, site.experiment, 4)
+    page.goto(f"/runs/{run}/charts")
+    figure = page.locator('figure[data-key="train/loss"]')
+    expect(figure.locator("canvas")).to_be_visible()
+    figure.locator(".u-over").hover()
+    site.client.ok("POST", f"{API}/runs/log-metric", {"run_id": run, **point("train/loss", 77, 300)})
+    expect(figure.locator("output")).to_have_text("77")
+    site.client.ok("POST", f"{API}/runs/log-batch", {"run_id": run, "metrics": [point("x", n, n) for n in range(3)]})
+    expect(page.locator('figure[data-key="x"] canvas')).to_be_visible()
+    finish(site.client, run)
+
+
+def test_a_lost_connection_is_told(page: Page, site: Site) -> None:
+    page.route("**/live", lambda route: route.abort())
+    page.goto(f"/experiments/{site.experiment}")
+    expect(page.locator("#lost")).to_have_text("Connection lost, trying again …")
+    page.unroute("**/live")
+    expect(page.locator("#lost")).to_be_empty(timeout=10_000)
+
+
+OPTION = "() => echarts.getInstanceByDom(document.getElementById('plane')).getOption()"
+
+
+def odd_runs(client: Client) -> list[str]:
+    """Runs of an own experiment: all have a and b, none has both early and late, one b is infinite."""
+    experiment = client.new_experiment(f"odd {time.monotonic_ns()}")
+    runs = []
+    for number in range(6):
+        run = client.new_run(experiment)
+        metrics = [point("b", "Infinity" if number == 5 else number**2, 0)]
+        metrics.append(point("early" if number < 3 else "late", number, 0))
+        name = f"a-long-name-of-a-run-with-number-{number}-that-ends-like-all-of-the-others-do"
+        params = [{"key": "a", "value": str(number)}, *([{"key": "kind", "value": "tree"}] if number else [])]
+        tags = [{"key": "mlflow.runName", "value": name}]
+        client.ok("POST", f"{API}/runs/log-batch", {"run_id": run, "metrics": metrics, "params": params, "tags": tags})
+        runs.append(run)
+    return runs
+
+
+def test_pictures_of_runs_without_some_values(page: Page, site: Site) -> None:
+    base = "/compare?" + "&".join(f"run={run}" for run in odd_runs(site.client))
+    page.goto(f"{base}&tab=scatter")
+    expect(page.locator("#x-by")).to_have_value("params.a")
+    expect(page.locator("#y-by")).to_have_value("metrics.b")
+    expect(page.locator("#shown")).to_have_text("5 of 6 runs have both a and b.")
+    page.locator("#x-by").select_option("metrics.early")
+    page.locator("#y-by").select_option("metrics.late")
+    expect(page.locator("#shown")).to_have_text("No run has both early and late.")
+    page.goto(f"{base}&tab=scatter#x=params.a&y=metrics.b&colour=metrics.b&contour=1")
+    page.reload()
+    cells = page.evaluate(OPTION)["series"][0]["data"]
+    assert len({cell[0] for cell in cells} | {cell[3] for cell in cells}) == 45, "neighbours share their edges"
+    axes = ("params.a", "params.kind", "metrics.early", "metrics.b")
+    page.goto(f"{base}&tab=parallel#{'&'.join(f'axis={axis}' for axis in axes)}")
+    option = page.evaluate(OPTION)
+    first, *_, last = (each["value"] for each in option["series"][0]["data"])
+    assert (first[1], option["parallelAxis"][1]["data"]) == ("none", ["none", "tree"])
+    lowest = [axis.get("min") for axis in option["parallelAxis"]]
+    assert last[2:4] == lowest[2:4] == [pytest.approx(-0.24), pytest.approx(-1.92)]
+    labels = page.locator(".run-chip bdi").all_inner_texts()
+    assert len(set(labels)) == 6
+    assert all(len(label) <= 32 for label in labels)
+    expect(page.get_by_label("Add a run")).to_have_count(0)
+
+
+def test_adding_a_run_to_a_comparison(page: Page, site: Site) -> None:
+    page.goto(f"/compare?run={site.runs[0]}&tab=table")
+    choice = page.get_by_label("Add a run")
+    expect(choice.locator("option:checked")).to_have_text("Choose …")
+    choice.select_option("run-1")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 runs")
+
+
+def test_infinite_values_are_gaps_with_a_name(page: Page, site: Site) -> None:
+    run = site.client.new_run(site.experiment)
+    points = [point("spiked", "Infinity" if step == 1 else step, step) for step in range(3)]
+    site.client.ok("POST", f"{API}/runs/log-batch", {"run_id": run, "metrics": points})
+    page.goto(f"/runs/{run}/charts")
+    page.locator("figure .u-over").hover()
+    expect(page.locator("figure output")).to_have_text("1: ∞")
+
+
 def test_zoom_smoothing_and_a_link_that_shows_the_same(page: Page, site: Site) -> None:
     page.goto(f"/runs/{site.runs[0]}/charts")
     canvas = page.locator("figure .u-over").first
@@ -279,6 +412,14 @@ def test_an_html_artifact_is_sealed(page: Page, site: Site) -> None:
     expect(inside).to_have_text("ran null")
     page.goto(f"/runs/{site.runs[0]}/artifacts/table.csv")
     expect(page.get_by_role("cell", name="1", exact=True)).to_be_visible()
+
+
+def test_a_broken_picture_says_so(page: Page, site: Site) -> None:
+    run = site.client.new_run(site.experiment)
+    put(site.client, run, "plots/broken.png", b"nothing that a browser can show")
+    page.goto(f"/runs/{run}/artifacts")
+    page.get_by_role("link", name="broken.png").click()
+    expect(page.locator(".picture")).to_have_attribute("data-broken", "This picture cannot be shown.")
 
 
 def test_theme_and_language_stay(page: Page, site: Site) -> None:
@@ -327,6 +468,8 @@ def test_addresses_that_clients_print(page: Page, site: Site) -> None:
     page.goto(f"/projects/default/#/experiments/{site.experiment}/runs/{site.runs[0]}")
     expect(page).to_have_url(re.compile(f"/runs/{site.runs[0]}$"))
     page.goto(f"/#/experiments/{site.experiment}/runs/{site.runs[0]}")
+    expect(page).to_have_url(re.compile(f"/runs/{site.runs[0]}$"))
+    page.goto(f"/projects/default/runs/{site.runs[0]}")
     expect(page).to_have_url(re.compile(f"/runs/{site.runs[0]}$"))
     page.goto("/health")
     page.goto(f"/#/experiments/{site.experiment}")

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from markupsafe import Markup, escape
 
 _SIZES = ("B", "KB", "MB", "GB", "TB", "PB")
+#: Protocols without infinities write the largest numbers instead: what reaches this is shown as one.
+INFINITE = 1.7e308
 _MAX_MS = 253_402_300_799_999  # the end of the year 9999: what datetime can show
 
 
@@ -15,7 +17,7 @@ def number(value: float | None) -> str:
         return ""
     if math.isnan(value):
         return "NaN"
-    if abs(value) >= 1.7976931348623157e308:
+    if abs(value) >= INFINITE:
         return "∞" if value > 0 else "−∞"
     if abs(value) < 1e9 and value == int(value):
         return str(int(value))
@@ -66,6 +68,12 @@ def moment(milliseconds: int | None, style: str = "relative") -> Markup:
 def short(text: str, limit: int) -> str:
     """At most `limit` characters, with an ellipsis where something was cut."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def middle(text: str, limit: int) -> str:
+    """At most `limit` characters: the start and the end, with an ellipsis between them where something was cut."""
+    tail = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[: limit - 1 - tail]}…{text[-tail:]}"
 
 
 def spark(counts: list[int], label: str) -> Markup:

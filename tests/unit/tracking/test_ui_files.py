@@ -44,6 +44,15 @@ def test_the_tree_opens_along_the_path(world: World, run_id: str) -> None:
     assert 'aria-current="page"' in page
 
 
+def test_folders_open_where_nothing_else_is(world: World) -> None:
+    run_id = world.run(world.experiment("e"), "r")
+    world.put(run_id, "model/MLmodel", b"x")
+    world.put(run_id, "plots/deep/one.png", b"\x89PNG")
+    found = world.get(f"/runs/{run_id}/artifacts?format=json").json()
+    shown = [node["entry"]["path"] for node in found["nodes"]]
+    assert shown == ["model", "model/MLmodel", "plots", "plots/deep"]
+
+
 def test_previews(world: World, run_id: str) -> None:
     base = f"/runs/{run_id}/artifacts"
     assert "<bdi>x</bdi>" in world.get(f"{base}/table.csv").text

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from mlwright.kernel.identity import LOCAL, Caller, Role
+from mlwright.security import projects
 from mlwright.tracking.service import inputs, notes, runs
 from mlwright.tracking.spec import Dataset, DatasetInput, Metric, Tag
 from mlwright.tracking.tables import PARENT_TAG
@@ -52,6 +53,20 @@ def test_the_list_finds_by_name_and_counts(world: World) -> None:
 def test_the_address_of_a_project_leads_to_its_experiments(world: World, path: str) -> None:
     answer = world.get(path)
     assert (answer.status_code, answer.headers["location"]) == (303, "/?project=a%26b")
+
+
+def test_a_project_that_does_not_exist_is_not_an_empty_one(world: World) -> None:
+    answer = world.get("/?project=nope")
+    assert answer.status_code == 404
+    assert "nope" in answer.text
+    world.write(lambda tx: projects.create(tx, LOCAL, world.platform.project, "fresh"))
+    assert "export MLFLOW_TRACKING_URI=http://localhost/projects/fresh" in world.get("/?project=fresh").text
+
+
+@pytest.mark.parametrize("place", ["/experiments/7", "/runs/" + "a" * 32])
+def test_addresses_below_a_project_lead_to_the_pages(world: World, place: str) -> None:
+    answer = world.get(f"/projects/nope{place}")
+    assert (answer.status_code, answer.headers["location"]) == (303, place)
 
 
 def test_create_rename_delete_restore(world: World) -> None:
@@ -254,7 +269,9 @@ def test_delete_and_restore(world: World) -> None:
 
 def test_long_lists_are_cut_until_asked_for(world: World) -> None:
     run_id = world.run(world.experiment("e"), "r", {f"m{n:03}": float(n) for n in range(250)})
-    assert "50 entries are not shown." in world.get(f"/runs/{run_id}").text
+    page = world.get(f"/runs/{run_id}").text
+    assert "50 entries are not shown." in page
+    assert 'Metrics <span class="muted">250</span>' in page
     assert "m249" in world.get(f"/runs/{run_id}?all=1").text
 
 

@@ -53,6 +53,18 @@ def test_a_gap_stays_a_gap() -> None:
         assert np.all(np.isnan(inside))
 
 
+@pytest.mark.parametrize("infinite", [1.7976931348623157e308, -1.7976931348623157e308, math.inf])
+def test_infinities_stand_beside_the_extremes(infinite: float) -> None:
+    y = np.linspace(1, 2, 10_000)
+    y[5_005] = infinite
+    drawn = outline(line(y.tolist()), 100)
+    assert infinite in drawn.y.tolist()
+    assert y[5_000] in drawn.y.tolist()
+    assert y[5_099] in drawn.y.tolist()
+    shown = means(line(y.tolist()), 100).y
+    assert 1 <= shown.min() <= shown.max() <= 2
+
+
 @unhurried
 @given(values, widths)
 def test_means_lie_between_the_extremes(numbers: list[float], width: int) -> None:

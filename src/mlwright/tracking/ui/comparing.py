@@ -1,7 +1,7 @@
 """What the comparison of runs shows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from mlwright.tracking.service import columns, experiments, runs
 from mlwright.tracking.spec import RunInfo
 from mlwright.tracking.ui.query import VIEWS, TableQuery
 from mlwright.tracking.ui.table import duration
+from mlwright.web import formats
 
 MAX_RUNS = 500
 #: Runs that a table shows side by side, and whose environments are read.
@@ -25,14 +26,16 @@ _MAX_KEYS = 400
 #: Of many runs only the keys that most of them have can be compared.
 _MAX_KEYS_OF_MANY = 60
 _MAX_OTHERS = 100
+_LABEL_CHARACTERS = 32
 
 
 class ComparedRun(msgspec.Struct, frozen=True):
-    """A column of the comparison; `row` is the internal number."""
+    """A column of the comparison; `row` is the internal number, `label` a short name that differs where names do."""
 
     row: int
     run_id: str
     name: str
+    label: str
     experiment_id: int
     status: str
     start_ms: int
@@ -95,7 +98,9 @@ def load(tx: Tx, infos: Sequence[RunInfo], now_ms: int, tab: str, query: list[tu
     return Comparison(
         tab=tab,
         query=query,
-        runs=[_run(info, now_ms) for info in infos],
+        runs=[
+            _run(info, label, now_ms) for info, label in zip(infos, labels([info.name for info in infos]), strict=True)
+        ],
         metrics=lines[columns.METRICS],
         params=lines[columns.PARAMS],
         tags=lines[columns.TAGS],
@@ -105,10 +110,32 @@ def load(tx: Tx, infos: Sequence[RunInfo], now_ms: int, tab: str, query: list[tu
     )
 
 
-def _run(info: RunInfo, now_ms: int) -> ComparedRun:
+def labels(names: Sequence[str], limit: int = _LABEL_CHARACTERS) -> list[str]:
+    """Each name in at most `limit` characters, cut so that names that differ do not look alike if that can be."""
+    cut = [formats.middle(name, limit) for name in names]
+    alike: dict[str, set[str]] = {}
+    for name, label in zip(names, cut, strict=True):
+        alike.setdefault(label, set()).add(name)
+    found = []
+    for name, label in zip(names, cut, strict=True):
+        same = _same_start(alike[label])
+        # Some characters before the difference, so that it can be read.
+        found.append(
+            label if len(alike[label]) == 1 else formats.middle(f"…{name[max(0, same - limit // 4) :]}", limit)
+        )
+    return found
+
+
+def _same_start(names: Collection[str]) -> int:
+    """How many characters all names start with."""
+    differs = (at for at, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1)
+    return next(differs, min(len(name) for name in names))
+
+
+def _run(info: RunInfo, label: str, now_ms: int) -> ComparedRun:
     took = duration(info.start_ms, info.end_ms, info.status.name, now_ms)
     return ComparedRun(
-        info.row, info.run_id, info.name, info.experiment_id, info.status.name, info.start_ms, took, info.user_id
+        info.row, info.run_id, info.name, label, info.experiment_id, info.status.name, info.start_ms, took, info.user_id
     )
 
 

@@ -55,13 +55,14 @@ class DatasetView(msgspec.Struct, frozen=True):
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """The first page of a run. The lists are cut to a first part unless everything was asked for."""
+    """The first page of a run. The lists are cut to a first part unless everything was asked for; `counts` are all."""
 
     head: Head
     metrics: list[SeriesInfo]
     params: list[Param]
     tags: list[Tag]
     internal: list[Tag]
+    counts: dict[str, int]
     hidden: int
     datasets: list[DatasetView]
     models: list[tuple[str, LoggedModel | None, int | None]]
@@ -141,13 +142,15 @@ def overview(tx: Tx, caller: Caller, run_id: str, now_ms: int, *, everything: bo
     internal = [tag for tag in run.tags if tag.key.startswith(_INTERNAL)]
     limit = None if everything else _FIRST
     shown = [each for each in series if not each.key.startswith(SYSTEM)]
+    counts = {"metrics": len(shown), "params": len(run.params), "tags": len(own), "internal": len(internal)}
     return Overview(
         head=_head(tx, caller, found, tags, series, now_ms, "overview"),
         metrics=shown[:limit],
         params=run.params[:limit],
         tags=own[:limit],
         internal=internal[:limit],
-        hidden=0 if everything else sum(max(0, len(each) - _FIRST) for each in (shown, run.params, own, internal)),
+        counts=counts,
+        hidden=0 if everything else sum(max(0, each - _FIRST) for each in counts.values()),
         datasets=[_dataset(each) for each in run.dataset_inputs],
         models=_models(tx, caller, run),
         note=tags.get("mlflow.note.content", ""),

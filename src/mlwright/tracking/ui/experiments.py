@@ -6,9 +6,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mlwright.kernel import store
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import Invalid
+from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.http import Route, caller_of, integer
+from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking.service import experiments, overview
 from mlwright.tracking.spec import Tag
@@ -52,6 +54,8 @@ class ExperimentPages:
             Route("GET", "/experiments", self.index),
             Route("GET", "/projects/{project}", self.of_project),
             Route("GET", "/projects/{project}/", self.of_project),
+            Route("GET", "/projects/{project}/experiments/{id}", self.experiment_of_project),
+            Route("GET", "/projects/{project}/runs/{id}", self.run_of_project),
             Route("POST", "/experiments", self.create),
             Route("POST", "/experiments/{id}/rename", self.rename),
             Route("POST", "/experiments/{id}/delete", self.delete),
@@ -68,7 +72,9 @@ class ExperimentPages:
         caller = caller_of(request)
 
         def load(tx: Tx) -> ExperimentList:
-            names = overview.projects(tx, caller)
+            if project:
+                _check_project(tx, caller, project)
+            names = sorted({*overview.projects(tx, caller), *([project] if project else [])})
             found = overview.list_experiments(tx, caller, search, VIEWS[view], project, offset, _PAGE)
             return ExperimentList(search, view, project, names, found.items, offset + 1, found.more)
 
@@ -77,6 +83,13 @@ class ExperimentPages:
     async def of_project(self, request: Request) -> Response:
         """Clients with a tracking URI of one project print addresses below it: the part after # stays as it is."""
         return see_other(f"/?{urlencode({'project': request.path_params['project']})}")
+
+    async def experiment_of_project(self, request: Request) -> Response:
+        """What lies in a project has one address, without the project."""
+        return see_other(f"/experiments/{request.path_params['id']}")
+
+    async def run_of_project(self, request: Request) -> Response:
+        return see_other(f"/runs/{request.path_params['id']}")
 
     async def create(self, request: Request) -> Response:
         form = await read_form(request)
@@ -112,3 +125,10 @@ class ExperimentPages:
 
 def _number(request: Request) -> int:
     return parse_experiment_id(request.path_params["id"])
+
+
+def _check_project(tx: Tx, caller: Caller, name: str) -> None:
+    """Raises NotFound when there is no such project, or none for the caller."""
+    if not caller.may(name, Role.VIEWER):
+        raise NotFound(f"There is no project {name!r}", path="project")
+    store.require_project(tx, name)

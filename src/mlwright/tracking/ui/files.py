@@ -26,6 +26,8 @@ _MAX_ENTRIES = 2_000
 #: Larger pictures are not shown before they are chosen.
 _GALLERY_BYTES = 2 << 20
 _MAX_GALLERY = 24
+#: Folders that are opened unasked.
+_MAX_OPENED = 12
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -105,11 +107,14 @@ class FilePages:
         return FilesPage(head, base, "", path, root, nodes, cut, file, None, False, gallery)
 
     def _tree(self, tx: Tx, caller: Caller, root: str, folder: str, path: str, level: int, nodes: list[Node]) -> None:
-        """The entries of a folder, with those below it that lead to `path`."""
-        for entry in self._files.entries(tx, caller, root, folder):
+        """The entries of a folder, with those below it that lead to `path`, or below the only folders there are."""
+        entries = self._files.entries(tx, caller, root, folder)
+        # A run with nothing but folders would open on a list that says nothing.
+        only_folders = not path and len(entries) <= _MAX_OPENED and all(entry.is_dir for entry in entries)
+        for entry in entries:
             if len(nodes) >= _MAX_ENTRIES:
                 return
-            opened = entry.is_dir and f"{path}/".startswith(f"{entry.path}/")
+            opened = entry.is_dir and (f"{path}/".startswith(f"{entry.path}/") or (only_folders and not folder))
             image = not entry.is_dir and kind_of(entry.path) == "image" and (entry.size or 0) <= _GALLERY_BYTES
             nodes.append(Node(entry, level, opened, image))
             if opened:

@@ -2,9 +2,13 @@
 
 An outline keeps the smallest and largest value of every pixel column, so that a spike of a single point among a
 million stays visible; means are for smoothed lines. A column with nothing but NaN becomes one NaN: a gap in the line.
+Infinities have no place on an axis: they count as NaN, but an outline keeps the first of each column, so that it can
+be named.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
+
+from mlwright.web.formats import INFINITE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,15 +32,25 @@ def outline(line: Line, width: int) -> Line:
     if len(x) <= 2 * width:
         return line
     column, starts = _columns(x, width)
-    low = np.fmin.reduceat(y, starts)
-    high = np.fmax.reduceat(y, starts)
+    infinite = np.abs(y) >= INFINITE
+    finite = np.where(infinite, np.nan, y)
+    low = np.fmin.reduceat(finite, starts)
+    high = np.fmax.reduceat(finite, starts)
     keep = np.zeros(len(x), dtype=bool)
     for extreme in (low, high):
-        hits = np.flatnonzero(y == extreme[column])
-        keep[hits[np.unique(column[hits], return_index=True)[1]]] = True
+        _keep_first(keep, column, finite == extreme[column])
+    _keep_first(keep, column, infinite)
     keep[starts[np.isnan(low)]] = True
     keep[0] = keep[-1] = True
     return Line(x[keep], y[keep])
+
+
+def _keep_first(keep: "NDArray[np.bool_]", column: "NDArray[np.int64]", wanted: "NDArray[np.bool_]") -> None:
+    """Sets `keep` for the first wanted point of each column."""
+    import numpy as np
+
+    hits = np.flatnonzero(wanted)
+    keep[hits[np.unique(column[hits], return_index=True)[1]]] = True
 
 
 def means(line: Line, width: int) -> Line:
@@ -47,7 +61,7 @@ def means(line: Line, width: int) -> Line:
     if len(x) <= width:
         return line
     _, starts = _columns(x, width)
-    valid = ~np.isnan(y)
+    valid = np.abs(y) < INFINITE
     count = np.add.reduceat(valid.astype(np.int64), starts)
     total = np.add.reduceat(np.where(valid, y, 0.0), starts)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,7 +1,8 @@
-// The settings above charts; kept in the address, so that a shared link shows the same.
+// The settings above charts; kept in the address, so that a shared link shows the same. Returns what hides the charts
+// that are not looked for.
 export function connect(board) {
   const form = document.getElementById("chart-bar");
-  if (!form) return;
+  if (!form) return null;
   form.hidden = false;
   const state = new URLSearchParams(location.hash.slice(1).includes("=") ? location.hash.slice(1) : "");
   const { smooth, axis, log, find, reset } = form.elements;
@@ -58,4 +59,5 @@ export function connect(board) {
   form.addEventListener("submit", (event) => event.preventDefault());
   reset.addEventListener("click", () => board.set({ low: null, high: null }));
   board.root.addEventListener("mlw:settings", () => { show(); remember(); });
+  return filter;
 }

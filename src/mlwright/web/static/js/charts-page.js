@@ -1,35 +1,30 @@
 // The charts of one run. While it runs, new metrics get new charts and drawn ones stay.
 import { connect } from "./chart-bar.js";
 import { Board } from "./charts.js";
+import { morph } from "./morph.js";
 
 const root = document.getElementById("charts");
 const board = root && new Board(root, [{ id: root.dataset.runs, name: "", colour: 0 }]);
-if (board) connect(board);
+const filter = board && connect(board);
 
-function adopt(fresh) {
-  const place = fresh.getElementById("charts");
-  const singles = fresh.getElementById("singles");
-  const old = document.getElementById("singles");
-  if (old && singles) old.replaceWith(singles);
-  else old?.remove();
-  if (!place || place.querySelectorAll("figure").length === root.querySelectorAll("figure").length) return;
+function adopt(place) {
   for (const figure of place.querySelectorAll("figure")) {
-    const drawn = document.getElementById(figure.id);
-    if (drawn) figure.replaceWith(drawn);
-    else board.observer.observe(figure);
+    const drawn = document.getElementById(figure.id)?.querySelector("output");
+    if (drawn) drawn.textContent = drawn.dataset.latest = figure.querySelector("output").textContent;
   }
-  for (const group of place.querySelectorAll("details.group")) {
-    const same = [...root.children].find((each) => each.dataset.group === group.dataset.group);
-    if (same) group.open = same.open;
-  }
-  root.replaceChildren(...place.children);
+  delete root.dataset.own;
+  morph(root, place);
+  root.dataset.own = "";
+  for (const figure of root.querySelectorAll("figure")) board.observer.observe(figure);
+  filter?.();
 }
 
 document.addEventListener("mlw:changed", ({ detail: fresh }) => {
   if (!board) {
-    if (fresh.getElementById("charts")) location.reload();
+    if (document.getElementById("charts")) location.reload();
     return;
   }
-  adopt(fresh);
+  const place = fresh.getElementById("charts");
+  if (place) adopt(place);
   board.refresh();
 });

@@ -1,6 +1,6 @@
 // Line charts: drawn when they come into view, all that are due fetched in one request, sampled by the server.
 import { colour, css } from "./colours.js";
-import { align, extent, number, smooth } from "./lines.js";
+import { align, extent, finite, number, smooth } from "./lines.js";
 import { language } from "./words.js";
 
 const HEIGHT = 190;
@@ -78,9 +78,9 @@ export class Board {
   }
 
   async fetchSome(figures) {
-    const answer = await fetch(this.url(figures));
-    if (!answer.ok) return;
-    const { series } = await answer.json();
+    const answer = await fetch(this.url(figures)).catch(() => null);
+    if (!answer?.ok) return;
+    const series = (await answer.json()).series.map(finite);
     const byKey = Map.groupBy ? Map.groupBy(series, (line) => line.key) : group(series);
     // All widths are read before anything is drawn: reading in between would lay out the page each time.
     const widths = figures.map((figure) => this.width(figure));
@@ -173,21 +173,21 @@ export class Board {
     const x = chart.data[0][at];
     const { axis } = this.settings;
     const where = axis === "relative" ? span(x) : axis === "time" ? new Date(x).toLocaleTimeString(language) : compact(x);
-    if (lines.length === 1) output.textContent = `${where}: ${number(chart.data[1][at])}`;
-    else this.table(output, where, chart, lines, at);
+    if (lines.length === 1) output.textContent = `${where}: ${number(chart.data[1][at] ?? lines[0].infinite.get(x))}`;
+    else this.nearest(output, where, chart, lines, at);
   }
 
   // Many lines: name the one nearest to the pointer.
-  table(output, where, chart, lines, at) {
+  nearest(output, where, chart, lines, at) {
     let best = null;
     const wanted = chart.posToVal(chart.cursor.top, "y");
     lines.forEach((line, index) => {
-      const value = chart.data[index + 1][at];
+      const value = chart.data[index + 1][at] ?? line.infinite.get(chart.data[0][at]);
       if (value === null || value === undefined) return;
       if (best === null || Math.abs(value - wanted) < Math.abs(best.value - wanted)) best = { value, line };
     });
     const name = best && this.runs.find((run) => run.id === best.line.run)?.name;
-    output.textContent = best ? `${where} ${name?.slice(0, 24) ?? ""}: ${number(best.value)}` : output.dataset.latest;
+    output.textContent = best ? `${where} ${name ?? ""}: ${number(best.value)}` : output.dataset.latest;
   }
 }
 

@@ -13,6 +13,20 @@ export function smooth(values, weight) {
   });
 }
 
+// Protocols without infinities write the largest numbers instead.
+const INFINITE = 1.7e308;
+
+export function isInfinite(value) {
+  return typeof value === "number" && Math.abs(value) >= INFINITE;
+}
+
+// The line with gaps for its infinite values, which no axis has a place for; `infinite` has them by their x.
+export function finite(line) {
+  const infinite = new Map();
+  line.y.forEach((value, index) => { if (isInfinite(value)) infinite.set(line.x[index], value); });
+  return { ...line, infinite, y: infinite.size ? line.y.map((value) => (isInfinite(value) ? null : value)) : line.y };
+}
+
 // Columns for uPlot: one sorted x for all lines; `undefined` where a line has no point there.
 // Too many different x are brought onto a grid finer than the pixels.
 export function align(lines, width) {
@@ -53,6 +67,7 @@ export function extent(columns) {
 
 export function number(value) {
   if (value === null || value === undefined) return "–";
+  if (isInfinite(value)) return value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e9) return String(value);
   return size !== 0 && (size >= 1e6 || size < 1e-4) ? value.toExponential(3) : String(Number(value.toPrecision(5)));

@@ -1,5 +1,6 @@
 // What parallel coordinates and scatter share: the values of runs as numbers or categories.
 import { css, isDark } from "./colours.js";
+import { isInfinite } from "./lines.js";
 
 export function load() {
   const data = JSON.parse(document.getElementById("compare-data").textContent);
@@ -13,8 +14,12 @@ function column(kind, { key, values, differs }) {
   const present = values.filter((value) => value !== null);
   const numbers = values.map((value) => (value === null || value === "" ? null : Number(value)));
   const numeric = present.length > 0 && numbers.every((value, index) => values[index] === null || Number.isFinite(value));
-  const found = { id: `${kind}.${key}`, kind, key, numeric, differs };
-  if (numeric) return { ...found, values: numbers, log: kind === "params" && spread(numbers) };
+  const found = { id: `${kind}.${key}`, kind, key, numeric, differs, raw: values };
+  if (numeric) {
+    // An infinite value has no place on an axis.
+    const placed = numbers.map((value) => (isInfinite(value) ? null : value));
+    return { ...found, values: placed, log: kind === "params" && spread(placed) };
+  }
   const categories = [...new Set(present.map(String))].sort();
   return { ...found, values: values.map((value) => (value === null ? null : String(value))), categories };
 }
@@ -23,7 +28,7 @@ function column(kind, { key, values, differs }) {
 function spread(values) {
   const present = values.filter((value) => value !== null);
   const low = Math.min(...present);
-  return low > 0 && Math.max(...present) / low >= 1000;
+  return present.length > 0 && low > 0 && Math.max(...present) / low >= 1000;
 }
 
 export function look() {
@@ -32,6 +37,15 @@ export function look() {
 
 export function ramp() {
   return isDark() ? ["#3b4cc0", "#5da9e9", "#7fd8be", "#f2cc60", "#ff8f6b"] : ["#3b4cc0", "#2a9d8f", "#a3b92c", "#e9a23b", "#c8443a"];
+}
+
+// The values as places on a scale, and its ends; categories count from 0.
+export function scale(column) {
+  const places = column.numeric ? column.values : column.values.map((value) => (value === null ? null : column.categories.indexOf(value)));
+  const known = places.filter((value) => value !== null);
+  const low = known.length ? Math.min(...known) : 0;
+  const high = known.length ? Math.max(...known) : 1;
+  return { places, low, high: high === low ? low + 1 : high };
 }
 
 export function options(select, columns, chosen) {

@@ -1,18 +1,19 @@
-// The pages of a run: the live head, previews of notes.
+// The pages of a run: they follow a live run; previews of notes; pictures that cannot be shown.
 import { fetchPart, live } from "./live.js";
+import { morph } from "./morph.js";
 import { localize } from "./times.js";
+import { t } from "./words.js";
 
 async function refresh() {
-  const fresh = await fetchPart("#run");
-  const old = document.getElementById("run");
-  if (!fresh || old.contains(document.activeElement)) return;
-  const facts = fresh.querySelector(".facts");
-  localize(facts);
-  old.querySelector(".facts").replaceWith(facts);
-  old.querySelector(".tabs").replaceWith(fresh.querySelector(".tabs"));
-  document.dispatchEvent(new CustomEvent("mlw:changed", { detail: fresh.ownerDocument }));
+  const fresh = await fetchPart("main");
+  const head = fresh?.querySelector("#run");
+  if (!head) return;
+  localize(fresh);
+  const page = fresh.ownerDocument;
+  morph(document.querySelector("main"), fresh);
+  document.dispatchEvent(new CustomEvent("mlw:changed", { detail: page }));
   document.dispatchEvent(new CustomEvent("htmx:after:swap"));
-  if (!fresh.dataset.live) stop?.();
+  if (!head.dataset.live) stop?.();
 }
 
 async function preview(button) {
@@ -26,9 +27,17 @@ async function preview(button) {
   target.hidden = false;
 }
 
+function broken(image) {
+  if (!image.closest(".picture")) return;
+  image.hidden = true;
+  image.closest(".picture").dataset.broken = t("This picture cannot be shown.");
+}
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-preview]");
   if (button) preview(button);
 });
+document.addEventListener("error", ({ target }) => { if (target.tagName === "IMG") broken(target); }, true);
+for (const image of document.querySelectorAll(".picture img")) if (image.complete && !image.naturalWidth) broken(image);
 const root = document.getElementById("run");
-const stop = root?.dataset.live ? live(root.dataset.live, refresh) : null;
+const stop = root?.dataset.live ? live(root.dataset.live, refresh, { atOnce: true }) : null;

@@ -13,6 +13,8 @@ function boxes() {
 
 function show() {
   const all = boxes();
+  // After a wrong filter only the problem is new; the table stays.
+  if (document.querySelector("#problem [role=alert]")) document.querySelector("input[name=filter]").setAttribute("aria-invalid", "true");
   const chosen = all.filter((box) => box.checked);
   for (const box of all) box.closest("tr").classList.toggle("selected", box.checked);
   for (const button of document.querySelectorAll("#bulk [data-needs]")) {
