@@ -163,6 +163,7 @@ def test_sorting_filtering_and_the_back_button(page: Page, site: Site) -> None:
     expect(page.locator("input[name=filter]")).to_have_attribute("aria-invalid", "true")
     expect(page.locator("table.runs tbody tr")).to_have_count(1)
     page.go_back()
+    expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.locator("table.runs tbody tr")).to_have_count(1)
 
 

@@ -24,6 +24,11 @@ def number(value: float | None) -> str:
     return f"{value:.5g}"
 
 
+def exact(value: float | None) -> str:
+    """A metric with all its digits, for those who point at it."""
+    return "" if value is None else number(value) if abs(value) >= INFINITE else repr(value)
+
+
 def size(count: int | None) -> str:
     """Bytes as "1.2 MB" (powers of 1,000)."""
     if count is None:

@@ -67,7 +67,7 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        for name in ("number", "size", "duration", "moment", "short", "middle", "spark"):
+        for name in ("number", "exact", "size", "duration", "moment", "short", "middle", "spark"):
             environment.filters[name] = getattr(formats, name)
         environment.filters["markdown"] = markdown.render
         environment.filters["count"] = lambda value: f"{value:,}"

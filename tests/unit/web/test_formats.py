@@ -28,6 +28,17 @@ def test_numbers(value: float | None, expected: str) -> None:
     assert formats.number(value) == expected
 
 
+def test_all_digits_of_a_number() -> None:
+    assert [formats.exact(value) for value in (None, 0.123456789, 1.7976931348623157e308)] == ["", "0.123456789", "∞"]
+
+
+@given(st.text(), st.integers(3, 40))
+def test_the_middle_is_cut(text: str, limit: int) -> None:
+    found = formats.middle(text, limit)
+    assert len(found) <= limit
+    assert (found[0], found[-1]) == (text[0], text[-1]) if text else not found
+
+
 @given(st.floats())
 def test_any_number_is_short_and_harmless(value: float) -> None:
     text = formats.number(value)

@@ -218,7 +218,7 @@ def _cell(column: Column, value: Any) -> Cell:
         return _EMPTY
     if column.kind == "metrics":
         text = formats.number(value)
-        return Cell(text, "" if text == str(value) else repr(value))
+        return Cell(text, "" if text == str(value) else formats.exact(value))
     line = " ".join(value[: 4 * _CELL_CHARACTERS].split()) if value else value
     shown = formats.short(line, _CELL_CHARACTERS)
     return Cell(shown, formats.short(value, 1000) if shown != value else "")

@@ -115,7 +115,10 @@ function tell(shown, x, y) {
 // The first two columns, in the order of preference, that the most runs have both of; then the third that these have.
 function first(params, metrics) {
   const has = (columns) => data.runs.filter((_, at) => columns.every((each) => each.values[at] !== null)).length;
-  const most = (choices) => choices.reduce((best, each) => (has(each) > has(best) ? each : best), choices[0]);
+  const most = (choices) => {
+    const counts = choices.map(has);
+    return choices[counts.indexOf(Math.max(...counts))];
+  };
   const tried = [...params, ...metrics, ...data.columns].slice(0, TRIED);
   const others = [...params.slice(1), ...metrics, ...data.columns].slice(0, TRIED);
   const pairs = tried.flatMap((x) => others.filter((y) => y !== x).map((y) => [x, y]));

@@ -15,7 +15,8 @@ function match(old, fresh) {
   for (const node of old) {
     const key = keyOf(node);
     if (key) keyed.set(key, node);
-    else plain.set(node.nodeName, [...(plain.get(node.nodeName) ?? []), node]);
+    else if (plain.has(node.nodeName)) plain.get(node.nodeName).push(node);
+    else plain.set(node.nodeName, [node]);
   }
   return fresh.map((node) => {
     const key = keyOf(node);
