@@ -1,16 +1,14 @@
 """One suite over every database: group commit, durability, isolation, the event chain, lost connections, errors."""
 
 import asyncio
-import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import select
 
 from mlwright.app.wiring import prepare
 from mlwright.kernel import events
@@ -18,37 +16,10 @@ from mlwright.kernel.changes import EVENTS
 from mlwright.kernel.database import Database
 from mlwright.kernel.engine import Connection, Engine, open_engine
 from mlwright.kernel.errors import AlreadyExists, Internal, Invalid, MlwrightError, StorageFull, Unavailable
-from mlwright.kernel.events import Draft
-from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking.tables import experiments, tags
 from tests.components import postgres_server
-
-_PUT = Query(insert(tags).values(run=bindparam("run"), key=bindparam("key"), value=bindparam("value")))
-_COUNT = Query(select(func.count()).select_from(tags))
-_KEYS = Query(select(tags.c.key).order_by(tags.c.run, tags.c.key))
-
-
-def put(key: str, run: int = 1, *, event: bool = False) -> Callable[[Tx], str]:
-    """A unit of work that inserts one row, and may draft an event about it."""
-
-    def work(tx: Tx) -> str:
-        tx.run(_PUT, {"run": run, "key": key, "value": "v"})
-        if event:
-            tx.emit(Draft("me", "default", "test.put", f"tag/{key}", {"key": key}))
-        return key
-
-    return work
-
-
-def keys(database: Database) -> list[str]:
-    return [row[0] for row in database.read_now(lambda tx: tx.all(_KEYS))]
-
-
-def log(database: Database) -> list[str]:
-    """Subjects of the test's events, in order."""
-    found = database.read_now(lambda tx: events.read(tx, 0, 10_000))
-    return [each.subject for each in found if each.type == "test.put"]
+from tests.contract.units import COUNT, broken, clashing, failing, keys, log, put
 
 
 def together(database: Database, jobs: list[Callable[[Tx], Any]]) -> list[Any]:
@@ -72,20 +43,6 @@ def together(database: Database, jobs: list[Callable[[Tx], Any]]) -> list[Any]:
 
 
 # --- group commit ------------------------------------------------------------------------------------------------
-
-
-def failing(tx: Tx) -> None:
-    put("half", 9, event=True)(tx)
-    raise AlreadyExists("taken")
-
-
-def broken(tx: Tx) -> None:
-    put("broken", 9, event=True)(tx)
-    raise ZeroDivisionError
-
-
-def clashing(tx: Tx) -> None:
-    put("a", event=True)(tx)
 
 
 def test_a_job_that_fails_does_not_hurt_its_neighbours(database: Database) -> None:
@@ -136,124 +93,8 @@ def test_many_jobs_take_few_commits(database: Database) -> None:
 
 
 def test_a_later_job_of_a_commit_sees_an_earlier_one(database: Database) -> None:
-    count: Callable[[Tx], Any] = lambda tx: tx.one(_COUNT)  # noqa: E731
+    count: Callable[[Tx], Any] = lambda tx: tx.one(COUNT)  # noqa: E731
     assert together(database, [count, put("a"), count, failing, count])[::2] == [(0,), (1,), (1,)]
-
-
-# --- short writes ------------------------------------------------------------------------------------------------
-
-
-def briefly(database: Database, jobs: list[Callable[[Tx], Any]]) -> list[Any]:
-    """Run the jobs at once as brief ones. Returns results and errors."""
-
-    async def run() -> list[Any]:
-        return await asyncio.gather(*(database.write(job, brief=True) for job in jobs), return_exceptions=True)
-
-    return asyncio.run(run())
-
-
-def test_short_writes_run_on_the_event_loop_of_an_embedded_database(database: Database, engine: Engine) -> None:
-    threads = briefly(database, [lambda tx: threading.current_thread()] * 3)
-    assert [each is threading.current_thread() for each in threads] == [engine.embedded] * 3
-
-
-def test_a_short_job_that_fails_does_not_hurt_its_neighbours(database: Database) -> None:
-    found = briefly(database, [put("a", event=True), failing, put("b", event=True), broken, clashing])
-    assert [found[0], found[2]] == ["a", "b"]
-    assert [type(found[1]), type(found[3]), type(found[4])] == [AlreadyExists, Internal, Internal]
-    assert keys(database) == ["a", "b"]
-    assert log(database) == ["tag/a", "tag/b"]
-    assert database.read_now(events.verify).findings == []
-
-
-def test_what_takes_time_does_not_hold_up_the_event_loop(database: Database) -> None:
-    def work(tx: Tx) -> threading.Thread:
-        put("before")(tx)
-        tx.take_time()
-        return threading.current_thread()
-
-    found = briefly(database, [put("a"), work, put("b")])
-    assert found[1] is not threading.current_thread()
-    assert keys(database) == ["a", "b", "before"]
-
-
-def test_short_writes_wait_for_a_transaction_under_way(database: Database) -> None:
-    held, gate = threading.Event(), threading.Event()
-
-    def hold(tx: Tx) -> None:
-        held.set()
-        gate.wait(10)
-        put("first")(tx)
-
-    async def run() -> None:
-        with ThreadPoolExecutor(1) as pool:
-            first = pool.submit(database.write_now, hold)
-            await asyncio.to_thread(held.wait, 10)
-            second = asyncio.create_task(database.write(put("second"), brief=True))
-            done, _ = await asyncio.wait([second], timeout=0.05)
-            assert not done
-            gate.set()
-            await second
-            first.result(10)
-
-    asyncio.run(run())
-    assert keys(database) == ["first", "second"]
-
-
-def test_short_and_long_writes_of_many_tasks_all_happen_once(database: Database) -> None:
-    async def write(number: int) -> str:
-        return await database.write(put(f"k{number:03d}", event=True), brief=number % 3 > 0)
-
-    async def run() -> list[str]:
-        return await asyncio.gather(*(write(number) for number in range(400)))
-
-    done = asyncio.run(run())
-    assert keys(database) == sorted(done)
-    assert sorted(log(database)) == [f"tag/{key}" for key in sorted(done)]
-    assert database.read_now(events.verify).findings == []
-
-
-def test_writes_of_two_event_loops_do_not_block_each_other(database: Database) -> None:
-    def writes(name: str, brief: bool) -> list[str]:
-        async def run() -> list[str]:
-            return [await database.write(put(f"{name}{number:03d}"), brief=brief) for number in range(200)]
-
-        return asyncio.run(run())
-
-    with ThreadPoolExecutor(2) as pool:
-        short, long = pool.submit(writes, "a", True), pool.submit(writes, "b", False)
-        done = short.result(30) + long.result(30)
-    assert keys(database) == sorted(done)
-
-
-def test_a_short_write_does_not_wait_for_another_program_on_the_event_loop(tmp_path: Path) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'x.db'}")
-    prepare(engine)
-    database = Database(engine)
-    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
-
-    async def run() -> float:
-        other.execute("BEGIN IMMEDIATE")
-        begun = time.monotonic()
-        write = asyncio.create_task(database.write(put("a"), brief=True))
-        await asyncio.sleep(0.05)
-        waited = time.monotonic() - begun
-        other.execute("ROLLBACK")
-        await write
-        return waited
-
-    assert asyncio.run(run()) < 2
-    assert keys(database) == ["a"]
-    other.close()
-    database.close()
-
-
-def test_short_reads_see_the_newest_state(database: Database) -> None:
-    async def run() -> Any:
-        await database.write(put("a"), brief=True)
-        return await database.read(lambda tx: tx.all(_KEYS), brief=True)
-
-    assert asyncio.run(run()) == [("a",)]
 
 
 # --- durability and isolation ------------------------------------------------------------------------------------
@@ -282,10 +123,10 @@ def test_a_commit_reaches_the_disk(database: Database, engine: Engine) -> None:
 
 def test_a_read_sees_one_state_of_the_database(database: Database) -> None:
     def work(tx: Tx) -> tuple[Any, Any]:
-        before = tx.one(_COUNT)
+        before = tx.one(COUNT)
         with ThreadPoolExecutor(1) as pool:
             pool.submit(database.write_now, put("a")).result()
-        return before, tx.one(_COUNT)
+        return before, tx.one(COUNT)
 
     before, after = database.read_now(work)
     assert before == after == (0,)
@@ -424,7 +265,7 @@ def test_a_write_that_meets_the_end_is_answered(engine: Engine, brief: bool) -> 
 @pytest.mark.parametrize("text", ["a\0b", "\0", "\ud800"])
 def test_text_that_a_database_cannot_hold_is_refused_or_kept(database: Database, text: str) -> None:
     def work(tx: Tx) -> None:
-        tx.run(_PUT, {"run": 1, "key": "k", "value": text})
+        tx.run(PUT, {"run": 1, "key": "k", "value": text})
 
     if outcome(database.write_now, work) is Invalid:
         assert keys(database) == []
