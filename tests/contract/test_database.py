@@ -19,7 +19,7 @@ from mlwright.kernel.errors import AlreadyExists, Internal, Invalid, MlwrightErr
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking.tables import experiments, tags
 from tests.components import postgres_server
-from tests.contract.units import COUNT, broken, clashing, failing, keys, log, put
+from tests.contract.units import COUNT, PUT, broken, clashing, failing, keys, log, put
 
 
 def together(database: Database, jobs: list[Callable[[Tx], Any]]) -> list[Any]:
