@@ -74,6 +74,10 @@ def _ask_password() -> str:
     return text
 
 
+def _is_known(client: Client, name: str) -> bool:
+    return any(each["name"] == name for each in client.get("/v1/principals"))
+
+
 def _has_terminal() -> bool:
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
@@ -117,7 +121,7 @@ def create_user(
     check_principal_name(name)
     password = _given_password(password, password_stdin)
     if password is None and kind == "user":
-        if any(each["name"] == name for each in client.get("/v1/principals")):
+        if _is_known(client, name):
             raise AlreadyExists(f"there is a principal {name!r} already", path="NAME", hint="see: mlwright users list")
         password = _ask_password()
     body = {"name": name, "kind": kind, "admin": admin, "password": password or ""}
@@ -134,7 +138,11 @@ def password(client: Client, name: str, password: str | None, password_stdin: bo
     check_principal_name(name)
     given = _given_password(password, password_stdin)
     with _known_principal("NAME"):
-        client.patch(f"/v1/principals/{name}", {"password": _ask_password() if given is None else given})
+        if given is None:
+            if not _is_known(client, name):
+                raise NotFound(f"There is no principal {name!r}")
+            given = _ask_password()
+        client.patch(f"/v1/principals/{name}", {"password": given})
     click.echo(f"password of {name} changed")
 
 

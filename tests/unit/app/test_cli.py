@@ -260,14 +260,17 @@ def test_a_password_is_asked_for_on_a_terminal(tmp_path: Path) -> None:
         ["users", "create", "bob"], b"a long password\na long password\n", tmp_path / "data"
     )
     assert (code, "Repeat" in shown, "a long password" in shown) == (0, True, False)
-    for name in ("bob", "no/name"):
-        code, shown = typed_on_a_terminal(["users", "create", name], b"", tmp_path / "data")
+    for verb, name in (("create", "bob"), ("create", "no/name"), ("password", "nobody")):
+        code, shown = typed_on_a_terminal(["users", verb, name], b"", tmp_path / "data")
         assert (code != 0, "Password" in shown, "error: " in shown) == (True, False, True), shown
 
 
 def test_where_nobody_can_type_a_password(tmp_path: Path) -> None:
-    for words in (["create", "bob"], ["password", "bob"]):
-        command = [sys.executable, "-m", "mlwright", "users", *words, "--data", str(tmp_path / "data")]
+    data = ["--data", str(tmp_path / "data")]
+    made = [sys.executable, "-m", "mlwright", "users", "create", "ada", "--password-stdin", *data]
+    subprocess.run(made, input="a long password\n", stdout=subprocess.DEVNULL, text=True, check=True)
+    for words in (["create", "bob"], ["password", "ada"]):
+        command = [sys.executable, "-m", "mlwright", "users", *words, *data]
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, start_new_session=True
         )
