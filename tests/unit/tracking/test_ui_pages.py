@@ -299,6 +299,18 @@ def test_charts_by_group_and_lines(world: World) -> None:
     assert world.get(f"/series?run={'f' * 32}&key=a&format=json").status_code == 404
 
 
+def test_charts_that_would_be_alone_in_their_group_are_together(world: World) -> None:
+    run_id = world.run(world.experiment("e"), "r")
+    keys = ("acc", "layer0/norm", "train/loss", "train/acc", "val/loss")
+    points = [Metric(key, 1.0, 1_700_000_000_000 + step, step) for key in keys for step in range(2)]
+    world.write(lambda tx: runs.log_batch(tx, LOCAL, run_id, points, [], []))
+    groups = world.get(f"/runs/{run_id}/charts?format=json").json()["groups"]
+    assert {group["name"]: [each["key"] for each in group["charts"]] for group in groups} == {
+        "": ["acc", "layer0/norm", "val/loss"],
+        "train": ["train/acc", "train/loss"],
+    }
+
+
 def test_thousands_of_metrics_are_found_by_name(world: World) -> None:
     run_id = world.run(world.experiment("e"), "r", {f"layer{n}/norm": 1.0 for n in range(450)})
     page = world.get(f"/runs/{run_id}/charts").text

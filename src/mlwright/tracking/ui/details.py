@@ -169,14 +169,21 @@ def charts(tx: Tx, caller: Caller, run_id: str, now_ms: int, *, system: bool, fi
         if each.key.startswith(SYSTEM) == system and all(word in each.key.lower() for word in words)
     ]
     series = found[:MAX_CHARTS]
-    groups: dict[str, list[SeriesInfo]] = {}
-    for each in series:
-        if each.points > 1:
-            rest = each.key.removeprefix(SYSTEM) if system else each.key
-            groups.setdefault(rest.partition("/")[0] if "/" in rest else "", []).append(each)
-    listed = [Group(name, members) for name, members in sorted(groups.items())]
+    listed = _groups([each for each in series if each.points > 1], SYSTEM if system else "")
     single = [each for each in series if each.points == 1]
     return Charts(top, listed, single, find, len(found) - len(series))
+
+
+def _groups(series: Sequence[SeriesInfo], prefix: str) -> list[Group]:
+    """Metrics by the first part of their names; those that would be alone in their group come first, together."""
+    groups: dict[str, list[SeriesInfo]] = {}
+    for each in series:
+        name, slash, _ = each.key.removeprefix(prefix).partition("/")
+        groups.setdefault(name if slash else "", []).append(each)
+    alone = {name for name, members in groups.items() if not name or len(members) == 1}
+    together = sorted((each for name in alone for each in groups[name]), key=lambda each: each.key)
+    others = [Group(name, groups[name]) for name in sorted(groups.keys() - alone)]
+    return [Group("", together), *others] if together else others
 
 
 def _models(tx: Tx, caller: Caller, run: Run) -> list[tuple[str, LoggedModel | None, int | None]]:
