@@ -305,7 +305,7 @@ def test_charts_that_would_be_alone_in_their_group_are_together(world: World) ->
     points = [Metric(key, 1.0, 1_700_000_000_000 + step, step) for key in keys for step in range(2)]
     world.write(lambda tx: runs.log_batch(tx, LOCAL, run_id, points, [], []))
     groups = world.get(f"/runs/{run_id}/charts?format=json").json()["groups"]
-    assert {group["name"]: [each["key"] for each in group["charts"]] for group in groups} == {
+    assert {group["name"]: [each[0] for each in group["charts"]] for group in groups} == {
         "": ["acc", "layer0/norm", "val/loss"],
         "train": ["train/acc", "train/loss"],
     }
