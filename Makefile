@@ -8,6 +8,9 @@ CODE   := $(wildcard src tests tools benchmarks examples hatch_build.py)
 # Where Python may not keep byte code, each of the many processes that tests start compiles all it imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
+# What the demo imports: its set-up keeps their byte code, else the first demo would spend seconds on compiling.
+DEMO_IMPORTS := examples.flights.closing,examples.flights.data,mlflow.sklearn
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-demo demo test lint format docs docs-reference peers bench clean constraints
 
@@ -18,7 +21,7 @@ setup:           ## make .venv with hash-pinned packages and mlwright in it (doe
 	@$(PYTHON) -m tools.bootstrap $(VENV) constraints/dev.txt --editable
 
 setup-demo: setup ## make .venv-demo: an ordinary MLflow client environment for the demo
-	@$(PYTHON) -m tools.bootstrap .venv-demo constraints/demo.txt
+	@$(PYTHON) -m tools.bootstrap .venv-demo constraints/demo.txt --import $(DEMO_IMPORTS)
 
 demo: setup-demo ## start the platform, track real experiments on real data, print the ranking (KEEP=1 leaves it running)
 	@$(BIN)/python -m examples.flights $(if $(KEEP),--keep)

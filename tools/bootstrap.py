@@ -133,6 +133,9 @@ def main() -> None:
     parser.add_argument("venv", type=Path)
     parser.add_argument("constraints", type=Path)
     parser.add_argument("--editable", action="store_true", help="also install this repository itself")
+    parser.add_argument(
+        "--import", dest="imports", default="", help="modules to import once, so that their byte code is kept"
+    )
     options = parser.parse_args()
     if sys.version_info < MINIMUM:
         raise SystemExit(
@@ -150,6 +153,8 @@ def main() -> None:
     install_pinned(python, constraints)
     if options.editable:
         install_project(python)
+    if options.imports:
+        run(python, "-c", f"import {options.imports}")
     stamp.write_text(wanted)
     print(f"{venv.name} is ready ({time.monotonic() - started:.0f} s)", flush=True)
 

@@ -160,7 +160,7 @@ def _rehearsal(tx: Tx, caller: Caller, before_ms: int, silent_ms: int, batches: 
 
 def _forget_files(tx: Tx, gone: Sequence[Purged]) -> int:
     """Remove the names of the files of what is gone. Returns how many."""
-    return sum(artifacts.purge(tx, path)[0] for path in _folders(gone))
+    return sum(artifacts.purge(tx, path) for path in _folders(gone))
 
 
 def _unneeded(tx: Tx, batch: Sequence[Blob]) -> list[Blob]:

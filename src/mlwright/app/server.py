@@ -68,8 +68,8 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         settings = msgspec.structs.replace(settings, port=listening.getsockname()[1])  # port 0 means any free one
         _log_to(settings.data / "logs" / "server.log")
         _raise_file_limit()
-        save(settings)
         platform = Platform(settings)
+        save(settings)  # only what could be opened: commands without a server use it from now on
         platform.engine.reserve_log()
         try:
             if settings.authentication and not platform.has_admin():

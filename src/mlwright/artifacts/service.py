@@ -86,10 +86,10 @@ _delete_parts = Query(delete(artifact_parts).where(_parts.upload_id == bindparam
 
 
 def place(tx: Tx, caller: Caller, owners: Owners, path: str) -> str:
-    """The project that a new file at `path` belongs to. Raises Denied, and NotFound for a path of nothing known."""
+    """The project that a new file at `path` belongs to. Raises Denied, and NotFound for what the caller cannot see."""
     project = owners.project_of(tx, path)
-    if project is None:
-        raise NotFound(f"No experiment keeps its artifacts at {path!r}", path="path")
+    if project is None or not caller.may(project, Role.VIEWER):
+        raise NotFound(f"No experiment keeps its artifacts in {path.partition('/')[0]!r}", path="path")
     caller.require(project, Role.EDITOR)
     return project
 
@@ -184,20 +184,15 @@ def remove(tx: Tx, caller: Caller, owners: Owners, path: str) -> int:
     return count
 
 
-def purge(tx: Tx, path: str, *, dry: bool = False) -> tuple[int, int]:
-    """Forget all files below a folder, for good. Returns how many, and their bytes. Their blobs are collected later."""
-    where = {"first": f"{path}/", "end": f"{path}{_AFTER_SLASH}"}
-    sizes = [row[3] for row in tx.all(_all_below, where)]
-    if not dry:
-        tx.run(_delete_below, where)
-    return len(sizes), sum(sizes)
+def purge(tx: Tx, path: str) -> int:
+    """Forget all files below a folder, for good. Returns how many. Their blobs are collected later."""
+    return tx.run(_delete_below, {"first": f"{path}/", "end": f"{path}{_AFTER_SLASH}"})
 
 
-def forget_uploads(tx: Tx, before_ms: int, *, dry: bool = False) -> int:
+def forget_uploads(tx: Tx, before_ms: int) -> int:
     """Forget multipart uploads without a part since `before_ms`. Returns how many."""
     rows = tx.all(_silent_uploads, {"before": before_ms})
-    if not dry:
-        tx.many(_delete_parts, [{"upload_id_": row[0]} for row in rows])
+    tx.many(_delete_parts, [{"upload_id_": row[0]} for row in rows])
     return len(rows)
 
 

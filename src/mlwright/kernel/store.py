@@ -221,7 +221,7 @@ def _within(kind: Kind, project: str) -> str:
 
 def _require_writable(tx: Tx, caller: Caller, kind: Kind, project: str, before: Resource | None) -> None:
     if kind.is_project:
-        if before is None:
+        if before is None or not caller.may(project, Role.VIEWER):  # one that may not be seen is as if not there
             caller.require_server_admin()
         else:
             caller.require(project, Role.ADMIN)
