@@ -55,15 +55,22 @@ class Bench:
         if group != self._group:
             self.end_servers()
             self._group = group
-            for side in self.sides:
-                server = self.new_server(side, self.root / group)
-                self._servers[side] = server
-                server.start()
-                server.settle()
-                warm(server)
-                if prepare is not None:
-                    prepare(server)
+            try:
+                for side in self.sides:
+                    self._start(side, prepare)
+            except BaseException:
+                self.end_servers()  # the next row of the group begins anew
+                raise
         return self._servers
+
+    def _start(self, side: str, prepare: Callable[[Server], None] | None) -> None:
+        server = self.new_server(side, self.root / self._group)
+        self._servers[side] = server
+        server.start()
+        server.settle()
+        warm(server)
+        if prepare is not None:
+            prepare(server)
 
     def new_server(self, side: str, root: Path) -> Server:
         """A server of that side with its data under `root`; not started."""
@@ -118,6 +125,7 @@ class Bench:
         self._servers.clear()
         if self._group:
             shutil.rmtree(self.root / self._group, ignore_errors=True)
+        self._group = ""
         self._group = ""
 
     def close(self) -> None:
