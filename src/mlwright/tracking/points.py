@@ -120,7 +120,19 @@ def sample(records: "NDArray[np.void]", size: int) -> "NDArray[np.void]":
     return records[starts]
 
 
+class Columns(NamedTuple):
+    """The fields of points, each of all points: much faster to go through than points are to make."""
+
+    steps: list[int]
+    timestamps: list[int]
+    values: list[float]
+
+
+def columns(records: "NDArray[np.void]") -> Columns:
+    """Records as plain Python numbers."""
+    return Columns(records["step"].tolist(), records["timestamp"].tolist(), records["value"].tolist())
+
+
 def points(records: "NDArray[np.void]") -> list[Point]:
     """Records as plain Python points."""
-    columns = (records["step"].tolist(), records["timestamp"].tolist(), records["value"].tolist())
-    return [Point(step, timestamp, value) for step, timestamp, value in zip(*columns, strict=True)]
+    return list(map(Point, *columns(records)))

@@ -2,6 +2,8 @@
 
 import base64
 from collections.abc import Iterable
+from itertools import repeat
+from math import isfinite
 
 import msgspec
 from starlette.requests import Request
@@ -12,10 +14,9 @@ from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.http import Route, caller_of
 from mlwright.kernel.protojson import HINT, answer, both, decode, number, required
 from mlwright.kernel.transaction import Tx
-from mlwright.tracking.points import Point
+from mlwright.tracking.points import Columns, Point
 from mlwright.tracking.service import metrics as service
 from mlwright.tracking.service import runs
-from mlwright.tracking.spec import Page
 
 _MAX_BULK_RUNS = 100
 _MAX_BULK_POINTS = 25_000
@@ -84,12 +85,12 @@ class MetricRoutes:
                 info = runs.find(tx, caller, run_id).info
             except NotFound:  # an unknown run has no points, says MLflow
                 return answer({})
-            page = _page(service.history(tx, info, key, offset, None if limit is None else limit + 1), offset, limit)
+            points = service.history_columns(tx, info, key, offset, None if limit is None else limit + 1)
             found: dict[str, object] = {}
-            if page.items:
-                found["metrics"] = [WirePoint(key, number(p.value), p.timestamp, p.step) for p in page.items]
-            if page.next_token:
-                found["next_page_token"] = page.next_token
+            if points.steps:
+                found["metrics"] = _points(key, points)[:limit]
+            if limit is not None and len(points.steps) > limit:
+                found["next_page_token"] = _token(offset + limit)
             return answer(found)
 
         return await self._database.read(work)
@@ -145,11 +146,15 @@ def parse_offset(token: str) -> int:
     return offset
 
 
-def _page(points: list[Point], offset: int, limit: int | None) -> Page[Point]:
-    if limit is None or len(points) <= limit:
-        return Page(points)
-    token = base64.b64encode(msgspec.json.encode({"offset": offset + limit})).decode()
-    return Page(points[:limit], token)
+def _token(offset: int) -> str:
+    return base64.b64encode(msgspec.json.encode({"offset": offset})).decode()
+
+
+def _points(key: str, points: Columns) -> list[WirePoint]:
+    values: Iterable[float | str] = points.values
+    if not all(map(isfinite, points.values)):
+        values = map(number, points.values)
+    return list(map(WirePoint, repeat(key), values, points.timestamps, points.steps))
 
 
 def _run_points(run_id: str, key: str, points: Iterable[Point]) -> list[WireRunPoint]:

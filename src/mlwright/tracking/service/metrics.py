@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, func, select
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking import points as packed
-from mlwright.tracking.points import RECORD_BYTES, Point
+from mlwright.tracking.points import RECORD_BYTES, Columns, Point
 from mlwright.tracking.service import waiting
 from mlwright.tracking.service.appending import Series, series_query
 from mlwright.tracking.spec import RunInfo
@@ -40,16 +40,25 @@ _chunk_sizes = Query(
 
 def history(tx: Tx, run: RunInfo, key: str, offset: int = 0, limit: int | None = None) -> list[Point]:
     """Points of one metric in the order (timestamp, step, value), from `offset`, at most `limit`."""
+    return packed.points(_history(tx, run, key, offset, limit))
+
+
+def history_columns(tx: Tx, run: RunInfo, key: str, offset: int = 0, limit: int | None = None) -> Columns:
+    """The same as `history`, by field."""
+    return packed.columns(_history(tx, run, key, offset, limit))
+
+
+def _history(tx: Tx, run: RunInfo, key: str, offset: int, limit: int | None) -> "NDArray[np.void]":
     series = _find(tx, run, key)
     if series is None:
-        return []
+        return packed.load([])
     if series.ordered and limit is not None:
         parts, offset = _parts_for(tx, run, series, offset, limit)
     else:
         parts = _all_parts(tx, run, series)
     records = packed.sort(packed.load(parts), by_step=False)
     end = len(records) if limit is None else offset + limit
-    return packed.points(records[offset:end])
+    return records[offset:end]
 
 
 def sampled(tx: Tx, run: RunInfo, key: str, size: int, steps: tuple[int, int] | None = None) -> list[Point]:
