@@ -22,7 +22,8 @@ SETTLE_TIMEOUT_S = 40.0
 WEIGH = r"""
 import json, sys
 from importlib.metadata import PackageNotFoundError, distribution
-from pip._vendor.packaging.requirements import Requirement
+try: from packaging.requirements import Requirement
+except ImportError: from pip._vendor.packaging.requirements import Requirement
 def canonical(name): return name.lower().replace("_", "-").replace(".", "-")
 wanted, seen = [(sys.argv[1], frozenset())], {}
 while wanted:

@@ -182,9 +182,10 @@ def create(
     row = tx.one(_insert, values)
     number = int(row[0]) if row else 0
     tx.many(_set_tag, [{"run": number, "key": key, "value": value} for key, value in wanted.items()])
+    info = _new_info(number, values)
     data = {"experiment": experiment_id, "name": wanted[RUN_NAME_TAG], "tags": wanted}
-    _emit(tx, caller, OpenRun(_new_info(number, values), experiment.project), "created", data)
-    return Run(_new_info(number, values), [], [], [Tag(key, wanted[key]) for key in sorted(wanted)], [], [], [])
+    _emit(tx, caller, OpenRun(info, experiment.project), "created", data)
+    return Run(info, [], [], [Tag(key, wanted[key]) for key in sorted(wanted)], [], [], [])
 
 
 def _new_info(number: int, values: dict[str, Any]) -> RunInfo:
