@@ -20,6 +20,7 @@ from benchmarks.servers import Server, mlflow_server, mlwright_server, null_serv
 
 PEER, OURS = "mlflow", "mlwright"
 TABLES_TIMEOUT_S = 60.0
+ATTEMPTS = 5
 WARM_UP_S = 0.5
 
 
@@ -66,13 +67,20 @@ class Bench:
         return self._servers
 
     def _start(self, side: str, prepare: Callable[[Server], None] | None) -> None:
-        server = self.new_server(side, self.root / self._group)
-        self._servers[side] = server
-        server.start()
-        server.settle()
-        warm(server)
-        if prepare is not None:
-            prepare(server)
+        for attempt in range(ATTEMPTS):
+            server = self.new_server(side, self.root / self._group / str(attempt))
+            self._servers[side] = server
+            server.start()
+            server.settle()
+            try:
+                warm(server)
+            except UnexpectedAnswerError:  # of the peer's workers, one now and then fails to make the tables
+                server.stop()
+                continue
+            if prepare is not None:
+                prepare(server)
+            return
+        raise RuntimeError(f"{side} did not start in {ATTEMPTS} attempts")
 
     def new_server(self, side: str, root: Path) -> Server:
         """A server of that side with its data under `root`; not started."""
