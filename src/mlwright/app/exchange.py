@@ -9,6 +9,8 @@ from starlette.types import Message, Scope
 
 #: A head and a body up to this size leave in one piece; joining larger ones costs more than a system call.
 _JOINED_BYTES = 64 << 10
+#: The application is not woken for less of a body, unless that is all: clients send gigabytes in pieces of 16 KiB.
+_WORTHWHILE_BYTES = 256 << 10
 _NO_BODY = frozenset({204, 304})
 _STATUS_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -90,7 +92,8 @@ class Exchange:
         if not self.ended:
             self._parts.append(data)
             self._size += len(data)
-            self._notify()
+            if self._size >= _WORTHWHILE_BYTES:
+                self._notify()
 
     def feed_end(self) -> None:
         """The body is whole."""
@@ -132,7 +135,7 @@ class Exchange:
         self._size = 0
 
     def _readable(self) -> bool:
-        return self._size > 0 or self.gone or self.ended or (self.complete and not self._end_told)
+        return self._size >= _WORTHWHILE_BYTES or self.gone or self.ended or (self.complete and not self._end_told)
 
     async def send(self, message: Message) -> None:
         """ASGI: the head of the answer, then pieces of its body. Raises RuntimeError for what is no HTTP."""

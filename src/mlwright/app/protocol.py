@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 #: Most bytes of request line and headers together.
 MAX_HEAD_BYTES = 64 << 10
 #: So much of a body waits for the application before the client is held back.
-_BUFFERED_BYTES = 64 << 10
+_BUFFERED_BYTES = 1 << 20
 #: How long a client may read nothing of an answer.
 _STALLED_S = 300.0
 _HEAD_TOO_LARGE = (
