@@ -214,21 +214,24 @@ def append_to_models(tx: Tx, run: RunInfo, metrics: Sequence[Metric]) -> None:
     for metric in metrics:
         model = tx.one(_model_row, {"model_id": metric.model_id}) if metric.model_id else None
         if model is not None:
-            value = clamp(metric.value)
-            rows.append(
-                {
-                    "model": model[0],
-                    "key": metric.key,
-                    "timestamp_ms": metric.timestamp,
-                    "step": metric.step,
-                    "run_id": run.run_id,
-                    "value": None if math.isnan(value) else value,
-                    "is_nan": int(math.isnan(value)),
-                    "dataset_name": metric.dataset_name or None,
-                    "dataset_digest": metric.dataset_digest or None,
-                }
-            )
+            rows.append(model_metric_row(model[0], metric, run.run_id))
     tx.many(_insert_model_metric, rows)
+
+
+def model_metric_row(model: int, metric: Metric, run_id: str) -> dict[str, Any]:
+    """A row of logged_model_metrics."""
+    value = clamp(metric.value)
+    return {
+        "model": model,
+        "key": metric.key,
+        "timestamp_ms": metric.timestamp,
+        "step": metric.step,
+        "run_id": run_id,
+        "value": None if math.isnan(value) else value,
+        "is_nan": int(math.isnan(value)),
+        "dataset_name": metric.dataset_name or None,
+        "dataset_digest": metric.dataset_digest or None,
+    }
 
 
 def _rank(point: Record) -> Record:

@@ -1,7 +1,6 @@
 """Moving in logged models that were made elsewhere (see bulk.py)."""
 
 import hashlib
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from mlwright.kernel.upsert import upsert
 from mlwright.tracking.ports import MovedModel
 from mlwright.tracking.service import experiments as experiment_service
 from mlwright.tracking.service import models as model_service
+from mlwright.tracking.service.appending import model_metric_row
 from mlwright.tracking.service.locations import elsewhere
 from mlwright.tracking.spec import Experiment, LoggedModel, Metric, Param, Tag
 from mlwright.tracking.tables import (
@@ -153,7 +153,7 @@ def _import(
         tx.run(_update, {"key": number, **{f"new_{name}": value for name, value in _row(moved).items()}})
     tx.many(_put_param, [{"model": number, "key": each.key, "value": each.value} for each in moved.params])
     tx.many(_put_tag, [{"model": number, "key": each.key, "value": each.value} for each in moved.tags])
-    tx.many(_put_metric, [_metric_row(number, each) for each in moved.metrics])
+    tx.many(_put_metric, [model_metric_row(number, each, each.run_id) for each in moved.metrics])
     data = {"experiment": experiment.experiment_id, "name": moved.name, "source": source, "changed": changed}
     tx.emit(Draft(caller.name, experiment.project, "tracking.model.imported", f"model/{moved.model_id}", data))
     return ImportedModel(moved.model_id, known is None, changed)
@@ -222,18 +222,3 @@ def _create(tx: Tx, experiment: Experiment, moved: MovedModel) -> int:
     }
     row = tx.one(_insert, values)
     return int(row[0]) if row else 0
-
-
-def _metric_row(number: int, each: Metric) -> dict[str, Any]:
-    value = clamp(each.value)
-    return {
-        "model": number,
-        "key": each.key,
-        "timestamp_ms": each.timestamp,
-        "step": each.step,
-        "run_id": each.run_id,
-        "value": None if math.isnan(value) else value,
-        "is_nan": int(math.isnan(value)),
-        "dataset_name": each.dataset_name or None,
-        "dataset_digest": each.dataset_digest or None,
-    }
