@@ -53,11 +53,26 @@ class Exchange:
         gone: the client has hung up.
         ended: the answer is whole.
         complete: the body has arrived whole.
+        started: the answer has begun.
+        buffered: bytes of the body that the application has not taken yet.
     """
 
     __slots__ = (
-        "_changed", "_chunked", "_connection", "_end_told", "_expects_continue", "_head", "_left", "_parts", "_size",
-        "_started", "complete", "ended", "gone", "keep_alive", "scope",
+        "_changed",
+        "_chunked",
+        "_connection",
+        "_end_told",
+        "_expects_continue",
+        "_head",
+        "_left",
+        "_parts",
+        "buffered",
+        "complete",
+        "ended",
+        "gone",
+        "keep_alive",
+        "scope",
+        "started",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> None:
@@ -67,32 +82,22 @@ class Exchange:
         self._expects_continue = expects_continue
         self.gone = self.ended = self.complete = False
         self._parts: list[bytes] = []
-        self._size = 0
+        self.buffered = 0
         self._end_told = False
         self._changed: asyncio.Event | None = None
         self._head = b""
-        self._started = False
+        self.started = False
         self._chunked = False
         self._left = 0
 
     # --- the connection's side -------------------------------------------------------------------------------
 
-    @property
-    def buffered(self) -> int:
-        """Bytes of the body that the application has not taken yet."""
-        return self._size
-
-    @property
-    def started(self) -> bool:
-        """Whether the answer has begun."""
-        return self._started
-
     def feed(self, data: bytes) -> None:
         """A piece of the body has come. After the answer nobody wants it any more."""
         if not self.ended:
             self._parts.append(data)
-            self._size += len(data)
-            if self._size >= _WORTHWHILE_BYTES:
+            self.buffered += len(data)
+            if self.buffered >= _WORTHWHILE_BYTES:
                 self._notify()
 
     def feed_end(self) -> None:
@@ -115,7 +120,7 @@ class Exchange:
         """ASGI: a piece of the body; `http.disconnect` once the client is gone or the answer complete."""
         if self._expects_continue:
             self._expects_continue = False
-            if not self._started:
+            if not self.started:
                 self._connection.write(_CONTINUE)
         while not self._readable():
             if self._changed is None:
@@ -132,10 +137,10 @@ class Exchange:
 
     def _drop_body(self) -> None:
         self._parts.clear()
-        self._size = 0
+        self.buffered = 0
 
     def _readable(self) -> bool:
-        return self._size >= _WORTHWHILE_BYTES or self.gone or self.ended or (self.complete and not self._end_told)
+        return self.buffered >= _WORTHWHILE_BYTES or self.gone or self.ended or (self.complete and not self._end_told)
 
     async def send(self, message: Message) -> None:
         """ASGI: the head of the answer, then pieces of its body. Raises RuntimeError for what is no HTTP."""
@@ -143,7 +148,7 @@ class Exchange:
             return
         if self.ended:
             raise RuntimeError("the answer is complete already")
-        if not self._started:
+        if not self.started:
             self._start(message["status"], message.get("headers", ()))
             # Whoever sends no body yet, such as a stream of events, wants the head to leave nevertheless.
             self._connection.loop.call_soon(self._flush_head)
@@ -177,7 +182,7 @@ class Exchange:
         head = b"".join(lines)
         if head.count(b"\n") != expected or head.count(b"\r") != expected or b"\0" in head:
             raise RuntimeError("a header holds a line break")
-        self._started, self._head = True, head
+        self.started, self._head = True, head
         if self.scope["method"] == "HEAD" or status in _NO_BODY:
             self._chunked, self._left = False, 0
 
@@ -210,7 +215,7 @@ class Exchange:
         if self.ended or self.gone:
             return
         self.keep_alive = False
-        if not self._started or self._head:
+        if not self.started or self._head:
             self._head = b""
             self._connection.write(
                 b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
