@@ -7,19 +7,17 @@ import json
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.clients import ClientJobs
-from benchmarks.load import UnexpectedAnswerError, call_json, drive, post
+from benchmarks.load import UnexpectedAnswerError, drive, post
 from benchmarks.report import Row
 from benchmarks.servers import Server, mlflow_server, mlwright_server, null_server
 
 PEER, OURS = "mlflow", "mlwright"
-TABLES_TIMEOUT_S = 60.0
 ATTEMPTS = 5
 WARM_UP_S = 0.5
 
@@ -74,12 +72,12 @@ class Bench:
             server.settle()
             try:
                 warm(server)
+                if prepare is not None:
+                    prepare(server)
             except UnexpectedAnswerError:  # of the peer's workers, one now and then fails to make the tables
                 server.stop()
-                continue
-            if prepare is not None:
-                prepare(server)
-            return
+            else:
+                return
         raise RuntimeError(f"{side} did not start in {ATTEMPTS} attempts")
 
     def new_server(self, side: str, root: Path) -> Server:
@@ -147,25 +145,10 @@ class Bench:
 
 def warm(server: Server) -> None:
     """Let every worker of the server answer some requests: the first of each pays for late imports."""
-    wait_for_tables(server)
     body = json.dumps({"experiment_ids": ["0"], "max_results": 1}).encode()
     for _ in range(3):
         streams = [itertools.repeat(post("/api/2.0/mlflow/runs/search", body)) for _ in range(16)]
         drive(server.port, streams, WARM_UP_S)
-
-
-def wait_for_tables(server: Server) -> None:
-    """The peer answers `/health` while its workers are still making the tables, and fails anything else."""
-    deadline = time.monotonic() + TABLES_TIMEOUT_S
-    while True:
-        try:
-            call_json(server.port, "POST", "/api/2.0/mlflow/experiments/search", {"max_results": 1})
-        except UnexpectedAnswerError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
-        else:
-            return
 
 
 def figures(values: dict[str, list[float]]) -> Figures:

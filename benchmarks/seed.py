@@ -6,12 +6,11 @@ import itertools
 import json
 import random
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from benchmarks.load import Requests, UnexpectedAnswerError, call_json, drive, post
+from benchmarks.load import Requests, call_json, drive, post
 from benchmarks.servers import Server
 
 API = "/api/2.0/mlflow"
@@ -20,7 +19,6 @@ FIRST_START_MS = 1_700_000_000_000
 HISTORY_KEY = "loss"
 BATCH = 1_000
 EXPERIMENT = "bench"
-ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -59,13 +57,8 @@ def seed(server: Server, runs: int) -> None:
 
 
 def create_experiment(server: Server, name: str) -> str:
-    for _ in range(ATTEMPTS):
-        try:
-            answer = call_json(server.port, "POST", f"{API}/experiments/create", {"name": name})
-            return str(answer["experiment_id"])
-        except UnexpectedAnswerError:  # the peer's workers may still be making their tables
-            time.sleep(2)
-    raise RuntimeError(f"{server.name} makes no experiment: {server.tail()}")
+    answer = call_json(server.port, "POST", f"{API}/experiments/create", {"name": name})
+    return str(answer["experiment_id"])
 
 
 def experiment_id(server: Server) -> str:
