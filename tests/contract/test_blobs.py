@@ -189,30 +189,6 @@ def test_changed_bytes_are_noticed(tmp_path: Path) -> None:
     assert not verify(blobs, digest)
 
 
-def test_a_file_system_that_takes_a_part_gets_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = DirectoryBlobs(tmp_path)
-    writer = store.writer()
-    whole = writer._file.write  # type: ignore[attr-defined]
-    monkeypatch.setattr(writer, "_file", Partial(writer._file, whole))  # type: ignore[attr-defined]
-    writer.write(bytes(range(256)) * 40)
-    blob = writer.commit()
-    assert b"".join(store.read(blob.digest)) == bytes(range(256)) * 40
-
-
-class Partial:
-    """A file that takes at most 1,000 bytes at a time, as one does on a disk that is nearly full."""
-
-    def __init__(self, file: Any, write: Any) -> None:
-        self._file = file
-        self._write = write
-
-    def write(self, data: memoryview) -> int:
-        return int(self._write(data[:1000]))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
 def test_a_disk_that_fills_up_keeps_the_blob_that_was_there(tmp_path: Path) -> None:
     program = """
 import resource, signal, sys

@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from mlwright.kernel.errors import Invalid, NotFound, StorageFull, Unavailable
+from mlwright.kernel.spool import SpoolFile
 
 PREFIX = "sha256:"
 #: Bytes per read and write while streaming.
@@ -196,13 +197,11 @@ class _FileWriter:
         self._path = path
         self._hash = hashlib.sha256()
         self._size = 0
-        self._file = path.open("xb", buffering=0)
+        self._file = SpoolFile(path)
 
     def write(self, data: bytes) -> None:
         try:
-            left = memoryview(data)
-            while left:  # a disk that gets full takes a part, and complains at the next one only
-                left = left[self._file.write(left) :]
+            self._file.write(data)
         except OSError as error:
             raise _explained(error, self._path) from error
         self._hash.update(data)
@@ -212,8 +211,7 @@ class _FileWriter:
         digits = self._hash.hexdigest()
         target = self._store.file(digits)
         try:
-            os.fsync(self._file.fileno())
-            self._file.close()
+            self._file.finish()
             if not target.parent.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _sync_folder(target.parent.parent)
