@@ -115,15 +115,14 @@ class Bench:
             self._clients = self._stack.enter_context(ClientJobs(self.peer_python))
         return self._clients
 
-    def client_limit(self, job: str, figure: str, **arguments: object) -> float:
-        """What the real client reaches in that job beside a server that does nothing: median of the rounds."""
+    def client_limits(self, job: str, **arguments: object) -> dict[str, float]:
+        """The figures of that job beside a server that does nothing: medians of the rounds."""
         server = null_server(self.root)
         server.start()
         try:
             with self.alone(server):
-                return statistics.median(
-                    self.clients().run(job, server.url, **arguments)[figure] for _ in range(self.rounds)
-                )
+                found = [self.clients().run(job, server.url, **arguments) for _ in range(self.rounds)]
+                return {figure: statistics.median(each[figure] for each in found) for figure in found[0]}
         finally:
             server.stop()
 

@@ -81,15 +81,6 @@ def transfer_file(url: str, path: str) -> dict[str, float]:
     return {"up_bytes_per_second": size / up, "down_bytes_per_second": size / down}
 
 
-def upload_folder(url: str, path: str) -> dict[str, float]:
-    """Log a folder of files as artifacts; files per second."""
-    client = MlflowClient(url)
-    run_id = client.create_run(EXPERIMENT).info.run_id
-    begin = time.perf_counter()
-    client.log_artifacts(run_id, path, "files")
-    return {"up_files_per_second": len(list(Path(path).iterdir())) / (time.perf_counter() - begin)}
-
-
 def transfer_folder(url: str, path: str) -> dict[str, float]:
     """Log a folder of files as artifacts and download it again; files per second each way."""
     client = MlflowClient(url)
@@ -153,7 +144,6 @@ JOBS: dict[str, Callable[..., dict[str, float]]] = {
     "whole_run": whole_run,
     "history": history,
     "transfer_file": transfer_file,
-    "upload_folder": upload_folder,
     "transfer_folder": transfer_folder,
 }
 

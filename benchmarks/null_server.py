@@ -2,7 +2,8 @@
 
     python null_server.py PORT
 
-It acknowledges every write unread and knows one run. Standard library only, but faster where uvloop is installed.
+It acknowledges every write unread, knows one run, and of files only their names: each is the same few bytes. Standard
+library only, but faster where uvloop is installed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import importlib.util
 import json
 import sys
+import urllib.parse
 from typing import cast
 
 RUN_ID = "0" * 32
@@ -24,6 +26,8 @@ INFO = {
     "artifact_uri": f"mlflow-artifacts:/0/{RUN_ID}/artifacts",
     "lifecycle_stage": "active",
 }
+FILES = "/api/2.0/mlflow-artifacts/artifacts"
+FILE_BYTES = 2_048
 RUN = json.dumps({"run": {"info": INFO, "data": {}, "inputs": {}}}).encode()
 
 
@@ -32,12 +36,18 @@ def answer(body: bytes, kind: bytes = b"application/json") -> bytes:
 
 
 HEALTH, EMPTY, ONE_RUN = answer(b"OK", b"text/plain"), answer(b"{}"), answer(RUN)
+ONE_FILE = answer(bytes(FILE_BYTES), b"application/octet-stream")
 
 
 class NullProtocol(asyncio.Protocol):
-    """One connection: skips each request's body by its length and answers by its first line."""
+    """One connection: skips each request's body by its length and answers by its first line.
 
-    def __init__(self) -> None:
+    Args:
+        files: the paths of files that were uploaded.
+    """
+
+    def __init__(self, files: dict[str, None]) -> None:
+        self._files = files
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._skip = 0
@@ -56,7 +66,7 @@ class NullProtocol(asyncio.Protocol):
                 self._send()
         self._buffer += data
         while not self._skip and (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            self._start(self._buffer[:end].lower())
+            self._start(self._buffer[:end])
             rest = self._buffer[end + 4 :]
             taken = min(self._skip, len(rest))
             self._skip -= taken
@@ -65,12 +75,21 @@ class NullProtocol(asyncio.Protocol):
                 self._send()
 
     def _start(self, head: bytes) -> None:
-        at = head.find(b"content-length:")
-        self._skip = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-        self._last = b"connection: close" in head
-        line = head[: head.find(b"\r\n")]
-        about_runs = b"/runs/create" in line or b"/runs/get" in line or b"/runs/update" in line
-        self._reply = HEALTH if b"/health" in line else ONE_RUN if about_runs else EMPTY
+        line, _, fields = head.partition(b"\r\n")
+        fields = fields.lower()
+        at = fields.find(b"content-length:")
+        self._skip = int(fields[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        self._last = b"connection: close" in fields
+        method, target, _ = line.decode().split(" ")
+        self._reply = self._file_reply(method, target) if target.startswith(FILES) else _reply(target)
+
+    def _file_reply(self, method: str, target: str) -> bytes:
+        path, _, query = target.removeprefix(FILES).partition("?")
+        if method == "PUT":
+            self._files[path.strip("/")] = None
+        if method != "GET":
+            return EMPTY
+        return _listing(self._files, urllib.parse.parse_qs(query)["path"][0]) if query else ONE_FILE
 
     def _send(self) -> None:
         if self._transport is not None:
@@ -79,8 +98,21 @@ class NullProtocol(asyncio.Protocol):
                 self._transport.close()
 
 
+def _reply(target: str) -> bytes:
+    if "/health" in target:
+        return HEALTH
+    return ONE_RUN if any(f"/runs/{verb}" in target for verb in ("create", "get", "update")) else EMPTY
+
+
+def _listing(files: dict[str, None], folder: str) -> bytes:
+    names = [path.removeprefix(f"{folder}/") for path in files if path.startswith(f"{folder}/")]
+    found = [{"path": name, "is_dir": False, "file_size": FILE_BYTES} for name in names]
+    return answer(json.dumps({"files": found}).encode())
+
+
 async def serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(NullProtocol, "127.0.0.1", port)
+    files: dict[str, None] = {}
+    server = await asyncio.get_running_loop().create_server(lambda: NullProtocol(files), "127.0.0.1", port)
     await server.serve_forever()
 
 

@@ -124,10 +124,11 @@ def small(bench: Bench) -> list[Row]:
     count = int(SMALL_FILES * bench.scale)
     folder = small_files(bench.root / "small" / "files", count)
     series = both_ways(bench, lambda server: bench.clients().run("transfer_folder", server.url, path=str(folder)))
-    limit = bench.client_limit("upload_folder", "up_files_per_second", path=str(folder))
+    limits = bench.client_limits("transfer_folder", path=str(folder))
     rows = []
     for way, label in (("up", "upload"), ("down", "download")):
-        got = figures(series[f"{way}_files_per_second"])
+        figure = f"{way}_files_per_second"
+        got = figures(series[figure])
         rows.append(
             Row(
                 name=f"artifact_small_{way}",
@@ -137,7 +138,7 @@ def small(bench: Bench) -> list[Row]:
                 ours=got.ours,
                 must="≥ 5×",
                 min_ratio=5,
-                limit=limit if way == "up" else None,
+                limit=limits[figure],
             )
         )
     return rows

@@ -131,7 +131,7 @@ def client_rate(name: str, job: str, processes: int, label: str) -> Benchmark:
             return done["per_second"]
 
         got = bench.alternate(GROUP, measure)
-        limit = bench.client_limit(job, "per_second", seconds=bench.seconds, processes=processes)
+        limit = bench.client_limits(job, seconds=bench.seconds, processes=processes)["per_second"]
         return [
             Row(
                 name=name,
