@@ -2,12 +2,14 @@
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from mlwright.kernel.changes import Changes
 from mlwright.kernel.engine import Connection
 from mlwright.kernel.errors import Internal, Invalid, MlwrightError, StorageFull, Unavailable
+from mlwright.kernel.transaction import Cursor
 
 _BUSY_TIMEOUT_MS = 5_000
 _BEGIN_AT_ONCE = ("PRAGMA busy_timeout=0", "BEGIN IMMEDIATE", f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
@@ -85,6 +87,12 @@ class SqliteEngine:
 
     def is_lost(self, error: Exception) -> bool:
         return False
+
+    def announce(self, cursor: Cursor, topics: Collection[str]) -> None:
+        """One server has a data directory for itself: there is nobody to tell."""
+
+    def listen(self, changes: Changes) -> Callable[[], None]:
+        return lambda: None
 
     def reserve_log(self) -> None:
         """Give the write-ahead log its full length at once.
