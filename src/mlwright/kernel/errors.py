@@ -134,6 +134,14 @@ class StorageFull(MlwrightError):
     status = 507
 
 
+class Untrusted(MlwrightError):
+    """Bytes are not what somebody vouched for, or nobody did: they are not used."""
+
+    code = "untrusted"
+    title = "Not trusted"
+    status = 422
+
+
 class Unsupported(MlwrightError):
     """A part of a foreign protocol that mlwright knows of and does not offer."""
 
