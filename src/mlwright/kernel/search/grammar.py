@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from mlwright.kernel.errors import Invalid
-from mlwright.tracking.search.tokens import Kind, Token, group, joined, statements
+from mlwright.kernel.search.tokens import Kind, Token, group, joined, statements
 
 #: Most comparisons of one filter.
 MAX_COMPARISONS = 500
