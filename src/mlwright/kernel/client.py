@@ -20,6 +20,7 @@ _ERRORS: dict[str, type[MlwrightError]] = {
         errors.NotFound,
         errors.AlreadyExists,
         errors.Conflict,
+        errors.Immutable,
         errors.Unauthenticated,
         errors.Denied,
         errors.Unavailable,

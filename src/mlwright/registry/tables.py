@@ -1,8 +1,9 @@
 """The tables of the model registry. Times are Unix milliseconds."""
 
-from sqlalchemy import Index, Table, UniqueConstraint
+from sqlalchemy import Index, Table, UniqueConstraint, text
 
 from mlwright.kernel.columns import METADATA, Int64, String, key, optional, required
+from mlwright.registry.spec import PROMPT_TAG
 
 registered_models = Table(
     "registered_models",
@@ -26,6 +27,9 @@ registered_model_tags = Table(
     required("value", String),
     sqlite_with_rowid=False,
 )
+#: Searches leave prompts out.
+_OF_PROMPTS = text(f"key = '{PROMPT_TAG}'")
+Index("ix_registered_model_tags_prompt", registered_model_tags.c.model, sqlite_where=_OF_PROMPTS)
 
 #: `project` and `name` repeat the model's, so that searches walk one index.
 model_versions = Table(
@@ -38,7 +42,7 @@ model_versions = Table(
     required("version", Int64),
     required("source", String),  # as MLflow's clients gave it
     required("storage", String),  # URI of what clients download
-    optional("run_id", String),
+    required("run_id", String),  # empty when there is none, as in MLflow
     optional("model_id", String),  # of the logged model
     optional("run_link", String),
     optional("description", String),
@@ -66,6 +70,8 @@ model_version_tags = Table(
     required("value", String),
     sqlite_with_rowid=False,
 )
+
+Index("ix_model_version_tags_prompt", model_version_tags.c.version, sqlite_where=_OF_PROMPTS)
 
 model_aliases = Table(
     "model_aliases",
