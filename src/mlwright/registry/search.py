@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, exists, literal_column,
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.query import Query
 from mlwright.kernel.search import grammar
-from mlwright.kernel.search.grammar import MODEL_VERSIONS, REGISTERED_MODELS, Comparison
+from mlwright.kernel.search.grammar import MODEL_VERSIONS, REGISTERED_MODELS, Comparison, Grammar
 from mlwright.kernel.search.match import bound, compare
 from mlwright.kernel.search.page import Page, check_orders, decode, encode
 from mlwright.registry.service import rows
@@ -123,6 +123,18 @@ def search_versions(
     if not prompts:
         statement = statement.where(model_versions.c.model.not_in(_prompt_versions))
     return _page(tx, projects, statement.order_by(*order), max_results, page_token)
+
+
+def _read(language: Grammar, text: str) -> tuple[list[Comparison], bool]:
+    """The comparisons of a filter, and whether it wants prompts.
+
+    As in MLflow, the first comparison of the prompts' tag decides; when prompts are not wanted, the tag says no more.
+    """
+    comparisons = [_checked(each) for each in language.filter(text)]
+    others = [each for each in comparisons if each.entity != grammar.TAG or each.key != PROMPT_TAG]
+    first = next((each for each in comparisons if each not in others), None)
+    wanted = first is not None and (first.operator, str(first.value).lower()) in {("=", "true"), ("!=", "false")}
+    return (comparisons if wanted else others), wanted
 
 
 def _page(tx: Reader, projects: Sequence[str], statement: Select[Any], max_results: int, page_token: str) -> Page[Row]:

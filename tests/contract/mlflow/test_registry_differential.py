@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ MODELS, VERSIONS = "registered-models", "model-versions"
 
 
 @pytest.fixture
-def both(pair: Pair) -> Iterator[Pair]:
+def both(pair: Pair) -> Pair:
     """Both servers with a registered model "model" of the same name."""
     name = f"model-{uuid.uuid4().hex[:12]}"
     pair.label("model", name, name)

@@ -65,10 +65,8 @@ class Search(msgspec.Struct):
 def check_most(max_results: int, most: int) -> None:
     """Raises Invalid with the text of MLflow's handlers for more results than they give."""
     if max_results > most:
-        raise Invalid(
-            f"Invalid value \"{max_results}\" for parameter 'max_results' supplied:  Hint: Value was of type 'str'.{HINT}",
-            path="max_results",
-        )
+        start = f"Invalid value \"{max_results}\" for parameter 'max_results' supplied: "
+        raise Invalid(f"{start} Hint: Value was of type 'str'.{HINT}", path="max_results")
 
 
 class ModelRoutes:

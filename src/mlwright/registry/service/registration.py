@@ -168,8 +168,8 @@ def _encoded(found: ModelVersion) -> dict[str, Any]:
 
 
 def _link(tx: Tx, caller: Caller, new: NewVersion, source: Source, number: int) -> None:
-    """Note on the logged model what it was registered as, if the caller may change it."""
-    if not source.model_id or new.is_prompt:
+    """Note on the logged model what it was registered as, if the caller may change it. Copies are not noted."""
+    if not source.model_id or source.copied or new.is_prompt:
         return
     model = logged_models.get(tx, caller, source.model_id)
     before = next((tag.value for tag in model.tags if tag.key == _VERSIONS_TAG), "[]")

@@ -33,6 +33,7 @@ class Source(NamedTuple):
         uri: as it is shown; an alias or stage has become the version's number.
         storage: where the files are.
         folder: their artifact folder on this server; None when they lie elsewhere.
+        copied: whether they are those of another version.
     """
 
     uri: str
@@ -40,6 +41,7 @@ class Source(NamedTuple):
     model_id: str | None
     storage: str
     folder: str | None
+    copied: bool = False
 
 
 class ModelUri(NamedTuple):
@@ -76,7 +78,7 @@ def resolve(tx: Tx, caller: Caller, new: NewVersion) -> Source:
     storage = copied.storage if copied else _storage(tx, caller, source)
     if not run_id and model_id:
         run_id = _logged_model_run(tx, caller, model_id)
-    return Source(source, run_id, model_id, storage, root_path(storage) or None)
+    return Source(source, run_id, model_id, storage, root_path(storage) or None, copied is not None)
 
 
 def parse_model_uri(uri: str) -> ModelUri:
@@ -132,13 +134,22 @@ def _version(tx: Tx, caller: Caller, parsed: ModelUri) -> ModelVersion:
     if parsed.version:
         return versions.get(tx, caller, parsed.name, validation.parse_version(parsed.version))
     if parsed.alias:
-        return aliases.lookup(tx, caller, parsed.name, parsed.alias)
+        return _aliased(tx, caller, parsed)
     stages = [validation.parse_stage(parsed.stage)] if parsed.stage else []
     newest = models.latest(tx, caller, parsed.name, stages)
     if not newest:
         where = f" and stage '{parsed.stage}'" if parsed.stage else ""
         raise NotFound(f"No versions of model with name '{parsed.name}'{where} found", path="source")
     return max(newest, key=lambda each: each.version)
+
+
+def _aliased(tx: Tx, caller: Caller, parsed: ModelUri) -> ModelVersion:
+    try:
+        return aliases.lookup(tx, caller, parsed.name, parsed.alias)
+    except NotFound as error:
+        if error.path != "alias":
+            raise
+        raise Invalid(error.message, path="source") from error
 
 
 def _storage(tx: Tx, caller: Caller, source: str) -> str:
@@ -172,8 +183,8 @@ def _check_host(source: str) -> None:
     if scheme not in _HOSTED or (scheme == _ARTIFACTS and not parsed.netloc):
         return
     raise Invalid(
-        f"'source' cannot use the '{scheme}' scheme: the '{scheme}' scheme addresses a host other than the tracking server's configured"
-        " artifact storage, so the server would connect to the host named in the URI.",
+        f"'source' cannot use the '{scheme}' scheme: the '{scheme}' scheme addresses a host other than the tracking"
+        " server's configured artifact storage, so the server would connect to the host named in the URI.",
         path="source",
     )
 
