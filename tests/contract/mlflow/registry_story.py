@@ -59,13 +59,14 @@ def refusals(client: MlflowClient, folder: Path) -> list[str]:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     repository = get_artifact_repository(target)
-    for change in (
-        lambda: repository.log_artifact(str(folder / "MLmodel")),
-        lambda: repository.log_artifacts(str(folder), "sub"),
-        lambda: repository.delete_artifacts("MLmodel"),
-    ):
+    changes: list[tuple[Any, ...]] = [
+        (repository.log_artifact, str(folder / "MLmodel")),
+        (repository.log_artifacts, str(folder), "sub"),
+        (repository.delete_artifacts, "MLmodel"),
+    ]
+    for change, *arguments in changes:
         try:
-            change()
+            change(*arguments)
         except Exception as error:  # clients raise whatever they like; that they raise is what counts
             found.append(type(error).__name__)
     return found

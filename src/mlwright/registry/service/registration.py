@@ -1,6 +1,7 @@
 """Registering a version: its files are pinned, and what is known about it is written down, in one transaction."""
 
 import asyncio
+import itertools
 import json
 from contextlib import suppress
 from functools import partial
@@ -50,7 +51,7 @@ class ReadFiles(Protocol):
     def read(self, file: ArtifactFile, limit: int) -> bytes: ...
 
 
-class ReplacedError(Exception):
+class ReplacedError(Conflict):
     """The model's own description is not the one that was read."""
 
 
@@ -62,13 +63,16 @@ class Description(NamedTuple):
 
 
 async def register(database: Database, files: ReadFiles, caller: Caller, new: NewVersion) -> ModelVersion:
-    """Register a version. Raises as `create` does, and Conflict when its files change all the time."""
-    for _ in range(_ATTEMPTS):
+    """Register a version. Raises as `create` does; ReplacedError only when its files change all the time."""
+    for attempt in itertools.count(1):
         file = await database.read(lambda tx: description_file(tx, caller, new), brief=True)
         known = await _read(files, file)
-        with suppress(ReplacedError):
+        try:
             return await database.write(partial(create, caller=caller, new=new, known=known), brief=True)
-    raise Conflict(f"The files of {new.source!r} change while they are registered", path="source")
+        except ReplacedError:
+            if attempt == _ATTEMPTS:
+                raise
+    raise AssertionError  # unreachable: the loop returns or raises
 
 
 def description_file(tx: Tx, caller: Caller, new: NewVersion) -> ArtifactFile | None:
@@ -105,7 +109,7 @@ def create(tx: Tx, caller: Caller, new: NewVersion, known: Description) -> Model
     number, now = model.last_version + 1, tx.now_ms()
     pinned = _pin(tx, caller, source, pinning.folder(model.row, number), model.project)
     if pinned.digest is not None and _description_digest(pinned) != known.digest:
-        raise ReplacedError
+        raise ReplacedError(f"The files of {new.source!r} change while they are registered", path="source")
     found = ModelVersion(
         row=0,
         name=model.name,
