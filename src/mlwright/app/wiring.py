@@ -24,6 +24,7 @@ from mlwright.kernel.http import Face, Router, problem
 from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.api import ModelsApi
 from mlwright.registry.mlflow import face as registry_face
 from mlwright.registry.service import models
 from mlwright.security import projects
@@ -74,6 +75,7 @@ class Platform:
             *ResourcesApi(self.database, self.kinds).operations(),
             *EventsApi(self.database).operations(),
             *tracking_api.operations(self.database),
+            *ModelsApi(self.database).operations(),
             *GarbageCollector(self.database, self.blobs).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]

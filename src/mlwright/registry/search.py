@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Select, bindparam, exists, literal_column, select
+from sqlalchemy import ColumnElement, Select, bindparam, exists, false, literal_column, select
 
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.query import Query
@@ -85,7 +85,7 @@ def search_models(
     )  # fmt: skip
     if not prompts:
         statement = statement.where(registered_models.c.id.not_in(_prompt_models))
-    return _page(tx, projects, statement.order_by(*order), max_results, page_token)
+    return _page(tx, statement.order_by(*order), max_results, page_token)
 
 
 def search_versions(
@@ -122,7 +122,13 @@ def search_versions(
     )  # fmt: skip
     if not prompts:
         statement = statement.where(model_versions.c.model.not_in(_prompt_versions))
-    return _page(tx, projects, statement.order_by(*order), max_results, page_token)
+    return _page(tx, statement.order_by(*order), max_results, page_token)
+
+
+def versions_of(tx: Reader, model: int, max_results: int, page_token: str = "") -> Page[Row]:
+    """One page of the versions of one model (its row number), newest first."""
+    statement = select(*rows.VERSION_COLUMNS).where(model_versions.c.model == model)
+    return _page(tx, statement.order_by(model_versions.c.version.desc()), max_results, page_token)
 
 
 def _read(language: Grammar, text: str) -> tuple[list[Comparison], bool]:
@@ -137,14 +143,16 @@ def _read(language: Grammar, text: str) -> tuple[list[Comparison], bool]:
     return (comparisons if wanted else others), wanted
 
 
-def _page(tx: Reader, projects: Sequence[str], statement: Select[Any], max_results: int, page_token: str) -> Page[Row]:
+def _page(tx: Reader, statement: Select[Any], max_results: int, page_token: str) -> Page[Row]:
     offset = decode(page_token).offset
-    found = tx.all(Query(statement.limit(max_results + 1).offset(offset))) if projects else []
+    found = tx.all(Query(statement.limit(max_results + 1).offset(offset)))
     token = encode(offset + max_results) if len(found) > max_results else ""
     return Page(found[:max_results], token)
 
 
 def _in_projects(column: ColumnElement[Any], projects: Sequence[str]) -> ColumnElement[bool]:
+    if not projects:
+        return false()
     return column.in_([bindparam(f"p{at}", project) for at, project in enumerate(projects)])
 
 

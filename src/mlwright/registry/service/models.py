@@ -76,6 +76,7 @@ _delete_all = (
     Query(delete(registered_model_tags).where(registered_model_tags.c.model == bindparam("model_"))),
     Query(delete(registered_models).where(_models.id == bindparam("model_"))),
 )
+_projects = Query(select(_models.project).distinct().order_by(_models.project))
 _projects_of = Query(select(_models.id, _models.project).where(among(_models.id, "wanted")))
 
 
@@ -205,6 +206,11 @@ def latest(tx: Tx, caller: Caller, name: str, stages: Sequence[Stage] = (), proj
 def touch(tx: Tx, model: int) -> None:
     """Note that something of the model changed now."""
     tx.run(_touch, {"model_": model, "now": tx.now_ms()})
+
+
+def projects(tx: Tx, caller: Caller) -> list[str]:
+    """The projects that hold models and that the caller may see."""
+    return [row[0] for row in tx.all(_projects) if caller.may(row[0], Role.VIEWER)]
 
 
 def held_by(tx: Tx, project: str) -> str:
