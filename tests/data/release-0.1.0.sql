@@ -70,7 +70,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,20,'2067a2a03b40950541212a53a90e763c3f46dbc46c9c017f955ee8e127ab74b5');
+INSERT INTO "event_head" VALUES(1,20,'8ca8feef5ef8909cefe1a5a5d7d68b8f6c47f01f1df781cf96ab493fd6aee135');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -87,22 +87,22 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/fad5601be265','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','341f2c2a05bb87ca5ae572d24b1469bb3876c29f2010940b44f121a637308e91');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','341f2c2a05bb87ca5ae572d24b1469bb3876c29f2010940b44f121a637308e91','6559d3abb62f3e8d29a532a404cc8aa6670cfe0c79717bb161396a59d66b9404');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','6559d3abb62f3e8d29a532a404cc8aa6670cfe0c79717bb161396a59d66b9404','1d222c95429b8a308919a1cbbcf98baf5796c683453fbfdcb2ce70a34aa05f18');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','1d222c95429b8a308919a1cbbcf98baf5796c683453fbfdcb2ce70a34aa05f18','c9334ee116fbcb55e4edaa57ab12885c3d84a1408442e65f8b86c9937db818b1');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','c9334ee116fbcb55e4edaa57ab12885c3d84a1408442e65f8b86c9937db818b1','93bb7391115f602b3520cd19ea67fc16641ee15331c69a613a12a2c99c1570e6');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','93bb7391115f602b3520cd19ea67fc16641ee15331c69a613a12a2c99c1570e6','09f2007f571e8341ba208472296e35633f63a93a72dbf7f5ebb52255c425b6f1');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','09f2007f571e8341ba208472296e35633f63a93a72dbf7f5ebb52255c425b6f1','fd46b3795cd86af4ff6bd40c2df3e5342b5037f266aff211b838d69e2e6d6909');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','fd46b3795cd86af4ff6bd40c2df3e5342b5037f266aff211b838d69e2e6d6909','d8c5537baa82860cd43d87567d4c0e17cf21f84d3dae173c188e3fb2721a9c31');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','d8c5537baa82860cd43d87567d4c0e17cf21f84d3dae173c188e3fb2721a9c31','b48a30ec223b3543b3a0723caca6e65b4d8dea0c008835eb115cebae599a099c');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','b48a30ec223b3543b3a0723caca6e65b4d8dea0c008835eb115cebae599a099c','25387fba59a640e0cd96e41fa9fa4447770ced8409a41cb2a59b6fb334e4b83c');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','25387fba59a640e0cd96e41fa9fa4447770ced8409a41cb2a59b6fb334e4b83c','0d4d80905b16f18b1829436faf324d98379f096a63088429118fe4fdd249d447');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','0d4d80905b16f18b1829436faf324d98379f096a63088429118fe4fdd249d447','9960bb178700920938621a16ee75890d23775a7f8aea460d0422b29a07439157');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','9960bb178700920938621a16ee75890d23775a7f8aea460d0422b29a07439157','746131a87bf6f62be6a0c62fd94cb37665af10f12e68077764851c666ef99fca');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','746131a87bf6f62be6a0c62fd94cb37665af10f12e68077764851c666ef99fca','70d74725f3037eda47701c9f8fb96d8ec3e9e1f4cebd0d92c7d7b00ce4155f2a');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','70d74725f3037eda47701c9f8fb96d8ec3e9e1f4cebd0d92c7d7b00ce4155f2a','964409b46270788c003741cdf5daa60fc93415a7e9c2ab7332b64ad6d749cd69');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','964409b46270788c003741cdf5daa60fc93415a7e9c2ab7332b64ad6d749cd69','2067a2a03b40950541212a53a90e763c3f46dbc46c9c017f955ee8e127ab74b5');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/c65fd1b7d0ec','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','47528ba12771b786085759a4817f518eb52e850e173588bb3de3fd1d6deb6050');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','47528ba12771b786085759a4817f518eb52e850e173588bb3de3fd1d6deb6050','123a25edf7a6fbb9ad08ed81b7ee030ed2f202d09dd3c92e52ab3a9d4c148a47');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','123a25edf7a6fbb9ad08ed81b7ee030ed2f202d09dd3c92e52ab3a9d4c148a47','49f21c29093448a2d1e8e7c035400f6ea81c597b7989037c50bc1118bb2e098c');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','49f21c29093448a2d1e8e7c035400f6ea81c597b7989037c50bc1118bb2e098c','aa4dd5d3c73ef97e119d20c1d970a109972c6466493c55a63b5270374ec1f723');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','aa4dd5d3c73ef97e119d20c1d970a109972c6466493c55a63b5270374ec1f723','aa236a2fc5497cf303a9cfd80d381166a18b7bf6dffebc5227d06314c37237d5');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','aa236a2fc5497cf303a9cfd80d381166a18b7bf6dffebc5227d06314c37237d5','22ead4335f6c92b5ff409b64869f45f10ad7ddd4f9db73287079a0283261a9e7');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','22ead4335f6c92b5ff409b64869f45f10ad7ddd4f9db73287079a0283261a9e7','56552eb581ff4d9d5a65e98de779b602aeca71516be6eef69bac0eea912b815b');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','56552eb581ff4d9d5a65e98de779b602aeca71516be6eef69bac0eea912b815b','11554c10ae95203de1ff013e6cf0ad26672a3e828818ae2692dbb8ddbd709660');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','11554c10ae95203de1ff013e6cf0ad26672a3e828818ae2692dbb8ddbd709660','ba769778ab3aa02c8c839e924ff765d30769dfbb3f7edbae9feead612287ac3a');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','ba769778ab3aa02c8c839e924ff765d30769dfbb3f7edbae9feead612287ac3a','22ed9aee345a087fb9cbed0ac4ca6840b9d9145357a2f6f3bfb481984c766466');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','22ed9aee345a087fb9cbed0ac4ca6840b9d9145357a2f6f3bfb481984c766466','b6e33bf4a5725d1c8225b4e2767bb1377b89a071c0c315bbddd58934d7c2f6f0');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','b6e33bf4a5725d1c8225b4e2767bb1377b89a071c0c315bbddd58934d7c2f6f0','4a355bc56367271670ea322045b8dfaaba96ddd27c0d95eb0365d097526ad4a4');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','4a355bc56367271670ea322045b8dfaaba96ddd27c0d95eb0365d097526ad4a4','658075b033a5cfcd57a0a039ba6e00404ba498c078536fd883b49c447855d02d');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','658075b033a5cfcd57a0a039ba6e00404ba498c078536fd883b49c447855d02d','1f71d6d2807bf4ed81840aaba4fe7d312d092a376efdbf3ea7a956d750e94356');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','1f71d6d2807bf4ed81840aaba4fe7d312d092a376efdbf3ea7a956d750e94356','29443a94ec8749280bb7410a18e5b5152d571a818f214ee6bc01c2b868011813');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','29443a94ec8749280bb7410a18e5b5152d571a818f214ee6bc01c2b868011813','8ca8feef5ef8909cefe1a5a5d7d68b8f6c47f01f1df781cf96ab493fd6aee135');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -225,6 +225,46 @@ CREATE TABLE metric_waiting (
  WITHOUT ROWID
 
 ;
+CREATE TABLE model_aliases (
+	model INTEGER NOT NULL, 
+	alias TEXT NOT NULL, 
+	version INTEGER NOT NULL, 
+	PRIMARY KEY (model, alias)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE model_version_tags (
+	version INTEGER NOT NULL, 
+	"key" TEXT NOT NULL, 
+	value TEXT NOT NULL, 
+	PRIMARY KEY (version, "key")
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE model_versions (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	model INTEGER NOT NULL, 
+	project TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	version INTEGER NOT NULL, 
+	source TEXT NOT NULL, 
+	storage TEXT NOT NULL, 
+	run_id TEXT NOT NULL, 
+	model_id TEXT, 
+	run_link TEXT, 
+	description TEXT, 
+	author TEXT NOT NULL, 
+	stage TEXT NOT NULL, 
+	digest TEXT, 
+	size INTEGER NOT NULL, 
+	files INTEGER NOT NULL, 
+	facts TEXT NOT NULL, 
+	created_ms INTEGER NOT NULL, 
+	updated_ms INTEGER NOT NULL, 
+	CONSTRAINT uq_model_versions_version UNIQUE (model, version)
+);
 CREATE TABLE params (
 	run INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -247,8 +287,27 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$kai04r3aHElWiACsPgMr5w==$5vpMZYQgdszZL9noFF9fCbex0D1oLOt+lpaXI9xgSyLLqV52XDOTn7Lgtn85YR4WZUF8R+RXjypnryHAnA8qZg==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$vDkTkhrzpKoawAZ7FJ6nUg==$t49coFxhT4K7KFyrnJ4CAy6Gu9hJFwGyntM++NOmdshqx/lk1LWeJjatl98POVsiDqv5r9G/F4F51rNAR0EN8g==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
+CREATE TABLE registered_model_tags (
+	model INTEGER NOT NULL, 
+	"key" TEXT NOT NULL, 
+	value TEXT NOT NULL, 
+	PRIMARY KEY (model, "key")
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE registered_models (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	project TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	description TEXT, 
+	created_ms INTEGER NOT NULL, 
+	updated_ms INTEGER NOT NULL, 
+	last_version INTEGER NOT NULL, 
+	CONSTRAINT uq_registered_models_name UNIQUE (project, name)
+);
 CREATE TABLE resources (
 	kind TEXT NOT NULL, 
 	project TEXT NOT NULL, 
@@ -343,14 +402,19 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('fad5601be265','robot','49e45fc4276c018c0e506e4fb55591d793749091d4eea38e97afe2ff24eb38fb','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('c65fd1b7d0ec','robot','38d5b27d4323cb26cf53ebd89a46508968e7a7387ab40405f04087d3e496f82b','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);
+CREATE INDEX ix_model_version_tags_prompt ON model_version_tags (version) WHERE key = 'mlflow.prompt.is_prompt';
+CREATE INDEX ix_model_versions_name ON model_versions (project, name, version DESC);
+CREATE INDEX ix_model_versions_newest ON model_versions (project, updated_ms DESC, name, version);
+CREATE INDEX ix_model_versions_run ON model_versions (run_id);
 CREATE INDEX ix_params_value ON params ("key", substr(value, 1, 100), run);
+CREATE INDEX ix_registered_model_tags_prompt ON registered_model_tags (model) WHERE key = 'mlflow.prompt.is_prompt';
 CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_id);
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
 CREATE INDEX ix_tokens_principal ON tokens (principal);

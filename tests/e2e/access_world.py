@@ -21,6 +21,10 @@ from mlwright.artifacts import service as artifacts
 from mlwright.kernel.http import Face, Route, Router
 from mlwright.kernel.identity import LOCAL
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.service import aliases, registration
+from mlwright.registry.service import models as registered
+from mlwright.registry.service.registration import Description
+from mlwright.registry.spec import NewVersion
 from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security.secrets import hash_password
@@ -49,6 +53,7 @@ class Things:
     comment: int
     upload: str
     token: str
+    registered: str
     file: str
     part: str
 
@@ -115,7 +120,18 @@ class World:
         upload = artifacts.start_upload(tx, LOCAL, owners, f"{folder}/big.bin")
         artifacts.put_part(tx, upload, 1, blob)
         token = security.create_token(tx, LOCAL, "editor", SESAME, None).id
-        return Things(number, gone, run, deleted, model.model_id, comment.id, upload, token, file, f"{folder}/big.bin")
+        registered = self._register(tx, folder, run)
+        part = f"{folder}/big.bin"
+        return Things(number, gone, run, deleted, model.model_id, comment.id, upload, token, registered, file, part)
+
+    def _register(self, tx: Tx, folder: str, run: str) -> str:
+        """A registered model with a version, whose only file is SESAME.txt."""
+        owner, name = msgspec.structs.replace(LOCAL, project=PROJECT), f"{SESAME}-registered"
+        registered.create(tx, owner, name, SESAME, {"t": SESAME})
+        new = NewVersion(name, f"mlflow-artifacts:/{folder}", run, description=SESAME, tags={"t": SESAME})
+        registration.create(tx, owner, new, Description())
+        aliases.move(tx, owner, name, "champion", 1)
+        return name
 
 
 @dataclass(frozen=True)

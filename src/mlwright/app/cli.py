@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "logs": ("mlwright.app.commands.server:logs", "Print the server's log."),
     "experiments": ("mlwright.tracking.cli.experiments:experiments", "Experiments: list, create, rename, delete."),
     "runs": ("mlwright.tracking.cli.runs:runs", "Runs: list, get, compare, comment, delete."),
+    "models": ("mlwright.registry.cli:models", "Registered models: list, show, versions, aliases, delete."),
     "artifacts": ("mlwright.artifacts.cli:artifacts", "Files of runs and logged models."),
     "export": ("mlwright.tracking.cli.export:export", "Write runs or metric histories to a table file."),
     "import": ("mlwright.tracking.cli.moving:import_", "Move in what was tracked elsewhere, such as in MLflow."),

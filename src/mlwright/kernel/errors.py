@@ -86,6 +86,13 @@ class Conflict(MlwrightError):
     exit_code = 5
 
 
+class Immutable(Conflict):
+    """What was registered never changes."""
+
+    code = "immutable"
+    title = "Immutable"
+
+
 class Unauthenticated(MlwrightError):
     """The caller did not say who it is, or not believably."""
 

@@ -23,6 +23,7 @@ _ERRORS: dict[str, tuple[str, int]] = {
     "not_found": ("RESOURCE_DOES_NOT_EXIST", 404),
     "already_exists": ("RESOURCE_ALREADY_EXISTS", 400),
     "conflict": ("INVALID_STATE", 400),
+    "immutable": ("INVALID_STATE", 409),
     "unauthenticated": ("UNAUTHENTICATED", 401),
     "denied": ("PERMISSION_DENIED", 403),
     "unavailable": ("TEMPORARILY_UNAVAILABLE", 503),
