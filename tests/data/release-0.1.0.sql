@@ -70,7 +70,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,20,'8ca8feef5ef8909cefe1a5a5d7d68b8f6c47f01f1df781cf96ab493fd6aee135');
+INSERT INTO "event_head" VALUES(1,20,'d2d74ec4e25b627ebc793792f5cb6dd2cea47b57935d37f5ee077e4923d8732a');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -87,22 +87,22 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/c65fd1b7d0ec','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','47528ba12771b786085759a4817f518eb52e850e173588bb3de3fd1d6deb6050');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','47528ba12771b786085759a4817f518eb52e850e173588bb3de3fd1d6deb6050','123a25edf7a6fbb9ad08ed81b7ee030ed2f202d09dd3c92e52ab3a9d4c148a47');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','123a25edf7a6fbb9ad08ed81b7ee030ed2f202d09dd3c92e52ab3a9d4c148a47','49f21c29093448a2d1e8e7c035400f6ea81c597b7989037c50bc1118bb2e098c');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','49f21c29093448a2d1e8e7c035400f6ea81c597b7989037c50bc1118bb2e098c','aa4dd5d3c73ef97e119d20c1d970a109972c6466493c55a63b5270374ec1f723');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','aa4dd5d3c73ef97e119d20c1d970a109972c6466493c55a63b5270374ec1f723','aa236a2fc5497cf303a9cfd80d381166a18b7bf6dffebc5227d06314c37237d5');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','aa236a2fc5497cf303a9cfd80d381166a18b7bf6dffebc5227d06314c37237d5','22ead4335f6c92b5ff409b64869f45f10ad7ddd4f9db73287079a0283261a9e7');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','22ead4335f6c92b5ff409b64869f45f10ad7ddd4f9db73287079a0283261a9e7','56552eb581ff4d9d5a65e98de779b602aeca71516be6eef69bac0eea912b815b');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','56552eb581ff4d9d5a65e98de779b602aeca71516be6eef69bac0eea912b815b','11554c10ae95203de1ff013e6cf0ad26672a3e828818ae2692dbb8ddbd709660');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','11554c10ae95203de1ff013e6cf0ad26672a3e828818ae2692dbb8ddbd709660','ba769778ab3aa02c8c839e924ff765d30769dfbb3f7edbae9feead612287ac3a');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','ba769778ab3aa02c8c839e924ff765d30769dfbb3f7edbae9feead612287ac3a','22ed9aee345a087fb9cbed0ac4ca6840b9d9145357a2f6f3bfb481984c766466');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','22ed9aee345a087fb9cbed0ac4ca6840b9d9145357a2f6f3bfb481984c766466','b6e33bf4a5725d1c8225b4e2767bb1377b89a071c0c315bbddd58934d7c2f6f0');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','b6e33bf4a5725d1c8225b4e2767bb1377b89a071c0c315bbddd58934d7c2f6f0','4a355bc56367271670ea322045b8dfaaba96ddd27c0d95eb0365d097526ad4a4');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','4a355bc56367271670ea322045b8dfaaba96ddd27c0d95eb0365d097526ad4a4','658075b033a5cfcd57a0a039ba6e00404ba498c078536fd883b49c447855d02d');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','658075b033a5cfcd57a0a039ba6e00404ba498c078536fd883b49c447855d02d','1f71d6d2807bf4ed81840aaba4fe7d312d092a376efdbf3ea7a956d750e94356');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','1f71d6d2807bf4ed81840aaba4fe7d312d092a376efdbf3ea7a956d750e94356','29443a94ec8749280bb7410a18e5b5152d571a818f214ee6bc01c2b868011813');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','29443a94ec8749280bb7410a18e5b5152d571a818f214ee6bc01c2b868011813','8ca8feef5ef8909cefe1a5a5d7d68b8f6c47f01f1df781cf96ab493fd6aee135');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/774ad2860e74','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','89625118480353332d3daccc67e1891ce5f32aa47ebfae8431fa8f34e36bb87e');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','89625118480353332d3daccc67e1891ce5f32aa47ebfae8431fa8f34e36bb87e','8fb3e3c1e3a12c34300dd29b183bb7d9eb5b6dd8e26bbbbcf0d5e33f19a7be22');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','8fb3e3c1e3a12c34300dd29b183bb7d9eb5b6dd8e26bbbbcf0d5e33f19a7be22','01d17c3eea411dfb011df54fc50d33a6f4c09259dc0fdbac5c7fc0983c96a288');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','01d17c3eea411dfb011df54fc50d33a6f4c09259dc0fdbac5c7fc0983c96a288','3eeb3167897beed831458362519e4f4c65aea2ef2f4d5a391911cd2ef25e74eb');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','3eeb3167897beed831458362519e4f4c65aea2ef2f4d5a391911cd2ef25e74eb','1d3198111ffa4fd93f287822ba9c7801c3686b93ca09ef18fd951077a2c6c189');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','1d3198111ffa4fd93f287822ba9c7801c3686b93ca09ef18fd951077a2c6c189','8ca19457e2619da6f6d5631fa704420ee789c543f1e8ccdb59ef74e1abaadf51');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','8ca19457e2619da6f6d5631fa704420ee789c543f1e8ccdb59ef74e1abaadf51','601be321a60d11d0cb4e85d3c0abac1c768b2274246a83ace0775b7be44644dc');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','601be321a60d11d0cb4e85d3c0abac1c768b2274246a83ace0775b7be44644dc','420f6743c07b5b8b6ca6911d54caa1ea74c08a321229927febf0bec5e512e702');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','420f6743c07b5b8b6ca6911d54caa1ea74c08a321229927febf0bec5e512e702','5ab9a59a8488b2b98cfa8af7a8a6db4cd631c0e98af2e9245a0e4842d5f8522b');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','5ab9a59a8488b2b98cfa8af7a8a6db4cd631c0e98af2e9245a0e4842d5f8522b','192b195fdc925e9c4e10bbdbc4c039859a88b89c53a442a67215a8c0bf2b485e');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','192b195fdc925e9c4e10bbdbc4c039859a88b89c53a442a67215a8c0bf2b485e','ba008c4f5902ccf4c0c6758475e9361bedb530902511da767e9968482d02196f');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','ba008c4f5902ccf4c0c6758475e9361bedb530902511da767e9968482d02196f','29315cf5c898952c43f835063404782eab9802d10a7d4ea3ca738c54a63edd1b');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','29315cf5c898952c43f835063404782eab9802d10a7d4ea3ca738c54a63edd1b','74133f30d7be87a995574d80ecec5a28e832ba496d3924bc5f61b7fa427a0f63');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','74133f30d7be87a995574d80ecec5a28e832ba496d3924bc5f61b7fa427a0f63','8b58d0a9f59bb814531bdb382a7eefa6def95b2514ae736077e74db32a41159e');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','8b58d0a9f59bb814531bdb382a7eefa6def95b2514ae736077e74db32a41159e','7c72e54adca4dedf5c9c6314914ebacc6ea6d30f6791d193a74e858d4946d86e');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','7c72e54adca4dedf5c9c6314914ebacc6ea6d30f6791d193a74e858d4946d86e','d2d74ec4e25b627ebc793792f5cb6dd2cea47b57935d37f5ee077e4923d8732a');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -125,6 +125,37 @@ CREATE TABLE experiments (
 );
 INSERT INTO "experiments" VALUES(0,'default','Default','mlflow-artifacts:/0',1,1700000000000,1700000000000);
 INSERT INTO "experiments" VALUES(1,'vision','digits','mlflow-artifacts:/1',1,1700000000000,1700000000000);
+CREATE TABLE gate_approvals (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	version INTEGER NOT NULL, 
+	digest TEXT NOT NULL, 
+	policy TEXT NOT NULL, 
+	gate TEXT NOT NULL, 
+	question TEXT NOT NULL, 
+	principal TEXT NOT NULL, 
+	approves INTEGER NOT NULL, 
+	comment TEXT NOT NULL, 
+	at_ms INTEGER NOT NULL
+);
+CREATE TABLE gate_results (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	version INTEGER NOT NULL, 
+	digest TEXT NOT NULL, 
+	policy TEXT NOT NULL, 
+	gate TEXT NOT NULL, 
+	question TEXT NOT NULL, 
+	beside TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	place INTEGER NOT NULL, 
+	verdict TEXT, 
+	finding TEXT NOT NULL, 
+	requested_by TEXT NOT NULL, 
+	created_ms INTEGER NOT NULL, 
+	started_ms INTEGER, 
+	ended_ms INTEGER, 
+	lease_ms INTEGER, 
+	token TEXT NOT NULL
+);
 CREATE TABLE logged_model_metrics (
 	model INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -287,7 +318,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$vDkTkhrzpKoawAZ7FJ6nUg==$t49coFxhT4K7KFyrnJ4CAy6Gu9hJFwGyntM++NOmdshqx/lk1LWeJjatl98POVsiDqv5r9G/F4F51rNAR0EN8g==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$jMyc46priKKy5VlrXcAURg==$X/J4sJYbnfx+GW/2lZBYBjrfslnjgyL+Wh0n0Ij6J+wHe9KQITvCQtLLl6xVgkgkNANszkwEzQ3Wq7LkjjMw3Q==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -402,10 +433,13 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('c65fd1b7d0ec','robot','38d5b27d4323cb26cf53ebd89a46508968e7a7387ab40405f04087d3e496f82b','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('774ad2860e74','robot','26671565b86214a3ffdf07078972e27094c9d1a8b0954d2566cceb97ee3cc4c3','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
+CREATE INDEX ix_gate_approvals_version ON gate_approvals (version, id);
+CREATE INDEX ix_gate_results_digest ON gate_results (digest, id);
+CREATE INDEX ix_gate_results_state ON gate_results (state, id);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);

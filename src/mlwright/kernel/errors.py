@@ -93,6 +93,13 @@ class Immutable(Conflict):
     title = "Immutable"
 
 
+class GateClosed(Conflict):
+    """A gate has not been passed, so that nothing may lead to the model version."""
+
+    code = "gate_closed"
+    title = "Gate closed"
+
+
 class Unauthenticated(MlwrightError):
     """The caller did not say who it is, or not believably."""
 

@@ -9,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlwright.kernel.errors import Invalid
-
 Floats = NDArray[np.float64]
 
 #: Equally wide bins of predicted probability.
@@ -55,14 +53,6 @@ class Metric(NamedTuple):
     def of(self, rows: Rows) -> float:
         """The metric over all rows."""
         return float(self.value(self.terms(rows).sum(axis=0)))
-
-
-def named(name: str) -> Metric:
-    """Raises Invalid for a metric that is not known."""
-    found = METRICS.get(name)
-    if found is None:
-        raise Invalid(f"there is no metric {name!r}", path="metric", hint=f"use one of {', '.join(sorted(METRICS))}")
-    return found
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 from mlwright.kernel.errors import Invalid
 from mlwright.registry.gates import statistics
 from mlwright.registry.gates.evaluation import Evaluation, paired
-from mlwright.registry.gates.metrics import METRICS, Rows, named
+from mlwright.registry.gates.metrics import METRICS, Rows
 from mlwright.registry.gates.spec import (
     Check,
     Fairness,
@@ -32,21 +32,6 @@ class Question(NamedTuple):
     seed: int
 
 
-def check_spec(spec: Validation) -> None:
-    """Raises Invalid for metrics that are not known and bounds that bound nothing."""
-    for number, each in enumerate([*spec.thresholds, *(each for cut in spec.slices for each in cut.thresholds)]):
-        _check_metric(each.metric)
-        if each.min is None and each.max is None:
-            raise Invalid("a threshold needs min or max", path=f"thresholds[{number}]")
-        if each.min is not None and each.max is not None and each.min > each.max:
-            raise Invalid("min is above max", path=f"thresholds[{number}]")
-    for other in spec.no_worse_than:
-        _check_metric(other.metric)
-    for group in spec.fairness:
-        if group.demographic_parity is None and group.equalized_odds is None:
-            raise Invalid("fairness needs demographicParity or equalizedOdds", path="fairness")
-
-
 def validate(spec: Validation, candidate: Evaluation, baselines: Mapping[str, Evaluation | None], seed: int) -> Finding:
     """Answer all questions of the gate.
 
@@ -64,11 +49,6 @@ def validate(spec: Validation, candidate: Evaluation, baselines: Mapping[str, Ev
     for group in spec.fairness:
         checks += _fairness(group, candidate, question)
     return conclude(checks)
-
-
-def _check_metric(name: str) -> None:
-    if name != ROC_AUC:
-        named(name)
 
 
 def _threshold(threshold: Threshold, rows: Rows, question: Question, where: str) -> Check:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlwright.compute.limited import run
+from mlwright.compute.service import run
 from mlwright.compute.spec import Ending, Limits, Outcome
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
@@ -153,7 +153,7 @@ def test_cancelling_ends_it(tmp_path: Path) -> None:
 def test_when_the_caller_is_killed_the_program_ends(tmp_path: Path) -> None:
     caller = f"""
 from pathlib import Path
-from mlwright.compute.limited import run
+from mlwright.compute.service import run
 run(["{sys.executable}", "-c", "import os, time; os.fork(); open('up', 'w').close(); time.sleep(60)"],
     Path("{tmp_path}"), {ENVIRONMENT!r})
 """
