@@ -116,3 +116,15 @@ def test_files_of_versions_are_shown_and_listed(registered: Registered) -> None:
     assert registered.ask("GET", "/model-versions/get-artifact?name=tree&version=1&path=../x").status == 400
     listed = registered.ask("GET", f"{ARTIFACTS}/artifacts?path={folder}").json["files"]
     assert [each["path"] for each in listed] == ["MLmodel", "data"]
+
+
+def test_mlflows_pages_find_the_versions_of_a_run(registered: Registered) -> None:
+    registered.register()
+    fields = "modelVersions {name version source status aliases tags {key}}"
+    query = f'{{mlflowGetRun(input: {{runId: "{registered.run_id}"}}) {{run {{{fields}}}}}'
+    query += f" mlflowSearchModelVersions(input: {{filter: \"name = 'tree'\"}}) {{{fields}}}}}"
+    data = registered.ask("POST", "/graphql", json.dumps({"query": query}).encode()).json["data"]
+    source = f"mlflow-artifacts:/{registered.folder}"
+    version = {"name": "tree", "version": "1", "source": source, "status": "READY", "aliases": [], "tags": []}
+    assert data["mlflowGetRun"]["run"]["modelVersions"] == [version]
+    assert data["mlflowSearchModelVersions"]["modelVersions"] == [version]
