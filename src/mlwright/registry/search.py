@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, exists, false, literal_
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.query import Query
 from mlwright.kernel.search import grammar
-from mlwright.kernel.search.grammar import MODEL_VERSIONS, REGISTERED_MODELS, Comparison, Grammar
+from mlwright.kernel.search.grammar import MODEL_VERSIONS, REGISTERED_MODELS, Comparison
 from mlwright.kernel.search.match import bound, compare
 from mlwright.kernel.search.page import Page, check_orders, decode, encode
 from mlwright.registry.service import rows
@@ -72,8 +72,9 @@ def search_models(
             f" {max_results}",
             path="max_results",
         )
-    comparisons, prompts = _read(REGISTERED_MODELS, filter)
+    parsed = REGISTERED_MODELS.filter(filter)
     order = _model_order(order_by)
+    comparisons, prompts = _read(parsed)
     columns: dict[str, ColumnElement[Any]] = {"name": registered_models.c.name}
     statement = select(*rows.MODEL_COLUMNS).where(
         _in_projects(registered_models.c.project, projects),
@@ -110,7 +111,7 @@ def search_versions(
             f" {max_results}",
             path="max_results",
         )
-    comparisons, prompts = _read(MODEL_VERSIONS, filter)
+    comparisons, prompts = _read(MODEL_VERSIONS.filter(filter))
     order = _version_order(order_by or _DEFAULT_ORDER)
     statement = select(*rows.VERSION_COLUMNS).where(
         _in_projects(model_versions.c.project, projects),
@@ -131,12 +132,12 @@ def versions_of(tx: Reader, model: int, max_results: int, page_token: str = "") 
     return _page(tx, statement.order_by(model_versions.c.version.desc()), max_results, page_token)
 
 
-def _read(language: Grammar, text: str) -> tuple[list[Comparison], bool]:
-    """The comparisons of a filter, and whether it wants prompts.
+def _read(parsed: Sequence[Comparison]) -> tuple[list[Comparison], bool]:
+    """The checked comparisons of a filter, and whether it wants prompts.
 
     As in MLflow, the first comparison of the prompts' tag decides; when prompts are not wanted, the tag says no more.
     """
-    comparisons = [_checked(each) for each in language.filter(text)]
+    comparisons = [_checked(each) for each in parsed]
     others = [each for each in comparisons if each.entity != grammar.TAG or each.key != PROMPT_TAG]
     first = next((each for each in comparisons if each not in others), None)
     wanted = first is not None and (first.operator, str(first.value).lower()) in {("=", "true"), ("!=", "false")}
