@@ -56,13 +56,15 @@ def scan_config(looker: Looker, document: object, member: str) -> None:
             continue
         name, module = each["class_name"], each.get("module")
         label = f"{module}.{name}" if module else str(name)
-        if name in _CODE_CLASSES:
+        if not isinstance(name, str):
+            looker.note("keras-foreign", "a part of the model has a class without a name", member=member)
+        elif name in _CODE_CLASSES:
             looker.note("keras-code", f"a part of the model is {name}: it holds code", member=member, target=label)
         elif name == "function":
             _check_function(looker, each, member)
         elif name in _VALUES:
             continue
-        elif not isinstance(name, str) or name not in names() or not _is_ours(module):
+        elif name not in names() or not _is_ours(module):
             message = f"a part of the model is {label}, which is not on the list of Keras' classes"
             looker.note("keras-foreign", message, member=member, target=label)
         _check_vocabulary(looker, each, label, member)

@@ -7,6 +7,7 @@ the fifth pickle.
 
 from __future__ import annotations
 
+import _compat_pickle
 import math
 import sys
 
@@ -25,6 +26,10 @@ PROTO = 0x80
 #: A zip looks like a pickle that asks for an object by name first; no loader of pickles has such an object.
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _FIRST_BYTES = frozenset(byte for byte, known in enumerate(OPCODES) if known is not None)
+#: Modules that every loader can import, with their names in Python 2.
+_MODULES = (
+    sys.stdlib_module_names | _compat_pickle.IMPORT_MAPPING.keys() | {old for old, _ in _compat_pickle.NAME_MAPPING}
+)
 #: What is wrong with a stream, rather than with what it names.
 _FORM_RULES = {"pickle-malformed", "pickle-trailing", "array-malformed", "pickle-limits"}
 
@@ -86,6 +91,8 @@ class _Walk:
             try:
                 machine.walk()
             except RefusedError as error:
+                if isinstance(error, TruncatedError):
+                    error.rule = "pickle-malformed"
                 if machine.stops and error.rule == "pickle-malformed":
                     message = f"after {machine.stops} pickle(s) come bytes that are none"
                     raise RefusedError("pickle-trailing", message, offset=start) from error
@@ -101,7 +108,10 @@ class _Walk:
         sizes = {key: (_STORAGE_SIZES.get(kind, 0), count) for kind, key, count in self.machine.persistent}
         if any(not size or count < 0 for size, count in sizes.values()):
             raise RefusedError("array-malformed", "the lengths of tensors cannot be told", offset=self._stream.offset)
-        self._stream.skip(sum(8 + size * count for size, count in sizes.values()))
+        try:
+            self._stream.skip(sum(8 + size * count for size, count in sizes.values()))
+        except TruncatedError as error:
+            raise RefusedError("array-malformed", "tensors are missing at the end", offset=error.offset) from error
         if not self._stream.at_end():
             raise RefusedError("pickle-trailing", "bytes follow the tensors", offset=self._stream.offset)
 
@@ -177,4 +187,4 @@ def _would_act(walk: _Walk) -> bool:
 
 def _is_importable(target: str) -> bool:
     package = target.partition(".")[0]
-    return package in sys.stdlib_module_names or package.encode() in allow_list().packages
+    return package in _MODULES or package.encode() in allow_list().packages

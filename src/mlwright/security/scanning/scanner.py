@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mlwright.security.scanning import arrays, hdf5, language_models, packed, tars, texts, zips
-from mlwright.security.scanning.limits import Budget, Limits, OverBudgetError, RefusedError
+from mlwright.security.scanning.limits import Budget, Limits, OverBudgetError, RefusedError, TruncatedError
 from mlwright.security.scanning.looking import Looker
 from mlwright.security.scanning.pickles import PROTO, may_be_pickle, scan_pickle
 from mlwright.security.scanning.rules import finding
-from mlwright.security.scanning.sniff import HEAD, PLAIN, kind, opaque
+from mlwright.security.scanning.sniff import HEAD, kind, opaque
 from mlwright.security.scanning.spec import FileReport, Finding, Verdict
 from mlwright.security.scanning.streams import Source, View
 
@@ -31,6 +31,10 @@ _READERS: dict[str, Reader] = {
     "text": texts.scan_text,
 }
 _PACKED = ("gzip", "bzip2", "xz", "lzma", "zlib")
+#: Readers that know what else could be seen in the same bytes; and numbers, in which anything may stand.
+_CHECKED_BY_THEMSELVES = ("zip", "tar", "tensor")
+#: Which rule is broken by what ends too early.
+_DAMAGE = {"zip": "archive-malformed", "tar": "archive-malformed", "npy": "array-malformed"}
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -66,8 +70,23 @@ class Inspector:
             return "damaged"
 
     def _look(self, source: Source, head: bytes, member: str, depth: int, role: str) -> str:
-        certain = head[:1] == bytes([PROTO]) and role != "storage"
+        name = self._kind(source, head, member, role)
+        if name in _PACKED:
+            packed.scan_packed(self, source, member, depth, name)
+        elif name in _READERS:
+            try:
+                _READERS[name](self, source, member, depth)
+            except TruncatedError as error:
+                error.rule = _DAMAGE.get(name, error.rule)
+                raise
+        if name not in _CHECKED_BY_THEMSELVES and isinstance(source, View):
+            _check_hidden(source, name)
+        return name
+
+    def _kind(self, source: Source, head: bytes, member: str, role: str) -> str:
+        """What it is, after it was looked at as a pickle. Raises RefusedError for what nobody knows."""
         if may_be_pickle(head):
+            certain = head[:1] == bytes([PROTO]) and role != "storage"
             found = scan_pickle(source, member, self.budget, certain=certain)
             for each in found.findings if found is not None else ():
                 self.keep(each)
@@ -75,19 +94,11 @@ class Inspector:
                 return "pickle"
         if role == "storage":
             return "tensor"
-        size = source.size if isinstance(source, View) else None
-        name = kind(head, size)
         if packing := opaque(head):
             raise RefusedError("archive-opaque", f"it is packed as {packing}, which cannot be opened here")
+        name = kind(head, source.size if isinstance(source, View) else None)
         if not name:
             raise RefusedError("format-unknown", "the content is in no known format")
-        if name in _PACKED:
-            packed.scan_packed(self, source, member, depth, name)
-        elif name in _READERS:
-            _READERS[name](self, source, member, depth)
-        if name != "zip" and isinstance(source, View):
-            _check_hidden(source, name)
-        assert name in _READERS or name in _PACKED or name in PLAIN
         return name
 
     def look_text(self, source: Source, member: str, depth: int) -> None:
@@ -114,7 +125,7 @@ class Inspector:
 
 def _check_hidden(view: View, name: str) -> None:
     """Raises RefusedError when a reader that starts elsewhere would find another format in the same bytes."""
-    if zips.has_zip_at_end(view):
+    if zips.zip_at_end(view) >= 0:
         raise RefusedError("archive-malformed", f"a zip archive hides behind content of the kind {name}")
     at = 512
     while name != "hdf5" and at < view.size:

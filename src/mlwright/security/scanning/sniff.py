@@ -43,9 +43,6 @@ _OPAQUE: tuple[tuple[bytes, str], ...] = (
     (b"\xff\x06\x00\x00sNaPpY", "snappy"),
     (b"PK\x07\x08", "zip in parts"),
 )
-#: Kinds that no loader of models takes for code, and that need no look inside.
-PLAIN = frozenset(("catboost", "png", "jpeg", "gif", "webp", "wav", "parquet", "arrow", "feather", "pdf", "sqlite",
-                   "tflite", "xgboost ubjson", "text", "empty"))  # fmt: skip
 _UBJSON = re.compile(rb"\{[LliIU][\x00-\xff]{1,8}?(?:learner|version|Config)")
 _MAX_HEADER = 100 << 20
 

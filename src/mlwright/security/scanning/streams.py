@@ -53,7 +53,7 @@ class Stream:
     def read(self, count: int) -> bytes:
         """The next `count` bytes. Raises TruncatedError when there are fewer."""
         if self.fill(count) < count:
-            raise TruncatedError("pickle-malformed", "it ends too early", offset=self.offset)
+            raise TruncatedError("format-malformed", "it ends too early", offset=self.offset)
         start, self.pos = self.pos, self.pos + count
         return self.buf[start : self.pos]
 
@@ -70,7 +70,7 @@ class Stream:
         while count:
             here = self.fill(1)
             if not here:
-                raise TruncatedError("pickle-malformed", "it ends too early", offset=self.offset)
+                raise TruncatedError("format-malformed", "it ends too early", offset=self.offset)
             inside = min(count, here)
             self.pos += inside
             count -= inside
@@ -84,7 +84,7 @@ class Stream:
         length = 0
         while True:
             if not self.fill(1):
-                raise TruncatedError("pickle-malformed", "it ends in the middle of a line", offset=self.offset)
+                raise TruncatedError("format-malformed", "it ends in the middle of a line", offset=self.offset)
             end = self.buf.find(b"\n", self.pos)
             stop = len(self.buf) if end < 0 else end
             length += stop - self.pos

@@ -7,6 +7,7 @@ import re
 from mlwright.security.scanning.limits import RefusedError
 from mlwright.security.scanning.looking import Looker, below
 from mlwright.security.scanning.streams import Source, Stream, View
+from mlwright.security.scanning.zips import zip_at_end
 
 BLOCK = 512
 _MAX_HEADER = 1 << 20
@@ -41,11 +42,14 @@ def scan_tar(looker: Looker, source: Source, member: str, depth: int) -> None:
     # Entries are read again from the start of what they lie in: for packed ones from a copy on the disk.
     with looker.seekable(source) as view, view.open() as stream:
         name, size = b"", -1
+        last_zip = range(0)
         while True:
             at = stream.offset
             header = stream.peek(BLOCK)
             if not header.strip(b"\0"):
                 _check_end(stream)
+                if (end := zip_at_end(view)) >= 0 and end not in last_zip:
+                    raise RefusedError("archive-malformed", "a zip archive hides in a tar archive", offset=end)
                 return
             if not is_tar_header(header):
                 raise RefusedError("archive-malformed", "a tar header is damaged", offset=at)
@@ -60,7 +64,8 @@ def scan_tar(looker: Looker, source: Source, member: str, depth: int) -> None:
             name = name or _header_name(header)
             length = size if size >= 0 else length
             if kind in _FILES:
-                _entry(looker, view, name, stream.offset, length, member, depth)
+                if _entry(looker, view, name, stream.offset, length, member, depth) == "zip":
+                    last_zip = range(stream.offset, stream.offset + length)
                 stream.skip(-(-length // BLOCK) * BLOCK)
             elif kind in _LINKS or kind in (b"5", b"3", b"4", b"6"):
                 _check_name(looker, name, member)
@@ -109,9 +114,9 @@ def _header_name(header: bytes) -> bytes:
     return prefix + b"/" + name if prefix else name
 
 
-def _entry(looker: Looker, view: View, name: bytes, at: int, size: int, member: str, depth: int) -> None:
+def _entry(looker: Looker, view: View, name: bytes, at: int, size: int, member: str, depth: int) -> str:
     text = _check_name(looker, name, member)
-    looker.look(view.part(at, size), below(member, text), depth + 1)
+    return looker.look(view.part(at, size), below(member, text), depth + 1)
 
 
 def _check_name(looker: Looker, name: bytes, member: str) -> str:

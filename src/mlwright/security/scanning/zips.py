@@ -43,15 +43,16 @@ class Entry(msgspec.Struct, frozen=True):
     at: int
 
 
-def has_zip_at_end(view: View) -> bool:
-    """True when a zip reader that starts at the end would take the file for an archive."""
+def zip_at_end(view: View) -> int:
+    """Where the last record of an archive lies, for readers that search from the end; -1 when there is none."""
     tail = view.at(max(0, view.size - _END_SIZE - _COMMENT_MAX), _END_SIZE + _COMMENT_MAX)
     at = tail.rfind(_END)
     if at < 0 or len(tail) - at < _END_SIZE:
-        return False
+        return -1
     size, offset = struct.unpack_from("<II", tail, at + 12)
     place = view.size - len(tail) + at
-    return bool(size == _FULL32 or offset == _FULL32 or (size <= place and offset <= place))
+    possible = size == _FULL32 or offset == _FULL32 or (size <= place and offset <= place)
+    return place if possible else -1
 
 
 def _directory(view: View) -> tuple[int, int, int, int]:
@@ -168,7 +169,8 @@ def _check_local(view: View, entry: Entry, limit: int) -> tuple[int, int]:
     local = _with_large_numbers(Entry(entry.name, flags, method, crc, packed, size, 0), names[name_size:])
     later = bool(flags & _LATER)
     known = (local.crc, local.packed, local.size) == (entry.crc, entry.packed, entry.size)
-    if method != entry.method or flags != entry.flags or not (known or (later and not (crc or size))):
+    unknown = later and not (local.crc or local.packed or local.size)
+    if method != entry.method or flags != entry.flags or not (known or unknown):
         raise RefusedError("archive-malformed", f"{name} is described in two ways", offset=entry.at, target=name)
     data_at = entry.at + _LOCAL.size + name_size + extra_size
     end = data_at + entry.packed
