@@ -29,6 +29,16 @@ _RICH_MEMO = 1_000_000
 _MARGIN = 300
 #: A batch of numbers for a list or a dictionary: walked in one step.
 _NUMBERS = re.compile(rb"\((?:G[\s\S]{8}|K[\s\S]|M[\s\S]{2}|J[\s\S]{4}|[N\x88\x89])++[eu]")
+#: Length and value of BINFLOAT, NONE, NEWTRUE, NEWFALSE, EMPTY_DICT, EMPTY_LIST, EMPTY_TUPLE.
+_CONSTANTS: dict[int, tuple[int, Value]] = {
+    0x47: (9, OPAQUE), 0x4E: (1, OPAQUE), 0x88: (1, OPAQUE), 0x89: (1, OPAQUE),
+    0x7D: (1, None), 0x5D: (1, LIST), 0x29: (1, ()),
+}  # fmt: skip
+#: BININT2 and BININT, with their length.
+_INTEGERS = {0x4D: 3, 0x4A: 5}
+#: APPENDS, SETITEMS.
+_FILLERS = frozenset((0x65, 0x75))
+_number4 = struct.Struct("<I").unpack_from
 #: An opcode's name and what it does, by its byte.
 Opcodes = Sequence["tuple[str, Callable[[Machine], object]] | None"]
 
@@ -90,63 +100,93 @@ class Machine:
         stops = self.stops
         while self.stops == stops:
             if self.stream.fill(_MARGIN) > _MARGIN:
-                self._stride()
-            self._step()
+                self._stride(stops)
+            else:
+                self._step()
+            if len(self.stack) + self._depth > self._values or len(self.memo) + len(self._sparse) > self._values:
+                raise RefusedError("pickle-limits", f"more than {self._values:,} values at a time", offset=self.at)
 
-    def _stride(self) -> None:
-        """Walk the opcodes that are most of a big pickle, up to one that is not among them."""
-        stream = self.stream
-        buf, pos = stream.buf, stream.pos
+    def _stride(self, stops: int) -> None:
+        """Walk what the window holds, the opcodes that are most of a big pickle without a call for each.
+
+        Each branch does what the opcode's row in the table does, for the cases that cannot fail.
+        """
+        stream, memo, marks = self.stream, self.memo, self._marks
+        buf, pos, stack = stream.buf, stream.pos, self.stack
         end = len(buf) - _MARGIN
-        stack, memo = self.stack, self.memo
-        rich = 0 if self._sparse else min(_RICH_MEMO, self._values) - len(memo)
-        most = self._values - self._depth
+        dense, rich = not self._sparse, len(memo) + end - pos < _RICH_MEMO
         while pos < end:
             op = buf[pos]
             if op == 0x8C:  # SHORT_BINUNICODE
                 stop = pos + 2 + buf[pos + 1]
                 stack.append(buf[pos + 2 : stop])
                 pos = stop
-            elif op == 0x94:  # MEMOIZE
-                rich -= 1
-                if not stack or rich < 0:
-                    break
-                memo.append(stack[-1])
+            elif op == 0x94 and dense and stack:  # MEMOIZE
+                memo.append(stack[-1] if rich else self._thin(stack[-1]))
                 pos += 1
-            elif op == 0x68:  # BINGET
-                index = buf[pos + 1]
-                if index >= len(memo):
-                    break
-                stack.append(memo[index])
+            elif op == 0x68 and buf[pos + 1] < len(memo):  # BINGET
+                stack.append(memo[buf[pos + 1]])
                 pos += 2
             elif op == 0x4B:  # BININT1
                 stack.append(buf[pos + 1])
                 pos += 2
-            elif op == 0x47:  # BINFLOAT
-                stack.append(OPAQUE)
-                pos += 9
+            elif op in _CONSTANTS:
+                size, value = _CONSTANTS[op]
+                stack.append({} if op == 0x7D else value)
+                pos += size
             elif op == 0x28:  # MARK
                 batch = _NUMBERS.match(buf, pos, end)
-                if batch is None or not stack or not fillable(stack[-1]):
-                    break
-                pos = batch.end()
+                if batch is not None and stack and fillable(stack[-1]):
+                    pos = batch.end()
+                    continue
+                marks.append(stack)
+                self._depth += len(stack) + 1
+                self.stack = stack = []
+                pos += 1
+            elif op in _FILLERS and marks and marks[-1] and fillable(marks[-1][-1]):
+                if op == 0x75 and len(stack) <= 2 * MAX_KEPT:
+                    keep_items(marks[-1][-1], stack)
+                self.stack = stack = marks.pop()
+                self._depth -= len(stack) + 1
+                pos += 1
+            elif op in _INTEGERS:
+                stop = pos + _INTEGERS[op]
+                stack.append(int.from_bytes(buf[pos + 1 : stop], "little", signed=op == 0x4A))
+                pos = stop
+            elif op == 0x86 and len(stack) > 1:  # TUPLE2
+                last = stack.pop()
+                stack[-1] = (stack[-1], last)
+                pos += 1
+            elif op == 0x71 and dense and stack and buf[pos + 1] == len(memo):  # BINPUT
+                memo.append(stack[-1] if rich else self._thin(stack[-1]))
+                pos += 2
+            elif op == 0x72 and dense and stack and _number4(buf, pos + 1)[0] == len(memo):  # LONG_BINPUT
+                memo.append(stack[-1] if rich else self._thin(stack[-1]))
+                pos += 5
+            elif op == 0x58 and _number4(buf, pos + 1)[0] <= _MAX_NAME:  # BINUNICODE
+                stop = pos + 5 + _number4(buf, pos + 1)[0]
+                stack.append(buf[pos + 5 : stop])
+                pos = stop
             else:
-                break
-            if len(stack) > most:
-                break
+                stream.pos = pos
+                self._step()
+                if stream.buf is not buf or self.stops != stops:
+                    return
+                pos, stack = stream.pos, self.stack
+                dense = not self._sparse
         stream.pos = pos
 
     def _step(self) -> None:
         stream = self.stream
-        self.at = stream.offset
+        if stream.pos >= len(stream.buf):
+            stream.fill(1)
+        self.at = stream.base + stream.pos
         op = stream.read(1)[0]
         known = self._opcodes[op]
         if known is None:
             raise self.malformed(f"byte 0x{op:02x} is no opcode")
         self._op = known[0]
         known[1](self)
-        if len(self.stack) + self._depth > self._values or len(self.memo) + len(self._sparse) > self._values:
-            raise RefusedError("pickle-limits", f"more than {self._values:,} values at a time", offset=self.at)
 
     # --- what happened ---
 
