@@ -54,6 +54,8 @@ def scan_file(path: str | Path, limits: Limits | None = None) -> FileReport:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
             return unreadable(written(name), -1, "it changed while it was opened")
+        if not found.st_size and os.read(file, 1):
+            return unreadable(written(name), -1, "the system says that it is empty, and it is not")
         return scan_open_file(file, written(name), found.st_size, limits or Limits())
     finally:
         os.close(file)
