@@ -7,20 +7,11 @@ import re
 from mlwright.security.scanning.allow import Use
 from mlwright.security.scanning.limits import RefusedError
 
-
-class Kind:
-    """A value of which only the kind is kept."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-OPAQUE = Kind("value")
-LIST = Kind("list")
-SET = Kind("set")
-TUPLE = Kind("tuple")
+# What is known by its kind alone. Nothing that Python's garbage collector would have to follow: there may be millions.
+OPAQUE = None
+LIST = "list"
+SET = "set"
+TUPLE = "tuple"
 
 #: How many keys of a dictionary, and values of a tuple, are kept: enough for the state of an array.
 MAX_KEPT = 16
