@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "tokens": ("mlwright.security.cli:tokens", "Access tokens, for MLFLOW_TRACKING_TOKEN and scripts."),
     "projects": ("mlwright.security.cli:projects", "Projects: the unit of access."),
     "roles": ("mlwright.security.cli:roles", "Who may do what in a project."),
+    "scan": ("mlwright.security.scanning.cli:scan", "Say whether loading a model file would run code."),
     "apply": ("mlwright.app.commands.resources:apply", "Create or change resources to what a file declares."),
     "diff": ("mlwright.app.commands.resources:diff", "Show what apply would change."),
     "get": ("mlwright.app.commands.resources:get", "Show resources of a kind."),
