@@ -70,7 +70,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,20,'2067a2a03b40950541212a53a90e763c3f46dbc46c9c017f955ee8e127ab74b5');
+INSERT INTO "event_head" VALUES(1,20,'a3aeeb24e059f6b3b7a8be06d29b9463117e879387c74af189f2eaeab7f0dfc4');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -87,22 +87,22 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/fad5601be265','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','341f2c2a05bb87ca5ae572d24b1469bb3876c29f2010940b44f121a637308e91');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','341f2c2a05bb87ca5ae572d24b1469bb3876c29f2010940b44f121a637308e91','6559d3abb62f3e8d29a532a404cc8aa6670cfe0c79717bb161396a59d66b9404');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','6559d3abb62f3e8d29a532a404cc8aa6670cfe0c79717bb161396a59d66b9404','1d222c95429b8a308919a1cbbcf98baf5796c683453fbfdcb2ce70a34aa05f18');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','1d222c95429b8a308919a1cbbcf98baf5796c683453fbfdcb2ce70a34aa05f18','c9334ee116fbcb55e4edaa57ab12885c3d84a1408442e65f8b86c9937db818b1');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','c9334ee116fbcb55e4edaa57ab12885c3d84a1408442e65f8b86c9937db818b1','93bb7391115f602b3520cd19ea67fc16641ee15331c69a613a12a2c99c1570e6');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','93bb7391115f602b3520cd19ea67fc16641ee15331c69a613a12a2c99c1570e6','09f2007f571e8341ba208472296e35633f63a93a72dbf7f5ebb52255c425b6f1');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','09f2007f571e8341ba208472296e35633f63a93a72dbf7f5ebb52255c425b6f1','fd46b3795cd86af4ff6bd40c2df3e5342b5037f266aff211b838d69e2e6d6909');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','fd46b3795cd86af4ff6bd40c2df3e5342b5037f266aff211b838d69e2e6d6909','d8c5537baa82860cd43d87567d4c0e17cf21f84d3dae173c188e3fb2721a9c31');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','d8c5537baa82860cd43d87567d4c0e17cf21f84d3dae173c188e3fb2721a9c31','b48a30ec223b3543b3a0723caca6e65b4d8dea0c008835eb115cebae599a099c');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','b48a30ec223b3543b3a0723caca6e65b4d8dea0c008835eb115cebae599a099c','25387fba59a640e0cd96e41fa9fa4447770ced8409a41cb2a59b6fb334e4b83c');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','25387fba59a640e0cd96e41fa9fa4447770ced8409a41cb2a59b6fb334e4b83c','0d4d80905b16f18b1829436faf324d98379f096a63088429118fe4fdd249d447');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','0d4d80905b16f18b1829436faf324d98379f096a63088429118fe4fdd249d447','9960bb178700920938621a16ee75890d23775a7f8aea460d0422b29a07439157');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','9960bb178700920938621a16ee75890d23775a7f8aea460d0422b29a07439157','746131a87bf6f62be6a0c62fd94cb37665af10f12e68077764851c666ef99fca');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','746131a87bf6f62be6a0c62fd94cb37665af10f12e68077764851c666ef99fca','70d74725f3037eda47701c9f8fb96d8ec3e9e1f4cebd0d92c7d7b00ce4155f2a');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','70d74725f3037eda47701c9f8fb96d8ec3e9e1f4cebd0d92c7d7b00ce4155f2a','964409b46270788c003741cdf5daa60fc93415a7e9c2ab7332b64ad6d749cd69');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','964409b46270788c003741cdf5daa60fc93415a7e9c2ab7332b64ad6d749cd69','2067a2a03b40950541212a53a90e763c3f46dbc46c9c017f955ee8e127ab74b5');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/a3bbc14b2764','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','0f6875b0575c3c57496d3a6a84bf49fb04cf2a2117e79e737e3b67a2683004a6');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','0f6875b0575c3c57496d3a6a84bf49fb04cf2a2117e79e737e3b67a2683004a6','b7798605cc3a18a994167d7fc504953290d425dbd77a707f4e24390a5c2179b8');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','b7798605cc3a18a994167d7fc504953290d425dbd77a707f4e24390a5c2179b8','ec05b026d8d2871bef0ee201d655b01b1d42e183dd3c564698ae2c635f904960');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','ec05b026d8d2871bef0ee201d655b01b1d42e183dd3c564698ae2c635f904960','cb70c52d0a62d271c985fc43d0ee39524ecc217126723532363badbf61c723e6');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','cb70c52d0a62d271c985fc43d0ee39524ecc217126723532363badbf61c723e6','6730b4ed2340d20b03e74dbc9a9c2ae4b69e63fa6e280f79e4b53febfe3fe9fa');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','6730b4ed2340d20b03e74dbc9a9c2ae4b69e63fa6e280f79e4b53febfe3fe9fa','9b16ec5edae4fd13146351f401a02b2e8554b62858dbc07c2195fbe2428a8fd7');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','9b16ec5edae4fd13146351f401a02b2e8554b62858dbc07c2195fbe2428a8fd7','5985c1899a868b97e1faa4db303ffd811505ef570b3d0ecdaaa71bf0bf28884a');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','5985c1899a868b97e1faa4db303ffd811505ef570b3d0ecdaaa71bf0bf28884a','eb1a14e8d6dd255a6dbf74b9e4732b14d3487a7394e26c4f0ac8b781c4bce0d0');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','eb1a14e8d6dd255a6dbf74b9e4732b14d3487a7394e26c4f0ac8b781c4bce0d0','c135b7809ba80697d5247c4357d5b5d30d336affe3dec8b021bddf30f4748584');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','c135b7809ba80697d5247c4357d5b5d30d336affe3dec8b021bddf30f4748584','88d8780d40c2a936e041f51e2ecec3af1958c56502bf2393552460fb2b7777ec');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','88d8780d40c2a936e041f51e2ecec3af1958c56502bf2393552460fb2b7777ec','dd792bc4e6e732a0c1475a531fc051516e7f285b5add491890a1985500a55e70');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','dd792bc4e6e732a0c1475a531fc051516e7f285b5add491890a1985500a55e70','6d62d8d43ac01a3ffa888af6e980a4fc55ffcee5318e67a4c19aa6523b0c77dc');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','6d62d8d43ac01a3ffa888af6e980a4fc55ffcee5318e67a4c19aa6523b0c77dc','58d16874c23107227adbdcedf96b642f8b63eb90d4940c178c4913d01ebe85d2');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','58d16874c23107227adbdcedf96b642f8b63eb90d4940c178c4913d01ebe85d2','b300bde0f448eaf96d89352e7bbb92116a094d7c0691de06f0754c5adc21d8ac');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','b300bde0f448eaf96d89352e7bbb92116a094d7c0691de06f0754c5adc21d8ac','9af461cf2039eb6aecf93b76c6e085d9b223fd19cc68814f2ce1700cedc9f10f');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','9af461cf2039eb6aecf93b76c6e085d9b223fd19cc68814f2ce1700cedc9f10f','a3aeeb24e059f6b3b7a8be06d29b9463117e879387c74af189f2eaeab7f0dfc4');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -177,6 +177,14 @@ CREATE TABLE logged_models (
 	CONSTRAINT uq_logged_models_model_id UNIQUE (model_id)
 );
 INSERT INTO "logged_models" VALUES(1,'m-1bcccea696762e6116c6e9c92d99bf35',1,'net','mlflow-artifacts:/1/models/m-1bcccea696762e6116c6e9c92d99bf35/artifacts',1700000000000,1700000000000,1,NULL,NULL,'7bd5d47e446fcec2a3d811736110e578',1);
+CREATE TABLE metric_arrivals (
+	upto INTEGER NOT NULL, 
+	experiment_id INTEGER NOT NULL, 
+	run INTEGER NOT NULL, 
+	points BLOB NOT NULL, 
+	PRIMARY KEY (upto)
+);
+INSERT INTO "metric_arrivals" VALUES(1,1,1,X'9291A86163637572616379C41807000000000000000A00000000000000CDCCCCCCCCCCEC3F');
 CREATE TABLE metric_batches (
 	run INTEGER NOT NULL, 
 	number INTEGER NOT NULL, 
@@ -212,7 +220,6 @@ CREATE TABLE metric_series (
  WITHOUT ROWID
 
 ;
-INSERT INTO "metric_series" VALUES(1,'accuracy',1,0.9,0,7,10,1,1,0,10,7,X'07000000000000000A00000000000000CDCCCCCCCCCCEC3F');
 INSERT INTO "metric_series" VALUES(1,'loss',1,3.33333333333333354728e-03,0,299,1299,300,1,1,1299,299,NULL);
 INSERT INTO "metric_series" VALUES(1,'odd',1,NULL,1,1,5,1,1,0,5,1,X'01000000000000000500000000000000000000000000F87F');
 CREATE TABLE metric_waiting (
@@ -247,7 +254,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$kai04r3aHElWiACsPgMr5w==$5vpMZYQgdszZL9noFF9fCbex0D1oLOt+lpaXI9xgSyLLqV52XDOTn7Lgtn85YR4WZUF8R+RXjypnryHAnA8qZg==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$xNBAwbRN6HS8X6u4bEGheQ==$aqBQvfGwE7rXzl6DW4Xx5ocamjmoROypjb+Z1mAgcR3CdAeP7PspjNBu4uANd66RJz5tz38HgQ+NRbzlrg1toA==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE resources (
 	kind TEXT NOT NULL, 
@@ -343,7 +350,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('fad5601be265','robot','49e45fc4276c018c0e506e4fb55591d793749091d4eea38e97afe2ff24eb38fb','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('a3bbc14b2764','robot','b97d6e7ac7c03b21533ed2a2488cac46a59815df1c3a4cfbf5b00f52e621243f','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
