@@ -70,7 +70,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,20,'d2d74ec4e25b627ebc793792f5cb6dd2cea47b57935d37f5ee077e4923d8732a');
+INSERT INTO "event_head" VALUES(1,20,'a5794c80a555bb617c95c26a449174cb58e685bc3511ced04e36a1ea90e38b56');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -87,22 +87,22 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/774ad2860e74','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','89625118480353332d3daccc67e1891ce5f32aa47ebfae8431fa8f34e36bb87e');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','89625118480353332d3daccc67e1891ce5f32aa47ebfae8431fa8f34e36bb87e','8fb3e3c1e3a12c34300dd29b183bb7d9eb5b6dd8e26bbbbcf0d5e33f19a7be22');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','8fb3e3c1e3a12c34300dd29b183bb7d9eb5b6dd8e26bbbbcf0d5e33f19a7be22','01d17c3eea411dfb011df54fc50d33a6f4c09259dc0fdbac5c7fc0983c96a288');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','01d17c3eea411dfb011df54fc50d33a6f4c09259dc0fdbac5c7fc0983c96a288','3eeb3167897beed831458362519e4f4c65aea2ef2f4d5a391911cd2ef25e74eb');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','3eeb3167897beed831458362519e4f4c65aea2ef2f4d5a391911cd2ef25e74eb','1d3198111ffa4fd93f287822ba9c7801c3686b93ca09ef18fd951077a2c6c189');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','1d3198111ffa4fd93f287822ba9c7801c3686b93ca09ef18fd951077a2c6c189','8ca19457e2619da6f6d5631fa704420ee789c543f1e8ccdb59ef74e1abaadf51');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','8ca19457e2619da6f6d5631fa704420ee789c543f1e8ccdb59ef74e1abaadf51','601be321a60d11d0cb4e85d3c0abac1c768b2274246a83ace0775b7be44644dc');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','601be321a60d11d0cb4e85d3c0abac1c768b2274246a83ace0775b7be44644dc','420f6743c07b5b8b6ca6911d54caa1ea74c08a321229927febf0bec5e512e702');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','420f6743c07b5b8b6ca6911d54caa1ea74c08a321229927febf0bec5e512e702','5ab9a59a8488b2b98cfa8af7a8a6db4cd631c0e98af2e9245a0e4842d5f8522b');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','5ab9a59a8488b2b98cfa8af7a8a6db4cd631c0e98af2e9245a0e4842d5f8522b','192b195fdc925e9c4e10bbdbc4c039859a88b89c53a442a67215a8c0bf2b485e');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','192b195fdc925e9c4e10bbdbc4c039859a88b89c53a442a67215a8c0bf2b485e','ba008c4f5902ccf4c0c6758475e9361bedb530902511da767e9968482d02196f');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','ba008c4f5902ccf4c0c6758475e9361bedb530902511da767e9968482d02196f','29315cf5c898952c43f835063404782eab9802d10a7d4ea3ca738c54a63edd1b');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','29315cf5c898952c43f835063404782eab9802d10a7d4ea3ca738c54a63edd1b','74133f30d7be87a995574d80ecec5a28e832ba496d3924bc5f61b7fa427a0f63');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','74133f30d7be87a995574d80ecec5a28e832ba496d3924bc5f61b7fa427a0f63','8b58d0a9f59bb814531bdb382a7eefa6def95b2514ae736077e74db32a41159e');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','8b58d0a9f59bb814531bdb382a7eefa6def95b2514ae736077e74db32a41159e','7c72e54adca4dedf5c9c6314914ebacc6ea6d30f6791d193a74e858d4946d86e');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','7c72e54adca4dedf5c9c6314914ebacc6ea6d30f6791d193a74e858d4946d86e','d2d74ec4e25b627ebc793792f5cb6dd2cea47b57935d37f5ee077e4923d8732a');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/c9130e024bcf','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','25cd500bd25582082530e2b598b7533d43a746d9983e95817e8db73ee4f10295');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','25cd500bd25582082530e2b598b7533d43a746d9983e95817e8db73ee4f10295','4d878fd89aff69615fb617fc79757185761625946a1c1c662171e01a37bf48cd');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','4d878fd89aff69615fb617fc79757185761625946a1c1c662171e01a37bf48cd','2e466d34d26b5cfd2db47da7a0388ab3ab3bef524f6133f08b88318783ca682f');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','2e466d34d26b5cfd2db47da7a0388ab3ab3bef524f6133f08b88318783ca682f','f35e02c39b983faf05235083925c0945f537c995e1f9e86041f5e35ea173a5eb');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','f35e02c39b983faf05235083925c0945f537c995e1f9e86041f5e35ea173a5eb','66989907fc8b1a2a9c9a7513fa391d21d28fb4bc33a96644f6fd2e2f10576967');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','66989907fc8b1a2a9c9a7513fa391d21d28fb4bc33a96644f6fd2e2f10576967','24b7bbaf223eb8dd8189141c09735bb76db75b77eb312829d63d02e257c75d6b');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','24b7bbaf223eb8dd8189141c09735bb76db75b77eb312829d63d02e257c75d6b','030b7791e82cf9bd0bf9a952823a36892ef775f93ebd5b50ea6d392418369cc0');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','030b7791e82cf9bd0bf9a952823a36892ef775f93ebd5b50ea6d392418369cc0','fdcd4212dd0f38c509f71eb6f3749b0413a5882fdb99278fe44d8bfd2e6e3437');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','fdcd4212dd0f38c509f71eb6f3749b0413a5882fdb99278fe44d8bfd2e6e3437','6a207251c8c4098bfbcff3d098ef424117ebfc7885f1dca3fbb2c942349fb985');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','6a207251c8c4098bfbcff3d098ef424117ebfc7885f1dca3fbb2c942349fb985','3544945aa81374325c7196c194f2d7a7eb44b97b815bb1f6e5a90bc195397726');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','3544945aa81374325c7196c194f2d7a7eb44b97b815bb1f6e5a90bc195397726','3b66c9fe714f51eea3733d8194d4a1d0fbec2fc820885da14fea7a1447883582');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','3b66c9fe714f51eea3733d8194d4a1d0fbec2fc820885da14fea7a1447883582','2a2a8290c7e164dc1cccbb8aad1c07d23d618e3770b55fcb1eb13fc2306ff87c');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','2a2a8290c7e164dc1cccbb8aad1c07d23d618e3770b55fcb1eb13fc2306ff87c','3d2bec0655f35b0173b9a19fba304d6f68c419e27adf8dff654d9b95e44d1405');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','3d2bec0655f35b0173b9a19fba304d6f68c419e27adf8dff654d9b95e44d1405','e8dc483015c193769767c49f3f3d654d0c3f05e4c389ac4f86f4e13d9102224d');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','e8dc483015c193769767c49f3f3d654d0c3f05e4c389ac4f86f4e13d9102224d','7e4f8ca2cbf2457427526cc13d4cf46f2fb38d59f93e8e034d9d7acd7286e332');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','7e4f8ca2cbf2457427526cc13d4cf46f2fb38d59f93e8e034d9d7acd7286e332','a5794c80a555bb617c95c26a449174cb58e685bc3511ced04e36a1ea90e38b56');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -208,6 +208,14 @@ CREATE TABLE logged_models (
 	CONSTRAINT uq_logged_models_model_id UNIQUE (model_id)
 );
 INSERT INTO "logged_models" VALUES(1,'m-1bcccea696762e6116c6e9c92d99bf35',1,'net','mlflow-artifacts:/1/models/m-1bcccea696762e6116c6e9c92d99bf35/artifacts',1700000000000,1700000000000,1,NULL,NULL,'7bd5d47e446fcec2a3d811736110e578',1);
+CREATE TABLE metric_arrivals (
+	upto INTEGER NOT NULL, 
+	experiment_id INTEGER NOT NULL, 
+	run INTEGER NOT NULL, 
+	points BLOB NOT NULL, 
+	PRIMARY KEY (upto)
+);
+INSERT INTO "metric_arrivals" VALUES(1,1,1,X'9291A86163637572616379C41807000000000000000A00000000000000CDCCCCCCCCCCEC3F');
 CREATE TABLE metric_batches (
 	run INTEGER NOT NULL, 
 	number INTEGER NOT NULL, 
@@ -243,7 +251,6 @@ CREATE TABLE metric_series (
  WITHOUT ROWID
 
 ;
-INSERT INTO "metric_series" VALUES(1,'accuracy',1,0.9,0,7,10,1,1,0,10,7,X'07000000000000000A00000000000000CDCCCCCCCCCCEC3F');
 INSERT INTO "metric_series" VALUES(1,'loss',1,3.33333333333333354728e-03,0,299,1299,300,1,1,1299,299,NULL);
 INSERT INTO "metric_series" VALUES(1,'odd',1,NULL,1,1,5,1,1,0,5,1,X'01000000000000000500000000000000000000000000F87F');
 CREATE TABLE metric_waiting (
@@ -318,7 +325,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$jMyc46priKKy5VlrXcAURg==$X/J4sJYbnfx+GW/2lZBYBjrfslnjgyL+Wh0n0Ij6J+wHe9KQITvCQtLLl6xVgkgkNANszkwEzQ3Wq7LkjjMw3Q==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$FwHrH+1rThvCsvNTuN68yA==$WTMg/r7OMJdin1KQ0lRz1FlntEgi/AdhKkrKWUJlrJR+3BwhwTNBPNkLLwHpnXMrN9jU4XwWuFpu/9fJRA28Zw==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -433,7 +440,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('774ad2860e74','robot','26671565b86214a3ffdf07078972e27094c9d1a8b0954d2566cceb97ee3cc4c3','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('c9130e024bcf','robot','16d2614366a330572394042ad6b0cefce66d02c01d939f525b5c37af56495d9a','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
