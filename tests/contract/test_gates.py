@@ -1,6 +1,7 @@
 """Gates on both databases: nothing leads to a version that has not shown what its policies ask for."""
 
 import json
+import pickle
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,23 +11,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlwright.artifacts import service as artifacts
 from mlwright.artifacts.spec import ArtifactFile
+from mlwright.compute import service as compute
 from mlwright.kernel import store
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound, Unavailable
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
-from mlwright.registry import gate_runner
 from mlwright.registry.gate_runner import GateRunner
-from mlwright.registry.gates.spec import Verdict
+from mlwright.registry.gates.spec import Finding, Verdict
 from mlwright.registry.service import aliases, gates, versions
 from mlwright.registry.spec import ModelVersion, Stage
 from tests.contract.registry import FILES, Registry
 from tests.unit.registry.test_gate_validation import table
 
-PASSES = {"name": "check", "command": {"command": [sys.executable, "-c", "print('fine')"]}}
-FAILS = {"name": "check", "command": {"command": [sys.executable, "-c", "raise SystemExit(3)"]}}
+PASSES: dict[str, Any] = {"name": "check", "command": {"command": [sys.executable, "-c", "print('fine')"]}}
+FAILS: dict[str, Any] = {"name": "check", "command": {"command": [sys.executable, "-c", "raise SystemExit(3)"]}}
 
 
 class InDatabase:
@@ -147,6 +149,20 @@ def test_a_program_sees_just_the_pinned_files(registry: Gates) -> None:
     assert description.encode() == FILES["MLmodel"]
     assert environment["MLWRIGHT_DIGEST"] == version.digest
     assert not [name for name in environment if "TOKEN" in name or "SECRET" in name]
+
+
+def test_an_unsafe_model_is_refused_and_the_global_named(registry: Gates) -> None:
+    registry.policy({"name": "scan", "security": {}}, PASSES)
+    harmless = pickle.dumps({"weights": [1.0, 2.0]})
+    good = registry.register(registry.logged({**FILES, "model.pkl": harmless}))
+    bad = registry.register(registry.logged({**FILES, "model.pkl": b"cposix\nsystem\n(Vtrue\ntR."}))
+    registry.run_all()
+    assert registry.verdicts(good) == [Verdict.PASS, Verdict.PASS]
+    assert registry.verdicts(bad) == [Verdict.FAIL, Verdict.INCONCLUSIVE]
+    assert "posix.system" in registry.standings(bad)[0].finding.reason
+    registry.champion(good)
+    with pytest.raises(GateClosed, match="posix"):
+        registry.champion(bad)
 
 
 def test_what_is_not_pinned_passes_no_gate(registry: Gates) -> None:
@@ -285,7 +301,7 @@ def test_what_a_killed_server_was_running_runs_again(registry: Gates) -> None:
     registry.database.clock.advance(gates.LEASE_MS + 1)
     registry.run_all()
     assert registry.verdicts(version) == [Verdict.PASS]
-    forged = gates.Finding(Verdict.FAIL, "late", [])
+    forged = Finding(Verdict.FAIL, "late", [])
     assert not registry.database.write_now(lambda tx: gates.finish(tx, work, "dead", forged))
     assert registry.verdicts(version) == [Verdict.PASS]
 
@@ -297,7 +313,9 @@ def test_a_version_that_is_gone_needs_no_answer(registry: Gates) -> None:
     assert not registry.runner.run_one()
 
 
-@given(failing=st.lists(st.booleans(), min_size=12, max_size=12), kind=st.sampled_from([OSError, ValueError, Unavailable]))
+@given(
+    failing=st.lists(st.booleans(), min_size=12, max_size=12), kind=st.sampled_from([OSError, ValueError, Unavailable])
+)
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_gate_is_passed_by_an_error(
     registry: Gates, monkeypatch: pytest.MonkeyPatch, failing: Sequence[bool], kind: Callable[[str], Exception]
@@ -318,7 +336,7 @@ def test_no_gate_is_passed_by_an_error(
     version = registry.register(registry.logged({**FILES, "salt": bytes(failing) + kind.__name__.encode()}))
     with monkeypatch.context() as patched:
         patched.setattr(InDatabase, "copy", perhaps(InDatabase.copy))
-        patched.setattr(gate_runner.artifacts, "inside", perhaps(gate_runner.artifacts.inside))
-        patched.setattr(gate_runner.compute, "run", perhaps(gate_runner.compute.run))
+        patched.setattr(artifacts, "inside", perhaps(artifacts.inside))
+        patched.setattr(compute, "run", perhaps(compute.run))
         registry.run_all()
     assert registry.verdicts(version) == [Verdict.INCONCLUSIVE if failed else Verdict.PASS]

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import mlwright
 from mlwright.artifacts import service as artifacts
 from mlwright.artifacts.spec import ArtifactFile
 from mlwright.compute import service as compute
@@ -20,12 +22,14 @@ from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid, MlwrightError, NotFound
 from mlwright.registry.gates import validation
 from mlwright.registry.gates.evaluation import Evaluation, read
-from mlwright.registry.gates.spec import Check, Command, Finding, Validation, Verdict, conclude, undecided
+from mlwright.registry.gates.scanned import scanned
+from mlwright.registry.gates.spec import Check, Command, Finding, Security, Validation, Verdict, conclude, undecided
 from mlwright.registry.service import gates as service
 from mlwright.registry.service import pinning
 from mlwright.registry.service.gates import Work
 from mlwright.registry.spec import ModelVersion
 
+_SOURCE = Path(mlwright.__file__).parent.parent
 _log = logging.getLogger(__name__)
 
 #: Without a notice it looks again after so long: another server may have left something behind.
@@ -112,6 +116,8 @@ class GateRunner:
     def _answer(self, work: Work, folder: Path) -> Finding:
         if work.gate.validation is not None:
             return self._validate(work, work.gate.validation, folder)
+        if work.gate.security is not None:
+            return self._scan(work, work.gate.security, folder)
         if work.gate.command is not None:
             return self._command(work, work.gate.command, folder)
         raise Invalid(f"gates of the kind {work.gate.kind} do not run")
@@ -131,11 +137,16 @@ class GateRunner:
         self._copy(stored, target)
         return read(target, asked.columns, asked.positive)
 
+    def _scan(self, work: Work, asked: Security, folder: Path) -> Finding:
+        """In a process of its own: what it looks at was made to mislead it, and to use up its memory."""
+        self._unpack(work.version, folder / "model")
+        command = [sys.executable, "-m", "mlwright", "scan", "model", "-o", "json"]
+        environment = {**self._environment(work), "PYTHONPATH": str(_SOURCE)}  # the scanner of this very release
+        outcome = compute.run(command, folder, environment, Limits(asked.seconds), self._stopped)
+        return scanned(outcome, Limits(asked.seconds))
+
     def _command(self, work: Work, asked: Command, folder: Path) -> Finding:
-        for path, stored in self._pinned(work.version).items():
-            target = folder / "model" / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._copy(stored, target)
+        self._unpack(work.version, folder / "model")
         limits = Limits(asked.seconds, asked.memory_mib << 20, asked.processes)
         outcome = compute.run(asked.command, folder, self._environment(work), limits, self._stopped)
         required = f"{' '.join(asked.command)[:200]} ends with exit status 0"
@@ -153,6 +164,12 @@ class GateRunner:
             "MLWRIGHT_VERSION": str(version.version),
             "MLWRIGHT_DIGEST": version.digest or "",
         }
+
+    def _unpack(self, version: ModelVersion, folder: Path) -> None:
+        for path, stored in self._pinned(version).items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._copy(stored, target)
 
     def _pinned(self, version: ModelVersion) -> dict[str, str]:
         """The files of a version: where in the model, and where among the artifacts."""

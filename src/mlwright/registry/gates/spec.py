@@ -143,6 +143,12 @@ class Command(_Spec, frozen=True):
     processes: Annotated[int, msgspec.Meta(ge=1)] = 64
 
 
+class Security(_Spec, frozen=True):
+    """Decides by `mlwright scan` of the version's files: whatever could run code when the model is loaded fails."""
+
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 300.0
+
+
 class Approval(_Spec, frozen=True):
     """Decides by people: `count` of `approvers` say yes and none says no. Without names, the project's admins approve.
 
@@ -164,6 +170,7 @@ class Gate(_Spec, frozen=True):
 
     name: str
     validation: Validation | None = None
+    security: Security | None = None
     command: Command | None = None
     approval: Approval | None = None
 

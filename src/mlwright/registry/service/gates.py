@@ -307,8 +307,11 @@ def approve(
         "at_ms": tx.now_ms(),
     }
     tx.run(_approve, values)
-    word = "approved" if approves else "rejected"
-    _emit(tx, caller, version, word, {"policy": policy, "gate": gate, "digest": version.digest, "comment": comment})
+    data = {"policy": policy, "gate": gate, "digest": version.digest, "comment": comment}
+    if approves:
+        _emit(tx, caller, version, "approved", data)
+    else:
+        _emit(tx, caller, version, "rejected", data)
     return _standing(tx, version, found, asked)
 
 
@@ -426,7 +429,12 @@ def _answered(tx: Tx, result: Result, token: str, finding: Finding) -> dict[str,
 
 def _told(tx: Tx, version: ModelVersion, result: Result, finding: Finding) -> None:
     data = {"policy": result.policy, "gate": result.gate, "digest": result.digest, "reason": finding.reason}
-    _emit(tx, SYSTEM, version, {"pass": "passed", "fail": "failed"}.get(finding.verdict.value, "inconclusive"), data)
+    if finding.verdict is Verdict.PASS:
+        _emit(tx, SYSTEM, version, "passed", data)
+    elif finding.verdict is Verdict.FAIL:
+        _emit(tx, SYSTEM, version, "failed", data)
+    else:
+        _emit(tx, SYSTEM, version, "inconclusive", data)
     tx.topics.add(TOPIC)
 
 
