@@ -70,7 +70,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,20,'8ca8feef5ef8909cefe1a5a5d7d68b8f6c47f01f1df781cf96ab493fd6aee135');
+INSERT INTO "event_head" VALUES(1,20,'d850e1c1d01fba1fb26e1f468dce3d6d0d88c28945072fb8e716b92d70de1734');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -87,22 +87,22 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/c65fd1b7d0ec','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','47528ba12771b786085759a4817f518eb52e850e173588bb3de3fd1d6deb6050');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','47528ba12771b786085759a4817f518eb52e850e173588bb3de3fd1d6deb6050','123a25edf7a6fbb9ad08ed81b7ee030ed2f202d09dd3c92e52ab3a9d4c148a47');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','123a25edf7a6fbb9ad08ed81b7ee030ed2f202d09dd3c92e52ab3a9d4c148a47','49f21c29093448a2d1e8e7c035400f6ea81c597b7989037c50bc1118bb2e098c');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','49f21c29093448a2d1e8e7c035400f6ea81c597b7989037c50bc1118bb2e098c','aa4dd5d3c73ef97e119d20c1d970a109972c6466493c55a63b5270374ec1f723');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','aa4dd5d3c73ef97e119d20c1d970a109972c6466493c55a63b5270374ec1f723','aa236a2fc5497cf303a9cfd80d381166a18b7bf6dffebc5227d06314c37237d5');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','aa236a2fc5497cf303a9cfd80d381166a18b7bf6dffebc5227d06314c37237d5','22ead4335f6c92b5ff409b64869f45f10ad7ddd4f9db73287079a0283261a9e7');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','22ead4335f6c92b5ff409b64869f45f10ad7ddd4f9db73287079a0283261a9e7','56552eb581ff4d9d5a65e98de779b602aeca71516be6eef69bac0eea912b815b');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','56552eb581ff4d9d5a65e98de779b602aeca71516be6eef69bac0eea912b815b','11554c10ae95203de1ff013e6cf0ad26672a3e828818ae2692dbb8ddbd709660');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','11554c10ae95203de1ff013e6cf0ad26672a3e828818ae2692dbb8ddbd709660','ba769778ab3aa02c8c839e924ff765d30769dfbb3f7edbae9feead612287ac3a');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','ba769778ab3aa02c8c839e924ff765d30769dfbb3f7edbae9feead612287ac3a','22ed9aee345a087fb9cbed0ac4ca6840b9d9145357a2f6f3bfb481984c766466');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','22ed9aee345a087fb9cbed0ac4ca6840b9d9145357a2f6f3bfb481984c766466','b6e33bf4a5725d1c8225b4e2767bb1377b89a071c0c315bbddd58934d7c2f6f0');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','b6e33bf4a5725d1c8225b4e2767bb1377b89a071c0c315bbddd58934d7c2f6f0','4a355bc56367271670ea322045b8dfaaba96ddd27c0d95eb0365d097526ad4a4');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','4a355bc56367271670ea322045b8dfaaba96ddd27c0d95eb0365d097526ad4a4','658075b033a5cfcd57a0a039ba6e00404ba498c078536fd883b49c447855d02d');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','658075b033a5cfcd57a0a039ba6e00404ba498c078536fd883b49c447855d02d','1f71d6d2807bf4ed81840aaba4fe7d312d092a376efdbf3ea7a956d750e94356');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','1f71d6d2807bf4ed81840aaba4fe7d312d092a376efdbf3ea7a956d750e94356','29443a94ec8749280bb7410a18e5b5152d571a818f214ee6bc01c2b868011813');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','29443a94ec8749280bb7410a18e5b5152d571a818f214ee6bc01c2b868011813','8ca8feef5ef8909cefe1a5a5d7d68b8f6c47f01f1df781cf96ab493fd6aee135');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/03f809343b66','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','8be48c0be8ca8a471e9f8845ff6312ff0b685265bc97e1293751867c4ddccdc1');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','8be48c0be8ca8a471e9f8845ff6312ff0b685265bc97e1293751867c4ddccdc1','7da0ac414a4b2b2ea0160a4b9dd62f7fba3a95e33e7a58ceab87b7f717da7899');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','7da0ac414a4b2b2ea0160a4b9dd62f7fba3a95e33e7a58ceab87b7f717da7899','15ff1bd9772bf2c6b8ddd09f9b268ce14f919b025dd73a392578640887f69340');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','15ff1bd9772bf2c6b8ddd09f9b268ce14f919b025dd73a392578640887f69340','b23da5e43d884670ef7230c75770ca6fdd1a40d38e2c91ad3530dce531577c1d');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','b23da5e43d884670ef7230c75770ca6fdd1a40d38e2c91ad3530dce531577c1d','f1755e9003f7a5c5d51171551cc0dcdc90f34ba77611f9e1327ef41f7367ae8e');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','f1755e9003f7a5c5d51171551cc0dcdc90f34ba77611f9e1327ef41f7367ae8e','07c8818b34c1aff01dc821bed28e34d02b202f822ab2c6102c54e828315e481f');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','07c8818b34c1aff01dc821bed28e34d02b202f822ab2c6102c54e828315e481f','ccbe4d303070434556f61cbbfa80eb660558ceb75370e84690f469452a618d73');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','ccbe4d303070434556f61cbbfa80eb660558ceb75370e84690f469452a618d73','6f9648d41ef35b2f81d591694544267cf09d7786f9cdf512bded0f3bade44224');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','6f9648d41ef35b2f81d591694544267cf09d7786f9cdf512bded0f3bade44224','246c9f38ba60790ae05663ccc2736fbcf67078bceb307c366cf4bd193b68ba47');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','246c9f38ba60790ae05663ccc2736fbcf67078bceb307c366cf4bd193b68ba47','27782f917ce099218e18c06d300ad4c84bad5c4f16bf259885d9514e63829fe6');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','27782f917ce099218e18c06d300ad4c84bad5c4f16bf259885d9514e63829fe6','79b75c9d4cd03881aca9e0d6919db02e0f1204e3238f16a77a6ac2eb602b345d');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','79b75c9d4cd03881aca9e0d6919db02e0f1204e3238f16a77a6ac2eb602b345d','fe3eb648700d04e5f713781ce51e51e88d4d384f6a78ca6e29e63e532d8f2034');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','fe3eb648700d04e5f713781ce51e51e88d4d384f6a78ca6e29e63e532d8f2034','162353b7816a284cc08bd721294e46506063cd74836a8eb018d297b1a5eeb596');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','162353b7816a284cc08bd721294e46506063cd74836a8eb018d297b1a5eeb596','2fc99a1ea92670bf0dccac7308c137e5224e80b48ae54245b2e14d39170b56db');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','2fc99a1ea92670bf0dccac7308c137e5224e80b48ae54245b2e14d39170b56db','8cc873dba36c425f08304249ac4bd9c120fa6ca31a60d5cbb07344e774e1a470');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','8cc873dba36c425f08304249ac4bd9c120fa6ca31a60d5cbb07344e774e1a470','d850e1c1d01fba1fb26e1f468dce3d6d0d88c28945072fb8e716b92d70de1734');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -287,7 +287,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$vDkTkhrzpKoawAZ7FJ6nUg==$t49coFxhT4K7KFyrnJ4CAy6Gu9hJFwGyntM++NOmdshqx/lk1LWeJjatl98POVsiDqv5r9G/F4F51rNAR0EN8g==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$VKKIpr7tObfSJiMjLJDCnA==$82kU++rQdTGiMs4eLb2mFRhDbzFYscfeBoREF78C3n6+gdvj4S9Pm6/v7jKTM/vXCxmgTvm2MOHmVgNEO03yVA==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -402,7 +402,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('c65fd1b7d0ec','robot','38d5b27d4323cb26cf53ebd89a46508968e7a7387ab40405f04087d3e496f82b','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('03f809343b66','robot','ab2f67f9bb037077509ba5dc97298b22cd6c205f342e9549c857db490f13f418','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
@@ -411,7 +411,7 @@ CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, cr
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);
 CREATE INDEX ix_model_version_tags_prompt ON model_version_tags (version) WHERE key = 'mlflow.prompt.is_prompt';
 CREATE INDEX ix_model_versions_name ON model_versions (project, name, version DESC);
-CREATE INDEX ix_model_versions_newest ON model_versions (project, updated_ms DESC, name, version);
+CREATE INDEX ix_model_versions_newest ON model_versions (project, updated_ms DESC, name, version DESC);
 CREATE INDEX ix_model_versions_run ON model_versions (run_id);
 CREATE INDEX ix_params_value ON params ("key", substr(value, 1, 100), run);
 CREATE INDEX ix_registered_model_tags_prompt ON registered_model_tags (model) WHERE key = 'mlflow.prompt.is_prompt';
