@@ -193,6 +193,7 @@ def _search(
     page_token: str,
 ) -> Page[Row]:
     comparisons, prompts = _read(parsed)
+    _check_lists(comparisons)
     values: dict[str, Any] = {f"p{at}": project for at, project in enumerate(projects)}
     for at, each in enumerate(comparisons):
         values |= _values(each, at, tx.dialect)
@@ -314,6 +315,11 @@ def _checked(comparison: Comparison) -> Comparison:
         return comparison
     if operator not in grammar.LIST_OPERATORS or (operator in ("IN", "NOT IN") and key == "source_path"):
         raise Invalid(f"Invalid comparator for attribute: {operator}", path="filter")
-    if isinstance(value, tuple) != (operator in ("IN", "NOT IN")):
-        raise Invalid(f"Invalid value for comparator '{operator}': {value!r}", path="filter")
     return comparison
+
+
+def _check_lists(comparisons: Sequence[Comparison]) -> None:
+    """Raises Invalid where a list meets an operator for one value, or the other way round: MLflow's database refuses."""
+    for each in comparisons:
+        if isinstance(each.value, tuple) != (each.operator in ("IN", "NOT IN")):
+            raise Invalid(f"Invalid value for comparator '{each.operator}': {each.value!r}", path="filter")
