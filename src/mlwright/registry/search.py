@@ -319,7 +319,7 @@ def _checked(comparison: Comparison) -> Comparison:
 
 
 def _check_lists(comparisons: Sequence[Comparison]) -> None:
-    """Raises Invalid where a list meets an operator for one value, or the other way round: MLflow's database refuses."""
+    """Raises Invalid where a list meets an operator for one value, or the other way round. MLflow fails there, late."""
     for each in comparisons:
         if isinstance(each.value, tuple) != (each.operator in ("IN", "NOT IN")):
             raise Invalid(f"Invalid value for comparator '{each.operator}': {each.value!r}", path="filter")
