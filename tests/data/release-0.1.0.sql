@@ -20,6 +20,8 @@ CREATE TABLE artifact_files (
 ;
 INSERT INTO "artifact_files" VALUES('1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','vision','sha256:0000000000000000000000000000000000000000000000000000000000000000',0,1700000000000);
 INSERT INTO "artifact_files" VALUES('1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','vision','sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130',5,1700000000000);
+INSERT INTO "artifact_files" VALUES('registry/1/1/a.txt','vision','sha256:0000000000000000000000000000000000000000000000000000000000000000',0,1700000000000);
+INSERT INTO "artifact_files" VALUES('registry/1/1/small.txt','vision','sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130',5,1700000000000);
 CREATE TABLE artifact_parts (
 	upload_id TEXT NOT NULL, 
 	part INTEGER NOT NULL, 
@@ -70,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,20,'d850e1c1d01fba1fb26e1f468dce3d6d0d88c28945072fb8e716b92d70de1734');
+INSERT INTO "event_head" VALUES(1,23,'3c2244d3cce82f306d5e9b392a78bfbfac24c7cc6f68af36a01dcf135b471c9f');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -87,22 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/03f809343b66','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','8be48c0be8ca8a471e9f8845ff6312ff0b685265bc97e1293751867c4ddccdc1');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','8be48c0be8ca8a471e9f8845ff6312ff0b685265bc97e1293751867c4ddccdc1','7da0ac414a4b2b2ea0160a4b9dd62f7fba3a95e33e7a58ceab87b7f717da7899');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','7da0ac414a4b2b2ea0160a4b9dd62f7fba3a95e33e7a58ceab87b7f717da7899','15ff1bd9772bf2c6b8ddd09f9b268ce14f919b025dd73a392578640887f69340');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','15ff1bd9772bf2c6b8ddd09f9b268ce14f919b025dd73a392578640887f69340','b23da5e43d884670ef7230c75770ca6fdd1a40d38e2c91ad3530dce531577c1d');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','b23da5e43d884670ef7230c75770ca6fdd1a40d38e2c91ad3530dce531577c1d','f1755e9003f7a5c5d51171551cc0dcdc90f34ba77611f9e1327ef41f7367ae8e');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','f1755e9003f7a5c5d51171551cc0dcdc90f34ba77611f9e1327ef41f7367ae8e','07c8818b34c1aff01dc821bed28e34d02b202f822ab2c6102c54e828315e481f');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','07c8818b34c1aff01dc821bed28e34d02b202f822ab2c6102c54e828315e481f','ccbe4d303070434556f61cbbfa80eb660558ceb75370e84690f469452a618d73');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','ccbe4d303070434556f61cbbfa80eb660558ceb75370e84690f469452a618d73','6f9648d41ef35b2f81d591694544267cf09d7786f9cdf512bded0f3bade44224');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','6f9648d41ef35b2f81d591694544267cf09d7786f9cdf512bded0f3bade44224','246c9f38ba60790ae05663ccc2736fbcf67078bceb307c366cf4bd193b68ba47');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','246c9f38ba60790ae05663ccc2736fbcf67078bceb307c366cf4bd193b68ba47','27782f917ce099218e18c06d300ad4c84bad5c4f16bf259885d9514e63829fe6');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','27782f917ce099218e18c06d300ad4c84bad5c4f16bf259885d9514e63829fe6','79b75c9d4cd03881aca9e0d6919db02e0f1204e3238f16a77a6ac2eb602b345d');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','79b75c9d4cd03881aca9e0d6919db02e0f1204e3238f16a77a6ac2eb602b345d','fe3eb648700d04e5f713781ce51e51e88d4d384f6a78ca6e29e63e532d8f2034');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','fe3eb648700d04e5f713781ce51e51e88d4d384f6a78ca6e29e63e532d8f2034','162353b7816a284cc08bd721294e46506063cd74836a8eb018d297b1a5eeb596');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','162353b7816a284cc08bd721294e46506063cd74836a8eb018d297b1a5eeb596','2fc99a1ea92670bf0dccac7308c137e5224e80b48ae54245b2e14d39170b56db');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','2fc99a1ea92670bf0dccac7308c137e5224e80b48ae54245b2e14d39170b56db','8cc873dba36c425f08304249ac4bd9c120fa6ca31a60d5cbb07344e774e1a470');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','8cc873dba36c425f08304249ac4bd9c120fa6ca31a60d5cbb07344e774e1a470','d850e1c1d01fba1fb26e1f468dce3d6d0d88c28945072fb8e716b92d70de1734');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/48ba30bb2347','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','4fc4362d4a9e0c81eddb50d561946273c694d6ab9098ff6d63c39223711a902e');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','4fc4362d4a9e0c81eddb50d561946273c694d6ab9098ff6d63c39223711a902e','63f63217654163420b429986c204d2d9197d0796e6eef1c5ba1f29a3b2edc088');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','63f63217654163420b429986c204d2d9197d0796e6eef1c5ba1f29a3b2edc088','c871be18e3165e2e03cb992d177e2d8425c26736430e6ce9c1180f8c9b451de1');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','c871be18e3165e2e03cb992d177e2d8425c26736430e6ce9c1180f8c9b451de1','7a6764b5f3acc32d55d3aaed8907f30fccca5f5ef021032c127fd77a5ecfd5b0');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','7a6764b5f3acc32d55d3aaed8907f30fccca5f5ef021032c127fd77a5ecfd5b0','2f9824b66982eac53b14a4a1b2d2146e21b8f753d27f8dba264a350e66445bdd');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','2f9824b66982eac53b14a4a1b2d2146e21b8f753d27f8dba264a350e66445bdd','d47a9f153d8c24d823a03efb50d3b8a5326ac82969474f921cb3be36360cd7b0');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','d47a9f153d8c24d823a03efb50d3b8a5326ac82969474f921cb3be36360cd7b0','451893b0faf6fc7143c0ff850e704efcd731ca18db8ab57b602fdc24b57fbd51');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','451893b0faf6fc7143c0ff850e704efcd731ca18db8ab57b602fdc24b57fbd51','e87cae41e54864a707dfdbdf53092c37bc2db4b0bb295ac25df0088201166c3d');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','e87cae41e54864a707dfdbdf53092c37bc2db4b0bb295ac25df0088201166c3d','08903b4af33634fdb51c42aa1863d2fd96604fd0bbcc6ccfee453d889fde8379');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','08903b4af33634fdb51c42aa1863d2fd96604fd0bbcc6ccfee453d889fde8379','b3c4743e4fbec6fce75f334b4f1e36db335dfa5ace316edc6e6b92b80f2f1e92');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','b3c4743e4fbec6fce75f334b4f1e36db335dfa5ace316edc6e6b92b80f2f1e92','5a6555be7d45112198959134962a99845024badbc4af4ea3c7f0ee7739387258');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','5a6555be7d45112198959134962a99845024badbc4af4ea3c7f0ee7739387258','bc300465d85451a332b88696e5af8f717eeffca486fbe518e2582d489bd1c68e');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','bc300465d85451a332b88696e5af8f717eeffca486fbe518e2582d489bd1c68e','df172c111247a6554df7ffc05029f3fe90688694bf46f71dc28d7a795c86b43a');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','df172c111247a6554df7ffc05029f3fe90688694bf46f71dc28d7a795c86b43a','13288052a3daf3826c4d835983c6c72c7c0575c7d297ee787e1f18b89911d4ab');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','13288052a3daf3826c4d835983c6c72c7c0575c7d297ee787e1f18b89911d4ab','4eb86948e197bbba3d46d183eb9ac312243a895923436543ab8cc22485bea105');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','4eb86948e197bbba3d46d183eb9ac312243a895923436543ab8cc22485bea105','1daef196acb94e104537a2b094c5990471708dfc93f6ffe2d824f31557087022');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','1daef196acb94e104537a2b094c5990471708dfc93f6ffe2d824f31557087022','7c05e45ae6b5a1d4aa121c96f7ca2b0031bde116d9327f502f5a6d7eab0e56ac');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','7c05e45ae6b5a1d4aa121c96f7ca2b0031bde116d9327f502f5a6d7eab0e56ac','3e70394c632e94ff6f45cd1f9758b38a3241235d3ee1307dadbf67636d93bb5e');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','3e70394c632e94ff6f45cd1f9758b38a3241235d3ee1307dadbf67636d93bb5e','3c2244d3cce82f306d5e9b392a78bfbfac24c7cc6f68af36a01dcf135b471c9f');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -234,6 +239,7 @@ CREATE TABLE model_aliases (
  WITHOUT ROWID
 
 ;
+INSERT INTO "model_aliases" VALUES(1,'champion',1);
 CREATE TABLE model_version_tags (
 	version INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -243,6 +249,7 @@ CREATE TABLE model_version_tags (
  WITHOUT ROWID
 
 ;
+INSERT INTO "model_version_tags" VALUES(1,'checked','yes');
 CREATE TABLE model_versions (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	model INTEGER NOT NULL, 
@@ -265,6 +272,7 @@ CREATE TABLE model_versions (
 	updated_ms INTEGER NOT NULL, 
 	CONSTRAINT uq_model_versions_version UNIQUE (model, version)
 );
+INSERT INTO "model_versions" VALUES(1,1,'vision','net',1,'mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts','mlflow-artifacts:/registry/1/1','7bd5d47e446fcec2a3d811736110e578',NULL,'','first','ada','None','sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386',5,2,'{"experiment_id":1,"datasets":[{"name":"train","digest":"d1","context":"training"}]}',1700000000000,1700000000000);
 CREATE TABLE params (
 	run INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -287,7 +295,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$VKKIpr7tObfSJiMjLJDCnA==$82kU++rQdTGiMs4eLb2mFRhDbzFYscfeBoREF78C3n6+gdvj4S9Pm6/v7jKTM/vXCxmgTvm2MOHmVgNEO03yVA==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$gJIbxFOX71YenxgHjoBJDQ==$zQ48IYRRw2kER8z44k+a05xsxjZ4LQ40aMOUiBGNT8cbYi6ELZWvXrSLbBvLjf7Axg9LJ5lE5KW9ZU3rccgMtg==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -298,6 +306,7 @@ CREATE TABLE registered_model_tags (
  WITHOUT ROWID
 
 ;
+INSERT INTO "registered_model_tags" VALUES(1,'team','vision');
 CREATE TABLE registered_models (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	project TEXT NOT NULL, 
@@ -308,6 +317,7 @@ CREATE TABLE registered_models (
 	last_version INTEGER NOT NULL, 
 	CONSTRAINT uq_registered_models_name UNIQUE (project, name)
 );
+INSERT INTO "registered_models" VALUES(1,'vision','net','What it is for',1700000000000,1700000000000,1);
 CREATE TABLE resources (
 	kind TEXT NOT NULL, 
 	project TEXT NOT NULL, 
@@ -402,7 +412,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('03f809343b66','robot','ab2f67f9bb037077509ba5dc97298b22cd6c205f342e9549c857db490f13f418','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('48ba30bb2347','robot','9eb5fd55d22da12297ac897f3cb4555139b478f58771e5603714b5ffefeb34ab','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
@@ -425,4 +435,6 @@ INSERT INTO "sqlite_sequence" VALUES('datasets',1);
 INSERT INTO "sqlite_sequence" VALUES('logged_models',1);
 INSERT INTO "sqlite_sequence" VALUES('comments',1);
 INSERT INTO "sqlite_sequence" VALUES('saved_views',1);
+INSERT INTO "sqlite_sequence" VALUES('registered_models',1);
+INSERT INTO "sqlite_sequence" VALUES('model_versions',1);
 COMMIT;
