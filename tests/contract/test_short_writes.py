@@ -123,6 +123,22 @@ def test_a_short_write_does_not_wait_for_another_program_on_the_event_loop(tmp_p
     database.close()
 
 
+def test_other_writes_wait_for_another_program(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    prepare(engine)
+    database = Database(engine)
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
+    for key in ("a", "b"):  # the second one on a connection that has been used
+        other.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(0.2, other.execute, ["ROLLBACK"])
+        end.start()
+        assert database.write_now(put(key)) == key
+        end.join()
+    assert keys(database) == ["a", "b"]
+    other.close()
+    database.close()
+
+
 def test_short_reads_see_the_newest_state(database: Database) -> None:
     async def run() -> Any:
         await database.write(put("a"), brief=True)

@@ -171,6 +171,47 @@ def test_any_interleaving_is_as_in_mlflow(shared: Database, batches: list[list[M
         assert sampled(shared, run, key, size, steps) == [point.shown for point in model.sampled(key, size, steps)]
 
 
+_several = st.lists(
+    st.builds(
+        Metric, st.sampled_from("abc"), st.sampled_from([math.nan, 0.0, 1.0]), st.integers(0, 3), st.integers(0, 3)
+    ),
+    min_size=1,
+    max_size=7,
+)
+_events = st.lists(
+    st.tuples(st.integers(0, 1), _several | _rising | st.sampled_from(["latest", "history"])), min_size=1, max_size=24
+)
+
+
+@pytest.fixture
+def everything_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One or two points are a small batch, three metrics a wide one; few of either are taken in."""
+    monkeypatch.setattr(waiting, "LOOKUPS", 2)
+    monkeypatch.setattr(waiting, "MOST_BATCHES", 3)
+    monkeypatch.setattr(waiting, "_SPREAD", 1)
+    monkeypatch.setattr(waiting, "MOST_RUNS", 1)
+    monkeypatch.setattr(waiting, "MOST_ARRIVED", 6)
+
+
+@pytest.mark.usefixtures("small_chunks", "everything_waits")
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_events)
+def test_reads_between_batches_of_two_runs_show_the_same(
+    shared: Database, events: list[tuple[int, list[Metric] | str]]
+) -> None:
+    made = [(new_run(shared), Model()) for _ in range(2)]
+    for at, event in [*events, *((at, what) for at in (0, 1) for what in ("latest", "history"))]:
+        run, model = made[at]
+        if isinstance(event, list):
+            log(shared, run, event)
+            model.log(event)
+        elif event == "latest":
+            assert latest(shared, run) == {key: point.shown for key, point in model.latest.items()}
+        else:
+            for key in "abc":
+                assert history(shared, run, key) == [point.shown for point in model.history(key)]
+
+
 def test_pages_join_to_the_whole_history(database: Database) -> None:
     run = new_run(database)
     for start in range(0, 1_300, 100):

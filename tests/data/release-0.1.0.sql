@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'3c2244d3cce82f306d5e9b392a78bfbfac24c7cc6f68af36a01dcf135b471c9f');
+INSERT INTO "event_head" VALUES(1,23,'a1ee96ac691522bbc6a4a7a371d7485bcfd41c590ceed5fdece1be8c0787dd18');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/48ba30bb2347','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','4fc4362d4a9e0c81eddb50d561946273c694d6ab9098ff6d63c39223711a902e');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','4fc4362d4a9e0c81eddb50d561946273c694d6ab9098ff6d63c39223711a902e','63f63217654163420b429986c204d2d9197d0796e6eef1c5ba1f29a3b2edc088');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','63f63217654163420b429986c204d2d9197d0796e6eef1c5ba1f29a3b2edc088','c871be18e3165e2e03cb992d177e2d8425c26736430e6ce9c1180f8c9b451de1');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','c871be18e3165e2e03cb992d177e2d8425c26736430e6ce9c1180f8c9b451de1','7a6764b5f3acc32d55d3aaed8907f30fccca5f5ef021032c127fd77a5ecfd5b0');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','7a6764b5f3acc32d55d3aaed8907f30fccca5f5ef021032c127fd77a5ecfd5b0','2f9824b66982eac53b14a4a1b2d2146e21b8f753d27f8dba264a350e66445bdd');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','2f9824b66982eac53b14a4a1b2d2146e21b8f753d27f8dba264a350e66445bdd','d47a9f153d8c24d823a03efb50d3b8a5326ac82969474f921cb3be36360cd7b0');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','d47a9f153d8c24d823a03efb50d3b8a5326ac82969474f921cb3be36360cd7b0','451893b0faf6fc7143c0ff850e704efcd731ca18db8ab57b602fdc24b57fbd51');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','451893b0faf6fc7143c0ff850e704efcd731ca18db8ab57b602fdc24b57fbd51','e87cae41e54864a707dfdbdf53092c37bc2db4b0bb295ac25df0088201166c3d');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','e87cae41e54864a707dfdbdf53092c37bc2db4b0bb295ac25df0088201166c3d','08903b4af33634fdb51c42aa1863d2fd96604fd0bbcc6ccfee453d889fde8379');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','08903b4af33634fdb51c42aa1863d2fd96604fd0bbcc6ccfee453d889fde8379','b3c4743e4fbec6fce75f334b4f1e36db335dfa5ace316edc6e6b92b80f2f1e92');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','b3c4743e4fbec6fce75f334b4f1e36db335dfa5ace316edc6e6b92b80f2f1e92','5a6555be7d45112198959134962a99845024badbc4af4ea3c7f0ee7739387258');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','5a6555be7d45112198959134962a99845024badbc4af4ea3c7f0ee7739387258','bc300465d85451a332b88696e5af8f717eeffca486fbe518e2582d489bd1c68e');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','bc300465d85451a332b88696e5af8f717eeffca486fbe518e2582d489bd1c68e','df172c111247a6554df7ffc05029f3fe90688694bf46f71dc28d7a795c86b43a');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','df172c111247a6554df7ffc05029f3fe90688694bf46f71dc28d7a795c86b43a','13288052a3daf3826c4d835983c6c72c7c0575c7d297ee787e1f18b89911d4ab');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','13288052a3daf3826c4d835983c6c72c7c0575c7d297ee787e1f18b89911d4ab','4eb86948e197bbba3d46d183eb9ac312243a895923436543ab8cc22485bea105');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','4eb86948e197bbba3d46d183eb9ac312243a895923436543ab8cc22485bea105','1daef196acb94e104537a2b094c5990471708dfc93f6ffe2d824f31557087022');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','1daef196acb94e104537a2b094c5990471708dfc93f6ffe2d824f31557087022','7c05e45ae6b5a1d4aa121c96f7ca2b0031bde116d9327f502f5a6d7eab0e56ac');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','7c05e45ae6b5a1d4aa121c96f7ca2b0031bde116d9327f502f5a6d7eab0e56ac','3e70394c632e94ff6f45cd1f9758b38a3241235d3ee1307dadbf67636d93bb5e');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','3e70394c632e94ff6f45cd1f9758b38a3241235d3ee1307dadbf67636d93bb5e','3c2244d3cce82f306d5e9b392a78bfbfac24c7cc6f68af36a01dcf135b471c9f');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/c402d4603e3b','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','f6201c2149a06f23aef3ba2253a1b285c553525f3c14b1d0eeb043f0bd94de37');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','f6201c2149a06f23aef3ba2253a1b285c553525f3c14b1d0eeb043f0bd94de37','8cd2cbf27957048969eaddad99afe5d742c87889f7ed76d5da3003b37cd8ee73');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','8cd2cbf27957048969eaddad99afe5d742c87889f7ed76d5da3003b37cd8ee73','fff19bf989d6833c0bc19f2f14ddad03a74310851bab7c47dbd30331a0894959');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','fff19bf989d6833c0bc19f2f14ddad03a74310851bab7c47dbd30331a0894959','2b9bd8f24d4466b75fdd0c799db22b26d8173ab4cef3ff85815bc3d1d69b253b');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','2b9bd8f24d4466b75fdd0c799db22b26d8173ab4cef3ff85815bc3d1d69b253b','78dc80870c90a343b852fccd35615a91469bb641a963b6e7a1c6b71b36517969');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','78dc80870c90a343b852fccd35615a91469bb641a963b6e7a1c6b71b36517969','ad4f0fff9e11a9bafbbabfa1b853e1fb8563126b4506a4737a4ac9ba84c43e75');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','ad4f0fff9e11a9bafbbabfa1b853e1fb8563126b4506a4737a4ac9ba84c43e75','87c88d65b2547e5ecf752acf3d802b3794a1f1c23c757839b2de187cebadf9d1');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','87c88d65b2547e5ecf752acf3d802b3794a1f1c23c757839b2de187cebadf9d1','0bbfb33bda3c4ca049468f2701acb351a3a5c3dd3c32bc238a7960485e59c2b1');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','0bbfb33bda3c4ca049468f2701acb351a3a5c3dd3c32bc238a7960485e59c2b1','78d9665bac85950d5c1867b1db8a3a5fbe01e4aa7fef1049ac83a4ac080150a1');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','78d9665bac85950d5c1867b1db8a3a5fbe01e4aa7fef1049ac83a4ac080150a1','b562fbf91b0fa28317f47104c7a0cdde63051ce793759afd22dbffd22310ddef');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','b562fbf91b0fa28317f47104c7a0cdde63051ce793759afd22dbffd22310ddef','8ff63cf4a4116596d3dd5c0491f086b94af22031447826c7c5dc7ca0d831c19e');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','8ff63cf4a4116596d3dd5c0491f086b94af22031447826c7c5dc7ca0d831c19e','c2c956e9fc2c7b6f21d86a883ee92eaec930bd530784a069c8a7af115c0507dd');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','c2c956e9fc2c7b6f21d86a883ee92eaec930bd530784a069c8a7af115c0507dd','71e029949061c64fb13353b6ee44b77ad6f7cff1b23c3fa3fc8e800149b686e8');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','71e029949061c64fb13353b6ee44b77ad6f7cff1b23c3fa3fc8e800149b686e8','1f347edd8fda3789203130dd38887ecc916b35a6dcb1f6df4d532eb82908916a');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','1f347edd8fda3789203130dd38887ecc916b35a6dcb1f6df4d532eb82908916a','360564883d64a43f9688b7a5a3d6c85422c5edf270d2166763658df46bd8e21c');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','360564883d64a43f9688b7a5a3d6c85422c5edf270d2166763658df46bd8e21c','ccd50c1b39f75202a4cb34fee20cef2faee4760e126debd3c497b1643ec2cae5');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','ccd50c1b39f75202a4cb34fee20cef2faee4760e126debd3c497b1643ec2cae5','636124d0a2f88d66ece118eb88c2a1e1070f218b6baf181502689298762fb023');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','636124d0a2f88d66ece118eb88c2a1e1070f218b6baf181502689298762fb023','b660795ba3bc1949bc94b57b8d5a8e8b5d89fe6b73d2b33cd68ac595100f65e8');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','b660795ba3bc1949bc94b57b8d5a8e8b5d89fe6b73d2b33cd68ac595100f65e8','a1ee96ac691522bbc6a4a7a371d7485bcfd41c590ceed5fdece1be8c0787dd18');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -182,6 +182,14 @@ CREATE TABLE logged_models (
 	CONSTRAINT uq_logged_models_model_id UNIQUE (model_id)
 );
 INSERT INTO "logged_models" VALUES(1,'m-1bcccea696762e6116c6e9c92d99bf35',1,'net','mlflow-artifacts:/1/models/m-1bcccea696762e6116c6e9c92d99bf35/artifacts',1700000000000,1700000000000,1,NULL,NULL,'7bd5d47e446fcec2a3d811736110e578',1);
+CREATE TABLE metric_arrivals (
+	upto INTEGER NOT NULL, 
+	experiment_id INTEGER NOT NULL, 
+	run INTEGER NOT NULL, 
+	points BLOB NOT NULL, 
+	PRIMARY KEY (upto)
+);
+INSERT INTO "metric_arrivals" VALUES(1,1,1,X'9291A86163637572616379C41807000000000000000A00000000000000CDCCCCCCCCCCEC3F');
 CREATE TABLE metric_batches (
 	run INTEGER NOT NULL, 
 	number INTEGER NOT NULL, 
@@ -217,7 +225,6 @@ CREATE TABLE metric_series (
  WITHOUT ROWID
 
 ;
-INSERT INTO "metric_series" VALUES(1,'accuracy',1,0.9,0,7,10,1,1,0,10,7,X'07000000000000000A00000000000000CDCCCCCCCCCCEC3F');
 INSERT INTO "metric_series" VALUES(1,'loss',1,3.33333333333333354728e-03,0,299,1299,300,1,1,1299,299,NULL);
 INSERT INTO "metric_series" VALUES(1,'odd',1,NULL,1,1,5,1,1,0,5,1,X'01000000000000000500000000000000000000000000F87F');
 CREATE TABLE metric_waiting (
@@ -295,7 +302,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$gJIbxFOX71YenxgHjoBJDQ==$zQ48IYRRw2kER8z44k+a05xsxjZ4LQ40aMOUiBGNT8cbYi6ELZWvXrSLbBvLjf7Axg9LJ5lE5KW9ZU3rccgMtg==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$is9/7KmxnA28qC9fA6chow==$CjCr2eAjvADtcAqvQJ3f5sJ+O1nT/Y+lc7jw6c/mUh3auKEFo8+qr432xDwZMANOik7pmE/BPVwH8V+3EhfTaQ==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -412,7 +419,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('48ba30bb2347','robot','9eb5fd55d22da12297ac897f3cb4555139b478f58771e5603714b5ffefeb34ab','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('c402d4603e3b','robot','141276f83b4b020ce5f65be67fdf1179dfea1086e00ef23c7b260ffe3b50f1ba','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);

@@ -106,6 +106,7 @@ def _run(platform: Platform, listening: socket.socket, lock: ServerLock, announc
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_DRAIN_S,
     )
+    platform.database.listen()
     gc.freeze()  # what the start made stays: a full collection of it would hold up all answers
     _Uvicorn(config, ready, platform.database.changes.close).run([listening])
 

@@ -4,13 +4,17 @@ Every writing transaction first takes one advisory lock, so that there is one wr
 SQLite: the event chain stays linear and no two units of work can deadlock. Group commit keeps this fast.
 """
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, cast
 
 import psycopg
 
+from mlwright.backends.postgres_notices import Listener, announcements
+from mlwright.kernel.changes import Changes
 from mlwright.kernel.engine import Connection
 from mlwright.kernel.errors import Invalid, MlwrightError, StorageFull, Unavailable
+from mlwright.kernel.transaction import Cursor
 
 #: Advisory lock of all mlwright writers of one database ("mlwright" read as a 64-bit number).
 WRITER_LOCK = int.from_bytes(b"mlwright", "big")
@@ -29,6 +33,7 @@ class PostgresEngine:
     def __init__(self, url: str) -> None:
         scheme, separator, rest = url.partition("://")
         self._conninfo = f"postgresql{separator}{rest}" if scheme.startswith("postgres") else url
+        self._sender = secrets.token_hex(8)
 
     def connect(self, *, writable: bool) -> Connection:
         try:
@@ -65,6 +70,13 @@ class PostgresEngine:
             return False
         state = error.sqlstate  # none when it was the connection itself that failed
         return state is None or state[:2] in _LOST_CLASSES or state == _IDLE_TIMEOUT
+
+    def announce(self, cursor: Cursor, topics: Collection[str]) -> None:
+        for statement, values in announcements(self._sender, topics):
+            cursor.execute(statement, values)
+
+    def listen(self, changes: Changes) -> Callable[[], None]:
+        return Listener(self._conninfo, self._sender, changes).close
 
     def reserve_log(self) -> None:
         """PostgreSQL recycles its log files by itself."""

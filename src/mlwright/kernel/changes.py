@@ -1,7 +1,7 @@
-"""Notices of committed changes within one process: wakes streams without polling the database.
+"""Notices of committed changes: wakes streams without polling the database.
 
 A notice is only a hint: whoever waits reads the database afterwards, and also wakes up from time to time by itself,
-because another server on the same PostgreSQL database may have written.
+because a notice of another server on the same PostgreSQL database may be late or lost.
 """
 
 import asyncio
@@ -29,10 +29,14 @@ class Changes:
             for loop, event in list(self._waiting.get(topic, ())):
                 loop.call_soon_threadsafe(event.set)
 
+    def publish_all(self) -> None:
+        """Wake everyone who waits: it is not known what has changed."""
+        self.publish(list(self._waiting))
+
     def close(self) -> None:
         """The server is stopping: wake everyone who waits, so that open streams do not hold it up."""
         self.closed = True
-        self.publish(list(self._waiting))
+        self.publish_all()
 
     async def wait(self, topic: str, timeout_s: float) -> bool:
         """Wait for the next notice. Returns False when none came within `timeout_s` seconds."""

@@ -50,6 +50,7 @@ class Database:
         self._threads = Threads()
         self._lanes: list[Lane] = []
         self._adding_lane = threading.Lock()
+        self._end_listening: Callable[[], None] | None = None
         self._closed = False
 
     # --- callers -------------------------------------------------------------------------------------------
@@ -111,11 +112,18 @@ class Database:
                     return self._writer.dry_run(work)
                 settled = settled.union(needed.names)
 
+    def listen(self) -> None:
+        """From now on, `changes` also tells what other servers on the same database commit."""
+        if self._end_listening is None:
+            self._end_listening = self.engine.listen(self.changes)
+
     def close(self) -> None:
         """Finish the writes under way and close all connections."""
         if self._closed:
             return
         self._closed = True
+        if self._end_listening is not None:
+            self._end_listening()
         self._threads.close()
         self._writer.close()
         self._readers.shutdown(wait=True)

@@ -1,9 +1,10 @@
 """The port to a database engine. SQLite is built in; others are found by name, late."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
+from mlwright.kernel.changes import Changes
 from mlwright.kernel.errors import Invalid, MlwrightError
 from mlwright.kernel.transaction import Cursor
 
@@ -45,6 +46,14 @@ class Engine(Protocol):
 
     def is_lost(self, error: Exception) -> bool:
         """Whether the error means that the connection is gone and a new one may work."""
+        ...
+
+    def announce(self, cursor: Cursor, topics: Collection[str]) -> None:
+        """Let the open transaction tell the other servers on this database what it changes, once it is committed."""
+        ...
+
+    def listen(self, changes: Changes) -> Callable[[], None]:
+        """Publish to `changes`, from a thread, what other servers announce. Returns what ends it; blocks for that."""
         ...
 
     def reserve_log(self) -> None:

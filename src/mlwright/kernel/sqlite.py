@@ -2,15 +2,18 @@
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from mlwright.kernel.changes import Changes
 from mlwright.kernel.engine import Connection
 from mlwright.kernel.errors import Internal, Invalid, MlwrightError, StorageFull, Unavailable
+from mlwright.kernel.transaction import Cursor
 
 _BUSY_TIMEOUT_MS = 5_000
-_BEGIN_AT_ONCE = ("PRAGMA busy_timeout=0", "BEGIN IMMEDIATE", f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+#: A writable connection waits for no other writer but here: short writes, which must not wait, are the many.
+_BEGIN_PATIENTLY = (f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}", "BEGIN IMMEDIATE", "PRAGMA busy_timeout=0")
 _CACHE_KIB = 8_192
 #: The write-ahead log is moved into the database when it has so many pages, and then used from its beginning again.
 _LOG_PAGES = 1_000
@@ -51,12 +54,18 @@ class SqliteEngine:
         common: list[tuple[str, object]] = [("cache_size", -_CACHE_KIB), ("temp_store", "MEMORY")]
         if not writable:
             return [*common, ("query_only", 1)]
-        return [*common, ("journal_mode", "WAL"), ("synchronous", "FULL"), ("wal_autocheckpoint", _LOG_PAGES)]
+        return [
+            *common,
+            ("journal_mode", "WAL"),
+            ("synchronous", "FULL"),
+            ("wal_autocheckpoint", _LOG_PAGES),
+            ("busy_timeout", 0),
+        ]
 
     def begin(self, *, writable: bool, patient: bool = True) -> Sequence[str]:
         if not writable:
             return ("BEGIN",)
-        return ("BEGIN IMMEDIATE",) if patient else _BEGIN_AT_ONCE
+        return _BEGIN_PATIENTLY if patient else ("BEGIN IMMEDIATE",)
 
     def explain(self, error: Exception) -> MlwrightError | None:
         if isinstance(error, PermissionError):
@@ -85,6 +94,12 @@ class SqliteEngine:
 
     def is_lost(self, error: Exception) -> bool:
         return False
+
+    def announce(self, cursor: Cursor, topics: Collection[str]) -> None:
+        """One server has a data directory for itself: there is nobody to tell."""
+
+    def listen(self, changes: Changes) -> Callable[[], None]:
+        return lambda: None
 
     def reserve_log(self) -> None:
         """Give the write-ahead log its full length at once.

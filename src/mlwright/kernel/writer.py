@@ -154,6 +154,8 @@ class Writer:
         if drafts:
             events.append(self._tx(cursor), drafts, self._clock.now_ms())
             self._topics.add(EVENTS)
+        if self._topics:
+            self._engine.announce(cursor, self._topics)
 
     def _begin(self, *, patient: bool = True) -> Cursor:
         """Open a transaction. Raises what the engine raises, and Unavailable once closed."""

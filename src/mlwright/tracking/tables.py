@@ -135,6 +135,16 @@ metric_waiting = Table(
     sqlite_with_rowid=False,
 )
 
+#: Small batches of all runs, which wait to be taken into the histories together, see service/waiting.py.
+metric_arrivals = Table(
+    "metric_arrivals",
+    METADATA,
+    key("upto", Int64),  # so many points wait in it and those before it; they rise in the order of coming
+    required("experiment_id", Int64),
+    required("run", Int64),  # runs.id
+    required("points", Bytes),  # as in metric_batches
+)
+
 datasets = Table(
     "datasets",
     METADATA,

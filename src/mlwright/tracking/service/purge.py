@@ -20,6 +20,7 @@ from mlwright.tracking.tables import (
     logged_model_params,
     logged_model_tags,
     logged_models,
+    metric_arrivals,
     metric_batches,
     metric_chunks,
     metric_series,
@@ -32,6 +33,7 @@ from mlwright.tracking.tables import (
 )
 
 _OF_RUN = (
+    metric_arrivals,
     metric_batches,
     metric_waiting,
     metric_chunks,

@@ -55,7 +55,7 @@ _waiting = (
     .scalar_subquery()
 )
 _by_run_id = Query(
-    select(*_info_columns, experiments.c.project, _waiting)
+    select(*_info_columns, experiments.c.project, _waiting, waiting.ARRIVED)
     .join(experiments, experiments.c.id == runs.c.experiment_id)
     .where(runs.c.run_id == bindparam("run_id"))
 )
@@ -110,11 +110,17 @@ T = TypeVar("T")
 
 
 class OpenRun(NamedTuple):
-    """A run found for a caller, the project it lies in, and how many batches of its metrics wait."""
+    """A run found for a caller, and the project it lies in.
+
+    Attributes:
+        waiting: how many batches of its metrics wait.
+        arrived: how many points of whatever runs wait in small batches.
+    """
 
     info: RunInfo
     project: str
     waiting: int = 0
+    arrived: int = 0
 
 
 def find(tx: Tx, caller: Caller, run_id: str, role: Role = Role.VIEWER) -> OpenRun:
@@ -123,7 +129,7 @@ def find(tx: Tx, caller: Caller, run_id: str, role: Role = Role.VIEWER) -> OpenR
     if row is None or not caller.may(row[11], Role.VIEWER):
         raise NotFound(f"Run with id={run_id} not found", path="run_id")
     caller.require(row[11], role)
-    return OpenRun(info_from_row(row), row[11], row[12] or 0)
+    return OpenRun(info_from_row(row), row[11], row[12] or 0, row[13] or 0)
 
 
 def find_active(tx: Tx, caller: Caller, run_id: str) -> OpenRun:
@@ -251,7 +257,7 @@ def log_metric(tx: Tx, caller: Caller, run_id: str, metric: Metric) -> None:
 def _log_metrics(tx: Tx, found: OpenRun, metrics: Sequence[Metric]) -> None:
     if metrics:
         info = found.info
-        waiting.log(tx, Place(info.experiment_id, info.row), found.waiting, metrics)
+        waiting.log(tx, Place(info.experiment_id, info.row), found.waiting, found.arrived, metrics)
         append_to_models(tx, info, metrics)
         tx.topics.update((f"run/{info.run_id}", f"experiment/{info.experiment_id}"))
 

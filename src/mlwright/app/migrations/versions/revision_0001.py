@@ -33,6 +33,7 @@ def upgrade() -> None:
     logged_model_params()
     logged_model_tags()
     logged_models()
+    metric_arrivals()
     metric_batches()
     metric_chunks()
     metric_series()
@@ -247,6 +248,17 @@ def logged_models() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_logged_models_newest", "logged_models", ["experiment_id", "active", "created_ms"], unique=False)
+
+
+def metric_arrivals() -> None:
+    op.create_table(
+        "metric_arrivals",
+        sa.Column("upto", Int64, nullable=False),
+        sa.Column("experiment_id", Int64, nullable=False),
+        sa.Column("run", Int64, nullable=False),
+        sa.Column("points", Bytes, nullable=False),
+        sa.PrimaryKeyConstraint("upto"),
+    )
 
 
 def metric_batches() -> None:
