@@ -20,6 +20,8 @@ CREATE TABLE artifact_files (
 ;
 INSERT INTO "artifact_files" VALUES('1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','vision','sha256:0000000000000000000000000000000000000000000000000000000000000000',0,1700000000000);
 INSERT INTO "artifact_files" VALUES('1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','vision','sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130',5,1700000000000);
+INSERT INTO "artifact_files" VALUES('registry/1/1/a.txt','vision','sha256:0000000000000000000000000000000000000000000000000000000000000000',0,1700000000000);
+INSERT INTO "artifact_files" VALUES('registry/1/1/small.txt','vision','sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130',5,1700000000000);
 CREATE TABLE artifact_parts (
 	upload_id TEXT NOT NULL, 
 	part INTEGER NOT NULL, 
@@ -70,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,20,'a5794c80a555bb617c95c26a449174cb58e685bc3511ced04e36a1ea90e38b56');
+INSERT INTO "event_head" VALUES(1,23,'5d394f8b6cb6df0861892f4fcb635e7b41038aa3558a41db581cb4a50e5a2ed8');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -87,22 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/c9130e024bcf','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','25cd500bd25582082530e2b598b7533d43a746d9983e95817e8db73ee4f10295');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','25cd500bd25582082530e2b598b7533d43a746d9983e95817e8db73ee4f10295','4d878fd89aff69615fb617fc79757185761625946a1c1c662171e01a37bf48cd');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','4d878fd89aff69615fb617fc79757185761625946a1c1c662171e01a37bf48cd','2e466d34d26b5cfd2db47da7a0388ab3ab3bef524f6133f08b88318783ca682f');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','2e466d34d26b5cfd2db47da7a0388ab3ab3bef524f6133f08b88318783ca682f','f35e02c39b983faf05235083925c0945f537c995e1f9e86041f5e35ea173a5eb');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','f35e02c39b983faf05235083925c0945f537c995e1f9e86041f5e35ea173a5eb','66989907fc8b1a2a9c9a7513fa391d21d28fb4bc33a96644f6fd2e2f10576967');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','66989907fc8b1a2a9c9a7513fa391d21d28fb4bc33a96644f6fd2e2f10576967','24b7bbaf223eb8dd8189141c09735bb76db75b77eb312829d63d02e257c75d6b');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','24b7bbaf223eb8dd8189141c09735bb76db75b77eb312829d63d02e257c75d6b','030b7791e82cf9bd0bf9a952823a36892ef775f93ebd5b50ea6d392418369cc0');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','030b7791e82cf9bd0bf9a952823a36892ef775f93ebd5b50ea6d392418369cc0','fdcd4212dd0f38c509f71eb6f3749b0413a5882fdb99278fe44d8bfd2e6e3437');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','fdcd4212dd0f38c509f71eb6f3749b0413a5882fdb99278fe44d8bfd2e6e3437','6a207251c8c4098bfbcff3d098ef424117ebfc7885f1dca3fbb2c942349fb985');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','6a207251c8c4098bfbcff3d098ef424117ebfc7885f1dca3fbb2c942349fb985','3544945aa81374325c7196c194f2d7a7eb44b97b815bb1f6e5a90bc195397726');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','3544945aa81374325c7196c194f2d7a7eb44b97b815bb1f6e5a90bc195397726','3b66c9fe714f51eea3733d8194d4a1d0fbec2fc820885da14fea7a1447883582');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','3b66c9fe714f51eea3733d8194d4a1d0fbec2fc820885da14fea7a1447883582','2a2a8290c7e164dc1cccbb8aad1c07d23d618e3770b55fcb1eb13fc2306ff87c');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','2a2a8290c7e164dc1cccbb8aad1c07d23d618e3770b55fcb1eb13fc2306ff87c','3d2bec0655f35b0173b9a19fba304d6f68c419e27adf8dff654d9b95e44d1405');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','3d2bec0655f35b0173b9a19fba304d6f68c419e27adf8dff654d9b95e44d1405','e8dc483015c193769767c49f3f3d654d0c3f05e4c389ac4f86f4e13d9102224d');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','e8dc483015c193769767c49f3f3d654d0c3f05e4c389ac4f86f4e13d9102224d','7e4f8ca2cbf2457427526cc13d4cf46f2fb38d59f93e8e034d9d7acd7286e332');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','7e4f8ca2cbf2457427526cc13d4cf46f2fb38d59f93e8e034d9d7acd7286e332','a5794c80a555bb617c95c26a449174cb58e685bc3511ced04e36a1ea90e38b56');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/3857026cff62','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','c2dbb8f3ded11f7a2d3b23b0f3ffe9858b12b5b8f18aeeb26ebf8ecb1703b2a5');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','c2dbb8f3ded11f7a2d3b23b0f3ffe9858b12b5b8f18aeeb26ebf8ecb1703b2a5','47de66d8c4eef5a1f083dbc8c2d46e17999e0c695da6dfc234b0e1d5264a4056');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','47de66d8c4eef5a1f083dbc8c2d46e17999e0c695da6dfc234b0e1d5264a4056','4b3db24beaaf0636a42dd90cd951e42b935217b15b28c7e8ef2e1e663a67a2a0');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','4b3db24beaaf0636a42dd90cd951e42b935217b15b28c7e8ef2e1e663a67a2a0','842b3e59ae7e76e0f900c73cd8c007201e8107d41e93409d7c80ecada009f9ff');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','842b3e59ae7e76e0f900c73cd8c007201e8107d41e93409d7c80ecada009f9ff','f558121b22c61e2b72651ea5ea891442e66abff2c63359f32380996da96088f3');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','f558121b22c61e2b72651ea5ea891442e66abff2c63359f32380996da96088f3','802a66752645818886b28ac48dcad5ba6e537f3f09d9823ff712fcdf6e11c868');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','802a66752645818886b28ac48dcad5ba6e537f3f09d9823ff712fcdf6e11c868','24afa396df2299eb584fc52103f5bc32e1ad989a029c42e85cfc8228284f9b63');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','24afa396df2299eb584fc52103f5bc32e1ad989a029c42e85cfc8228284f9b63','b7fce19115890320d8de4b1eb050081d7251258d63265920d718afe259484d8b');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','b7fce19115890320d8de4b1eb050081d7251258d63265920d718afe259484d8b','aaf083aaad342dcf81f9d7c51363a7da7edf8239d67c3fc2763d44d1496618e2');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','aaf083aaad342dcf81f9d7c51363a7da7edf8239d67c3fc2763d44d1496618e2','8738dc45becf09ca70919d31a6906d4e9406a1833c5b2fe0c95e03e1fe31c08c');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','8738dc45becf09ca70919d31a6906d4e9406a1833c5b2fe0c95e03e1fe31c08c','224b4f98a0ebb9527da9571ff527dc397b90c8a10f333787dca18b68f80225c0');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','224b4f98a0ebb9527da9571ff527dc397b90c8a10f333787dca18b68f80225c0','bf4a352824d15962de95ee1ce34b2e6ec7d53b4904f02acc5d046724f2069ad4');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','bf4a352824d15962de95ee1ce34b2e6ec7d53b4904f02acc5d046724f2069ad4','5927238791cc552cd8dd7c34b35d6b7ef6c1d9130d4b829c3bbdee2591078ac5');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','5927238791cc552cd8dd7c34b35d6b7ef6c1d9130d4b829c3bbdee2591078ac5','3ba17e91ee593c3e0b53cbfbe3c40cf3a420fd0823f34b2b8b0f7395be470509');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','3ba17e91ee593c3e0b53cbfbe3c40cf3a420fd0823f34b2b8b0f7395be470509','715294ff216777b4f9c2502b1ceff9bdc729972deff94c958ab5a9fa465daa4e');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','715294ff216777b4f9c2502b1ceff9bdc729972deff94c958ab5a9fa465daa4e','4d1e36d52334a9ea3dcc3e6271e939fff77553aa4b63fc49a5ab235a426037f9');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','4d1e36d52334a9ea3dcc3e6271e939fff77553aa4b63fc49a5ab235a426037f9','771c8d1e010a25a41d5d279a37883d963de1dc91406a07a2e053fd3a08880e65');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','771c8d1e010a25a41d5d279a37883d963de1dc91406a07a2e053fd3a08880e65','ad864eed3d71f0c37deb41b282b599e5123977b28b93742d9ba11686d0fd3029');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','ad864eed3d71f0c37deb41b282b599e5123977b28b93742d9ba11686d0fd3029','5d394f8b6cb6df0861892f4fcb635e7b41038aa3558a41db581cb4a50e5a2ed8');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -272,6 +277,7 @@ CREATE TABLE model_aliases (
  WITHOUT ROWID
 
 ;
+INSERT INTO "model_aliases" VALUES(1,'champion',1);
 CREATE TABLE model_version_tags (
 	version INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -281,6 +287,7 @@ CREATE TABLE model_version_tags (
  WITHOUT ROWID
 
 ;
+INSERT INTO "model_version_tags" VALUES(1,'checked','yes');
 CREATE TABLE model_versions (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	model INTEGER NOT NULL, 
@@ -303,6 +310,7 @@ CREATE TABLE model_versions (
 	updated_ms INTEGER NOT NULL, 
 	CONSTRAINT uq_model_versions_version UNIQUE (model, version)
 );
+INSERT INTO "model_versions" VALUES(1,1,'vision','net',1,'mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts','mlflow-artifacts:/registry/1/1','7bd5d47e446fcec2a3d811736110e578',NULL,'','first','ada','None','sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386',5,2,'{"experiment_id":1,"datasets":[{"name":"train","digest":"d1","context":"training"}]}',1700000000000,1700000000000);
 CREATE TABLE params (
 	run INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -325,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$FwHrH+1rThvCsvNTuN68yA==$WTMg/r7OMJdin1KQ0lRz1FlntEgi/AdhKkrKWUJlrJR+3BwhwTNBPNkLLwHpnXMrN9jU4XwWuFpu/9fJRA28Zw==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$Ec2IXCPZGNskjNKhSNmtwQ==$xq2FhySRjSP3DaUmGwBsK28UzYS5mt8xLwnXuK638RGASEL00Yla3BIdWxihsMg2UovukPK8MYdkCFU0pkAt/Q==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -336,6 +344,7 @@ CREATE TABLE registered_model_tags (
  WITHOUT ROWID
 
 ;
+INSERT INTO "registered_model_tags" VALUES(1,'team','vision');
 CREATE TABLE registered_models (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	project TEXT NOT NULL, 
@@ -346,6 +355,7 @@ CREATE TABLE registered_models (
 	last_version INTEGER NOT NULL, 
 	CONSTRAINT uq_registered_models_name UNIQUE (project, name)
 );
+INSERT INTO "registered_models" VALUES(1,'vision','net','What it is for',1700000000000,1700000000000,1);
 CREATE TABLE resources (
 	kind TEXT NOT NULL, 
 	project TEXT NOT NULL, 
@@ -440,7 +450,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('c9130e024bcf','robot','16d2614366a330572394042ad6b0cefce66d02c01d939f525b5c37af56495d9a','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('3857026cff62','robot','bcf78636ebd377e07a888beecacd413bf649fd2b63543becd44aa0283432f42c','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
@@ -452,7 +462,7 @@ CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, cr
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);
 CREATE INDEX ix_model_version_tags_prompt ON model_version_tags (version) WHERE key = 'mlflow.prompt.is_prompt';
 CREATE INDEX ix_model_versions_name ON model_versions (project, name, version DESC);
-CREATE INDEX ix_model_versions_newest ON model_versions (project, updated_ms DESC, name, version);
+CREATE INDEX ix_model_versions_newest ON model_versions (project, updated_ms DESC, name, version DESC);
 CREATE INDEX ix_model_versions_run ON model_versions (run_id);
 CREATE INDEX ix_params_value ON params ("key", substr(value, 1, 100), run);
 CREATE INDEX ix_registered_model_tags_prompt ON registered_model_tags (model) WHERE key = 'mlflow.prompt.is_prompt';
@@ -466,4 +476,6 @@ INSERT INTO "sqlite_sequence" VALUES('datasets',1);
 INSERT INTO "sqlite_sequence" VALUES('logged_models',1);
 INSERT INTO "sqlite_sequence" VALUES('comments',1);
 INSERT INTO "sqlite_sequence" VALUES('saved_views',1);
+INSERT INTO "sqlite_sequence" VALUES('registered_models',1);
+INSERT INTO "sqlite_sequence" VALUES('model_versions',1);
 COMMIT;

@@ -1,7 +1,12 @@
-"""Search of registered models and versions in MLflow's query language."""
+"""Search of registered models and versions in MLflow's query language.
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+What of a search decides its SQL is its shape; the values are bound. Statements are cached by shape.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import ColumnElement, Select, bindparam, exists, false, literal_column, select
 
@@ -18,29 +23,18 @@ from mlwright.registry.tables import model_version_tags, model_versions, registe
 MAX_MODELS = 1_000
 MAX_VERSIONS = 200_000
 _DEFAULT_ORDER = ("last_updated_timestamp DESC", "name ASC", "version_number DESC")
-_VERSION_COLUMNS: dict[str, ColumnElement[Any]] = {
-    "name": model_versions.c.name,
-    "version_number": model_versions.c.version,
-    "run_id": model_versions.c.run_id,
-    "source_path": model_versions.c.source,
-    "creation_timestamp": model_versions.c.created_ms,
-    "last_updated_timestamp": model_versions.c.updated_ms,
-}
-_MODEL_ORDERS: dict[str, ColumnElement[Any]] = {
-    "name": registered_models.c.name,
-    "timestamp": registered_models.c.updated_ms,
-    "last_updated_timestamp": registered_models.c.updated_ms,
-}
-#: The keys of tags are part of the text, so that the partial indexes of prompts fit.
-_IS_PROMPT: tuple[ColumnElement[Any], ColumnElement[Any]] = literal_column(f"'{PROMPT_TAG}'"), literal_column("'true'")
+#: The key of prompts is part of the text, so that the partial indexes of prompts fit.
+_PROMPT: Sequence[ColumnElement[Any]] = literal_column(f"'{PROMPT_TAG}'"), literal_column("'true'")
 _prompt_models = select(registered_model_tags.c.model).where(
-    registered_model_tags.c.key == _IS_PROMPT[0], registered_model_tags.c.value == _IS_PROMPT[1]
+    registered_model_tags.c.key == _PROMPT[0], registered_model_tags.c.value == _PROMPT[1]
 )
 _prompt_versions = (
     select(model_versions.c.model)
     .join(model_version_tags, model_version_tags.c.version == model_versions.c.id)
-    .where(model_version_tags.c.key == _IS_PROMPT[0], model_version_tags.c.value == _IS_PROMPT[1])
+    .where(model_version_tags.c.key == _PROMPT[0], model_version_tags.c.value == _PROMPT[1])
 )
+
+Row = tuple[Any, ...]
 
 
 class Reader(Protocol):
@@ -51,7 +45,85 @@ class Reader(Protocol):
     def all(self, query: Query, params: Any = None) -> list[tuple[Any, ...]]: ...
 
 
-Row = tuple[Any, ...]
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """What is searched.
+
+    Attributes:
+        columns: what is read.
+        attributes, orders: by the words of filters and orders.
+        row, project: columns of the table.
+        tags, owner: the table of tags, and its column that holds `row`.
+        no_prompt: the condition that it is not a prompt.
+    """
+
+    columns: Sequence[ColumnElement[Any]]
+    attributes: Mapping[str, ColumnElement[Any]]
+    orders: Mapping[str, ColumnElement[Any]]
+    row: ColumnElement[Any]
+    project: ColumnElement[Any]
+    tags: Any
+    owner: str
+    no_prompt: ColumnElement[bool]
+
+
+_MODELS = _Kind(
+    columns=rows.MODEL_COLUMNS,
+    attributes={"name": registered_models.c.name},
+    orders={
+        "name": registered_models.c.name,
+        "timestamp": registered_models.c.updated_ms,
+        "last_updated_timestamp": registered_models.c.updated_ms,
+    },
+    row=registered_models.c.id,
+    project=registered_models.c.project,
+    tags=registered_model_tags,
+    owner="model",
+    no_prompt=registered_models.c.id.not_in(_prompt_models),
+)
+_VERSIONS = _Kind(
+    columns=rows.VERSION_COLUMNS,
+    attributes={
+        "name": model_versions.c.name,
+        "version_number": model_versions.c.version,
+        "run_id": model_versions.c.run_id,
+        "source_path": model_versions.c.source,
+    },
+    orders={
+        "name": model_versions.c.name,
+        "version_number": model_versions.c.version,
+        "creation_timestamp": model_versions.c.created_ms,
+        "last_updated_timestamp": model_versions.c.updated_ms,
+    },
+    row=model_versions.c.id,
+    project=model_versions.c.project,
+    tags=model_version_tags,
+    owner="version",
+    no_prompt=model_versions.c.model.not_in(_prompt_versions),
+)
+_of_model = Query(
+    select(*rows.VERSION_COLUMNS)
+    .where(model_versions.c.model == bindparam("model"))
+    .order_by(model_versions.c.version.desc())
+    .limit(bindparam("limit"))
+    .offset(bindparam("offset"))
+)
+
+
+class _Shape(NamedTuple):
+    """What of a comparison decides its SQL: for attributes the key, for lists the length."""
+
+    entity: str
+    key: str
+    operator: str
+    length: int
+
+
+class _By(NamedTuple):
+    """A checked order."""
+
+    key: str
+    ascending: bool
 
 
 def search_models(
@@ -74,19 +146,7 @@ def search_models(
         )
     parsed = REGISTERED_MODELS.filter(filter)
     order = _model_order(order_by)
-    comparisons, prompts = _read(parsed)
-    columns: dict[str, ColumnElement[Any]] = {"name": registered_models.c.name}
-    statement = select(*rows.MODEL_COLUMNS).where(
-        _in_projects(registered_models.c.project, projects),
-        *(
-            _condition(each, at, tx.dialect, columns, registered_model_tags, registered_model_tags.c.model,
-                       registered_models.c.id)
-            for at, each in enumerate(comparisons)
-        ),
-    )  # fmt: skip
-    if not prompts:
-        statement = statement.where(registered_models.c.id.not_in(_prompt_models))
-    return _page(tx, statement.order_by(*order), max_results, page_token)
+    return _search(tx, _MODELS, projects, parsed, order, max_results, page_token)
 
 
 def search_versions(
@@ -111,25 +171,35 @@ def search_versions(
             f" {max_results}",
             path="max_results",
         )
-    comparisons, prompts = _read(MODEL_VERSIONS.filter(filter))
+    parsed = MODEL_VERSIONS.filter(filter)
+    for each in parsed:
+        _checked(each)  # MLflow complains about filters before orders here, and after them in searches of models
     order = _version_order(order_by or _DEFAULT_ORDER)
-    statement = select(*rows.VERSION_COLUMNS).where(
-        _in_projects(model_versions.c.project, projects),
-        *(
-            _condition(each, at, tx.dialect, _VERSION_COLUMNS, model_version_tags, model_version_tags.c.version,
-                       model_versions.c.id)
-            for at, each in enumerate(comparisons)
-        ),
-    )  # fmt: skip
-    if not prompts:
-        statement = statement.where(model_versions.c.model.not_in(_prompt_versions))
-    return _page(tx, statement.order_by(*order), max_results, page_token)
+    return _search(tx, _VERSIONS, projects, parsed, order, max_results, page_token)
 
 
 def versions_of(tx: Reader, model: int, max_results: int, page_token: str = "") -> Page[Row]:
     """One page of the versions of one model (its row number), newest first."""
-    statement = select(*rows.VERSION_COLUMNS).where(model_versions.c.model == model)
-    return _page(tx, statement.order_by(model_versions.c.version.desc()), max_results, page_token)
+    return _page(tx, _of_model, {"model": model}, max_results, page_token)
+
+
+def _search(
+    tx: Reader,
+    kind: _Kind,
+    projects: Sequence[str],
+    parsed: Sequence[Comparison],
+    order: Sequence[_By],
+    max_results: int,
+    page_token: str,
+) -> Page[Row]:
+    comparisons, prompts = _read(parsed)
+    _check_lists(comparisons)
+    values: dict[str, Any] = {f"p{at}": project for at, project in enumerate(projects)}
+    for at, each in enumerate(comparisons):
+        values |= _values(each, at, tx.dialect)
+    shapes = tuple(_shape(each) for each in comparisons)
+    query = _query(kind, len(projects), shapes, tuple(order), prompts, tx.dialect)
+    return _page(tx, query, values, max_results, page_token)
 
 
 def _read(parsed: Sequence[Comparison]) -> tuple[list[Comparison], bool]:
@@ -144,58 +214,90 @@ def _read(parsed: Sequence[Comparison]) -> tuple[list[Comparison], bool]:
     return (comparisons if wanted else others), wanted
 
 
-def _page(tx: Reader, statement: Select[Any], max_results: int, page_token: str) -> Page[Row]:
+def _page(tx: Reader, query: Query, values: dict[str, Any], max_results: int, page_token: str) -> Page[Row]:
     offset = decode(page_token).offset
-    found = tx.all(Query(statement.limit(max_results + 1).offset(offset)))
+    found = tx.all(query, {**values, "limit": max_results + 1, "offset": offset})
     token = encode(offset + max_results) if len(found) > max_results else ""
     return Page(found[:max_results], token)
 
 
-def _in_projects(column: ColumnElement[Any], projects: Sequence[str]) -> ColumnElement[bool]:
-    if not projects:
-        return false()
-    return column.in_([bindparam(f"p{at}", project) for at, project in enumerate(projects)])
+@lru_cache(maxsize=256)
+def _query(
+    kind: _Kind, projects: int, shapes: tuple[_Shape, ...], order: tuple[_By, ...], prompts: bool, dialect: str
+) -> Query:
+    """The statement for all searches of one shape."""
+    places: list[ColumnElement[Any]] = [bindparam(f"p{at}") for at in range(projects)]
+    statement = select(*kind.columns).where(
+        kind.project.in_(places) if places else false(),
+        *(_condition(kind, shape, at, dialect) for at, shape in enumerate(shapes)),
+    )
+    if not prompts:
+        statement = statement.where(kind.no_prompt)
+    columns = (kind.orders[by.key] if by.ascending else kind.orders[by.key].desc() for by in order)
+    return Query(statement.order_by(*columns).limit(bindparam("limit")).offset(bindparam("offset")))
 
 
-def _model_order(clauses: Sequence[str]) -> list[ColumnElement[Any]]:
+def _condition(kind: _Kind, shape: _Shape, at: int, dialect: str) -> ColumnElement[Any]:
+    """The condition for comparison number `at`."""
+    value: ColumnElement[Any] = bindparam(f"v{at}")
+    if shape.entity == grammar.TAG:
+        tag = kind.tags.alias(f"t{at}")
+        matching: Select[Any] = select(literal_column("1")).where(
+            tag.c[kind.owner] == kind.row, tag.c.key == bindparam(f"k{at}")
+        )
+        return exists(matching.where(compare(tag.c.value, shape.operator, value, dialect)))
+    column = kind.attributes[shape.key]
+    if shape.operator in ("IN", "NOT IN"):
+        listed = column.in_([bindparam(f"v{at}_{i}") for i in range(shape.length)])
+        return listed if shape.operator == "IN" else ~listed
+    return compare(column, shape.operator, value, dialect)
+
+
+def _shape(each: Comparison) -> _Shape:
+    length = len(each.value) if isinstance(each.value, tuple) else 0
+    return _Shape(each.entity, "" if each.entity == grammar.TAG else each.key, each.operator, length)
+
+
+def _values(each: Comparison, at: int, dialect: str) -> dict[str, Any]:
+    """The values that `_condition(…, at, …)` needs, by parameter name."""
+    if isinstance(each.value, tuple):
+        return {f"v{at}_{i}": value for i, value in enumerate(each.value)}
+    found = {f"v{at}": bound(each.operator, each.value, dialect)}
+    return {**found, f"k{at}": each.key} if each.entity == grammar.TAG else found
+
+
+def _model_order(clauses: Sequence[str]) -> list[_By]:
     check_orders(clauses)
-    found: list[ColumnElement[Any]] = []
-    seen: list[ColumnElement[Any]] = []
+    found: list[_By] = []
     for clause in clauses:
-        name, ascending = grammar.order_text(clause)
-        column = _MODEL_ORDERS.get(name.strip())
-        if column is None:
+        text, ascending = grammar.order_text(clause)
+        name = text.strip()
+        if name not in _MODELS.orders:
             valid = grammar.as_set(("name", "timestamp"))
-            raise Invalid(f"Invalid order by key '{name.strip()}' specified. Valid keys are '{valid}'", path="order_by")
-        _check_new(column, seen, clauses)
-        seen.append(column)
-        found.append(column if ascending else column.desc())
-    return found if registered_models.c.name in seen else [*found, registered_models.c.name]
+            raise Invalid(f"Invalid order by key '{name}' specified. Valid keys are '{valid}'", path="order_by")
+        found.append(_By(name, ascending))
+    return _complete(_MODELS, found, clauses, [_By("name", ascending=True)])
 
 
-def _version_order(clauses: Sequence[str]) -> list[ColumnElement[Any]]:
+def _version_order(clauses: Sequence[str]) -> list[_By]:
     check_orders(clauses)
-    found: list[ColumnElement[Any]] = []
-    seen: list[ColumnElement[Any]] = []
+    found: list[_By] = []
     for clause in clauses:
         order = MODEL_VERSIONS.order(clause)
-        column = _VERSION_COLUMNS.get(order.key) if order.key in MODEL_VERSIONS.orders else None
-        if column is None:
+        if order.key not in _VERSIONS.orders:
             valid = grammar.as_set(MODEL_VERSIONS.orders)
             raise Invalid(f"Invalid order by key '{order.key}' specified. Valid keys are {valid}", path="order_by")
-        _check_new(column, seen, clauses)
-        seen.append(column)
-        found.append(column if order.ascending else column.desc())
-    if model_versions.c.name not in seen:
-        found.append(model_versions.c.name)
-    if model_versions.c.version not in seen:
-        found.append(model_versions.c.version.desc())
-    return found
+        found.append(_By(order.key, order.ascending))
+    return _complete(_VERSIONS, found, clauses, [_By("name", ascending=True), _By("version_number", ascending=False)])
 
 
-def _check_new(column: ColumnElement[Any], seen: Sequence[ColumnElement[Any]], clauses: Sequence[str]) -> None:
-    if any(column is each for each in seen):
+def _complete(kind: _Kind, found: Sequence[_By], clauses: Sequence[str], ends: Sequence[_By]) -> list[_By]:
+    """The order with what decides between equals. Raises Invalid for a field named twice."""
+    columns = [kind.orders[by.key] for by in found]
+    if len({id(column) for column in columns}) < len(columns):
         raise Invalid(f"`order_by` contains duplicate fields: {list(clauses)}", path="order_by")
+    named = {by.key for by in found}
+    return [*found, *(end for end in ends if end.key not in named)]
 
 
 def _checked(comparison: Comparison) -> Comparison:
@@ -213,32 +315,11 @@ def _checked(comparison: Comparison) -> Comparison:
         return comparison
     if operator not in grammar.LIST_OPERATORS or (operator in ("IN", "NOT IN") and key == "source_path"):
         raise Invalid(f"Invalid comparator for attribute: {operator}", path="filter")
-    if isinstance(value, tuple) != (operator in ("IN", "NOT IN")):
-        raise Invalid(f"Invalid value for comparator '{operator}': {value!r}", path="filter")
     return comparison
 
 
-def _condition(
-    comparison: Comparison,
-    at: int,
-    dialect: str,
-    columns: dict[str, ColumnElement[Any]],
-    tags: Any,
-    owner: ColumnElement[Any],
-    row: ColumnElement[Any],
-) -> ColumnElement[Any]:
-    """The condition for comparison number `at`.
-
-    Args:
-        columns: attributes of the table that is searched.
-        tags, owner: the table of tags, and its column with the `row` that a tag belongs to.
-    """
-    key, operator, value = comparison.key, comparison.operator, comparison.value
-    if comparison.entity == grammar.TAG:
-        tag = tags.alias(f"t{at}")
-        matching: Select[Any] = select(literal_column("1")).where(tag.c[owner.key] == row, tag.c.key == key)
-        return exists(matching.where(compare(tag.c.value, operator, bound(operator, value, dialect), dialect)))
-    if isinstance(value, tuple):
-        listed = columns[key].in_([bindparam(f"v{at}_{i}", each) for i, each in enumerate(value)])
-        return listed if operator == "IN" else ~listed
-    return compare(columns[key], operator, bound(operator, value, dialect), dialect)
+def _check_lists(comparisons: Sequence[Comparison]) -> None:
+    """Raises Invalid where a list meets an operator for one value, or the other way round. MLflow fails there, late."""
+    for each in comparisons:
+        if isinstance(each.value, tuple) != (each.operator in ("IN", "NOT IN")):
+            raise Invalid(f"Invalid value for comparator '{each.operator}': {each.value!r}", path="filter")

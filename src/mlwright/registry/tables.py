@@ -59,7 +59,9 @@ model_versions = Table(
 )
 _versions = model_versions.c
 Index("ix_model_versions_name", _versions.project, _versions.name, _versions.version.desc())
-Index("ix_model_versions_newest", _versions.project, _versions.updated_ms.desc(), _versions.name, _versions.version)
+Index(
+    "ix_model_versions_newest", _versions.project, _versions.updated_ms.desc(), _versions.name, _versions.version.desc()
+)
 Index("ix_model_versions_run", _versions.run_id)
 
 model_version_tags = Table(

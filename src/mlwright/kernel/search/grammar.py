@@ -106,7 +106,8 @@ class Grammar:
     def order(self, text: str) -> Order:
         """One clause such as "metrics.loss DESC". Raises Invalid."""
         name, ascending = order_text(text)
-        entity, key = self.resolve(name.strip(), self.orders)
+        resolve = _resolve_tagged if self.registry else self.resolve  # as of experiments, which takes quotes
+        entity, key = resolve(name.strip(), self.orders)
         return Order(entity, _KEY_ALIASES.get(key, key), ascending)
 
     def _comparison(self, token: Token) -> Comparison:

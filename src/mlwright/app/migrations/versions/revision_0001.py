@@ -430,7 +430,7 @@ def model_versions() -> None:
     op.create_index(
         "ix_model_versions_newest",
         "model_versions",
-        ["project", sa.literal_column("updated_ms DESC"), "name", "version"],
+        ["project", sa.literal_column("updated_ms DESC"), "name", sa.literal_column("version DESC")],
         unique=False,
     )
     op.create_index("ix_model_versions_run", "model_versions", ["run_id"], unique=False)
