@@ -41,8 +41,9 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 class Inspector:
     """Looks into one file; see `looking.Looker`."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, name: str) -> None:
         self.budget = budget
+        self.name = name
         self.findings: list[Finding] = []
 
     def keep(self, found: Finding) -> None:
@@ -137,7 +138,7 @@ def _check_hidden(view: View, name: str) -> None:
 def scan_open_file(file: int, path: str, size: int, limits: Limits) -> FileReport:
     """Scan an open regular file of that size. Its position is neither used nor changed; it raises nothing."""
     budget = Budget(limits, size)
-    inspector = Inspector(budget)
+    inspector = Inspector(budget, path.rpartition("/")[2])
     found_kind = "unknown"
     try:
         found_kind = inspector.look(View(file, 0, size, budget), "", 0)

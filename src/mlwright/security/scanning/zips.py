@@ -25,6 +25,7 @@ _ENTRY = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _LATER = 0x8  # sizes follow the data
+_MAX_NAME = 4096
 _FULL32, _FULL16 = 0xFFFFFFFF, 0xFFFF
 _MAX_ABSOLUTE = re.compile(r"^(?:/|\\|[A-Za-z]:)")
 _STORAGE = re.compile(r"(?:^|/)data/\d+\Z|(?:^|/)tensors/\d+\Z")
@@ -96,6 +97,8 @@ def _entries(view: View, count: int, start: int, size: int) -> Iterator[Entry]:
             if len(line) < _ENTRY.size or line[:4] != b"PK\x01\x02":
                 raise RefusedError("archive-malformed", "the directory is damaged", offset=start + stream.offset)
             fields = _ENTRY.unpack(stream.read(_ENTRY.size))
+            if fields[10] > _MAX_NAME:
+                raise RefusedError("archive-malformed", "a name in the archive is too long", offset=start)
             name, extra = stream.read(fields[10]), stream.read(fields[11])
             stream.skip(fields[12])
             entry = Entry(name, fields[3], fields[4], fields[7], fields[8], fields[9], fields[16])
