@@ -60,7 +60,7 @@ def _is_mlmodel(looker: Looker, member: str) -> bool:
 
 def _yaml_code(window: bytes) -> str:
     """The first tag that makes Python objects, unless its line is a comment; empty when there is none."""
-    if not any(hint in window for hint in _YAML_HINTS):
+    if (b"!" not in window and b"%TAG" not in window) or not any(hint in window for hint in _YAML_HINTS):
         return ""
     for found in _YAML_PYTHON.finditer(window):
         line = window[window.rfind(b"\n", 0, found.start()) + 1 : found.start()]
