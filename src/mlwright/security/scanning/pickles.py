@@ -8,7 +8,10 @@ the fifth pickle.
 from __future__ import annotations
 
 import _compat_pickle
+import contextlib
+import itertools
 import math
+import re
 import sys
 
 import msgspec
@@ -18,7 +21,7 @@ from mlwright.security.scanning.limits import Budget, OverBudgetError, RefusedEr
 from mlwright.security.scanning.machine import Machine
 from mlwright.security.scanning.opcodes import OPCODES
 from mlwright.security.scanning.spec import Finding
-from mlwright.security.scanning.streams import Source, Stream
+from mlwright.security.scanning.streams import Source, Stream, fixed
 from mlwright.security.scanning.values import Made, pickled_item_type
 
 #: The first byte of protocol 2 and later.
@@ -32,6 +35,11 @@ _MODULES = (
 )
 #: What is wrong with a stream, rather than with what it names.
 _FORM_RULES = {"pickle-malformed", "pickle-trailing", "array-malformed", "pickle-limits"}
+
+#: Where pickles begin, and how far after the last good one they are looked for.
+_STARTS = re.compile(rb"\x80[\x02-\x05][\x80-\xff(cX\]}]")
+_HIDDEN = 1 << 20
+_MAX_HIDDEN = 20
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_PICKLES = 5
@@ -83,6 +91,8 @@ class _Walk:
             raise
         except RefusedError as error:
             self.failure = error
+            if error.rule == "pickle-trailing":
+                self.seek_hidden()
 
     def _all(self) -> None:
         machine, old_torch = self.machine, False
@@ -102,6 +112,23 @@ class _Walk:
                 self._pass_storages()
             if self._stream.at_end():
                 return
+
+    def seek_hidden(self) -> None:
+        """After bytes that are no pickle, look for pickles all the same, so that the report can name what they do."""
+        found: list[Finding] = []
+        for start in itertools.islice(_STARTS.finditer(self._stream.peek(_HIDDEN)), _MAX_HIDDEN):
+            with contextlib.suppress(RefusedError):
+                hidden = _Walk(
+                    fixed(self._stream.buf[self._stream.pos + start.start() :]),
+                    self._member,
+                    self._budget,
+                    arrays=False,
+                )
+                try:
+                    hidden.machine.walk()
+                finally:
+                    found += hidden.machine.findings
+        self._inner += found[: self._budget.limits.findings]
 
     def _pass_storages(self) -> None:
         """The bytes of all tensors, each with its length before it, as PyTorch wrote them before 1.6."""

@@ -31,6 +31,8 @@ _READERS: dict[str, Reader] = {
     "text": texts.scan_text,
 }
 _PACKED = ("gzip", "bzip2", "xz", "lzma", "zlib")
+#: Beginnings so long that no tensor has them by chance.
+_STRONG_MAGIC = (b"PK\x03\x04", b"\x1f\x8b\x08", b"BZh91AY&SY", b"\xfd7zXZ\x00", b"\x93NUMPY", b"\x89HDF\r\n")
 #: Readers that know what else could be seen in the same bytes; and numbers, in which anything may stand.
 _CHECKED_BY_THEMSELVES = ("zip", "tar", "tensor")
 #: Which rule is broken by what ends too early.
@@ -93,7 +95,7 @@ class Inspector:
                 self.keep(each)
             if found is not None:
                 return "pickle"
-        if role == "storage":
+        if role == "storage" and not head.startswith(_STRONG_MAGIC):
             return "tensor"
         if packing := opaque(head):
             raise RefusedError("archive-opaque", f"it is packed as {packing}, which cannot be opened here")

@@ -112,6 +112,12 @@ class Stream:
             yield piece
 
 
+def fixed(content: bytes) -> Stream:
+    """A stream of bytes that are here already."""
+    pieces = iter((content,))
+    return Stream(lambda: next(pieces, b""))
+
+
 class Source(Protocol):
     """Something that can be read from its start, as often as needed."""
 

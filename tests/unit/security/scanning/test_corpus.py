@@ -20,7 +20,7 @@ GENERATORS = Path(__file__).resolve().parents[3] / "data" / "pickles"
 MAX_REFUSED = 0.02
 #: Samples that no pickle is decided by: what is offending there has no opcode.
 WITHOUT_OPCODES = {
-    "zip_flag_bits", "zip_name_mismatch", "junk_between", "keras_lambda", "keras_module_inject", "gguf_template_ssti",
+    "zip_name_mismatch", "keras_lambda", "keras_module_inject", "gguf_template_ssti",
     "mlmodel_loader_module", "joblib_lz4",
 }  # fmt: skip
 

@@ -140,8 +140,7 @@ def test_every_pickle_of_a_file_counts() -> None:
     assert report(BENIGN * 3).findings == ()
     assert rules(BENIGN + EVIL) == {"pickle-global"}
     assert rules(BENIGN + b"\x00junk") == {"pickle-trailing"}
-    (found,) = report(BENIGN + b"\x00\xffjunk" + EVIL).findings[:1]
-    assert found.rule == "pickle-trailing"
+    assert rules(BENIGN + b"\x00\xffjunk" + EVIL) == {"pickle-trailing", "pickle-global"}
 
 
 def test_python_2_names_mean_what_python_3_takes_them_for() -> None:
@@ -208,7 +207,7 @@ def torch_before_1_6(storages: bytes, count: int = 4) -> bytes:
 def test_old_files_of_pytorch_have_numbers_behind_their_pickles() -> None:
     assert report(torch_before_1_6(struct.pack("<q", 4) + bytes(16))).findings == ()
     assert rules(torch_before_1_6(struct.pack("<q", 4) + bytes(12))) == {"array-malformed"}
-    assert rules(torch_before_1_6(struct.pack("<q", 4) + bytes(16) + EVIL)) == {"pickle-trailing"}
+    assert "pickle-trailing" in rules(torch_before_1_6(struct.pack("<q", 4) + bytes(16) + EVIL))
 
 
 def test_text_is_no_pickle_though_it_begins_like_one() -> None:
