@@ -40,6 +40,9 @@ _RICH_MEMO = 200_000
 #: So many values lie on the stack before it is thinned out for the first time; the topmost stay as they are.
 _RICH_STACK = 200_000
 _RICH_TOP = 64
+#: Texts that decisions about arrays need; codes of their types are short.
+_KEPT = frozenset((b"storage", b"shape", b"dtype", b"numpy_array_alignment_bytes"))
+_CODE_SIZE = 4
 _MAX_STORAGES = 200_000
 _MAX_ARRAYS = 1_000_000
 #: Opcodes with at most this many bytes are walked without asking whether the window has them all.
@@ -145,7 +148,7 @@ class Machine:
         stream, memo, marks = self.stream, self.memo, self._marks
         buf, pos, stack = stream.buf, stream.pos, self.stack
         end = len(buf) - _MARGIN
-        dense, rich = not self._sparse, len(memo) + end - pos < _RICH_MEMO
+        dense, rich = not self._sparse, len(memo) < _RICH_MEMO
         while pos < end:
             op = buf[pos]
             if op == 0x8C:  # SHORT_BINUNICODE
@@ -248,6 +251,8 @@ class Machine:
     def take_global(self, module: Value, name: Value) -> Global:
         """The global of that name, with a finding when it is not allowed."""
         if not isinstance(module, bytes) or not isinstance(name, bytes):
+            if any(not isinstance(each, bytes | Made) and each is not OPAQUE for each in (module, name)):
+                raise self.malformed("what it imports has a name that is no text")
             index = self.note("pickle-computed", "the name of what it imports is computed while loading")
             return Global(b"?", b"?", Use.NOTHING, index)
         known = self._globals.get((module, name))
@@ -402,7 +407,7 @@ class Machine:
 
     def _thin(self, value: Value) -> Value:
         if isinstance(value, bytes):
-            return value if value in self._allowed.words else OPAQUE
+            return value if len(value) <= _CODE_SIZE or value in self._allowed.words or value in _KEPT else OPAQUE
         if isinstance(value, tuple):
             return TUPLE
         if isinstance(value, dict):

@@ -34,6 +34,7 @@ _MODULES = (
     sys.stdlib_module_names | _compat_pickle.IMPORT_MAPPING.keys() | {old for old, _ in _compat_pickle.NAME_MAPPING}
 )
 #: What is wrong with a stream, rather than with what it names.
+_NAMED_RULES = {"pickle-global", "pickle-code", "pickle-extension"}
 _FORM_RULES = {"pickle-malformed", "pickle-trailing", "array-malformed", "pickle-limits"}
 
 #: Where pickles begin, and how far after the last good one they are looked for.
@@ -68,6 +69,7 @@ class _Walk:
         self._budget = budget
         self._inner: list[Finding] = []
         self.failure: RefusedError | None = None
+        self.first_stop = 0
         self.machine = self._machine(arrays=arrays)
 
     def _machine(self, *, arrays: bool) -> Machine:
@@ -107,6 +109,7 @@ class _Walk:
                     message = f"after {machine.stops} pickle(s) come bytes that are none"
                     raise RefusedError("pickle-trailing", message, offset=start) from error
                 raise
+            self.first_stop = self.first_stop or self._stream.offset
             old_torch |= machine.stops == 1 and machine.result == _TORCH_MAGIC
             if old_torch and machine.stops == _TORCH_PICKLES:
                 self._pass_storages()
@@ -198,9 +201,19 @@ def scan_pickle(source: Source, member: str, budget: Budget, *, certain: bool) -
             plain = _Walk(stream, member, budget, arrays=False)
             plain.run()
         seen = {(each.rule, each.offset) for each in findings}
-        acts = (each for each in plain.findings if each.rule not in _FORM_RULES)
+        acts = (each for each in plain.findings if _counts(each, plain.first_stop))
         findings += [each for each in acts if (each.rule, each.offset) not in seen]
     return PickleScan(tuple(findings), walk.machine.stops)
+
+
+def _counts(found: Finding, first_stop: int) -> bool:
+    """True when it matters though joblib, for which the file was made, would not come to it.
+
+    Behind the end of the first pickle, what is walked are the middles of others: what they compute means nothing.
+    """
+    if found.rule in _FORM_RULES:
+        return False
+    return not first_stop or found.offset < first_stop or found.rule in _NAMED_RULES
 
 
 def _would_act(walk: _Walk) -> bool:

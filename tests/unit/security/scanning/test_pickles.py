@@ -92,7 +92,7 @@ def test_a_refusal_names_the_way_to_the_call(content: bytes, target: str, opcode
         (named("__main__", "Model"), "pickle-code"),
         (named("builtins", "list") + b")R" + b")R", "pickle-computed"),
         (named("builtins", "str") + text("posix") + b"\x85R" + text("system") + b"\x93", "pickle-computed"),
-        (b"K\x01" + text("x") + b"\x93", "pickle-computed"),
+        (b"K\x01" + text("x") + b"\x93", "pickle-malformed"),
         (named("numpy", "dtype") + b"}b", "pickle-mutation"),
         (b"]}b", "pickle-mutation"),
         (named("collections", "OrderedDict") + text("k") + text("v") + b"s", "pickle-mutation"),
