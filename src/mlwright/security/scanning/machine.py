@@ -251,7 +251,7 @@ class Machine:
     def take_global(self, module: Value, name: Value) -> Global:
         """The global of that name, with a finding when it is not allowed."""
         if not isinstance(module, bytes) or not isinstance(name, bytes):
-            if any(not isinstance(each, bytes | Made) and each is not OPAQUE for each in (module, name)):
+            if not may_be_text(module) or not may_be_text(name):
                 raise self.malformed("what it imports has a name that is no text")
             index = self.note("pickle-computed", "the name of what it imports is computed while loading")
             return Global(b"?", b"?", Use.NOTHING, index)
@@ -445,6 +445,13 @@ class Machine:
         if length < 0:
             raise self.malformed("a length is negative")
         self.stream.skip(length)
+
+
+def may_be_text(value: Value) -> bool:
+    """True for texts and what could turn out to be one; objects of the listed classes are none."""
+    if isinstance(value, Made):
+        return value.origin.use is not Use.MAKE
+    return isinstance(value, bytes) or value is OPAQUE
 
 
 def fillable(value: Value) -> bool:
