@@ -65,6 +65,7 @@ pathlib._local PurePath PurePosixPath PureWindowsPath Path PosixPath WindowsPath
 re _compile
 joblib.numpy_pickle NumpyArrayWrapper
 
+numpy &mean &median &sum &min &max &amin &amax &std &var &average &nanmean &nanmedian &clip &round &argmax &argmin
 numpy dtype ndarray @matrix @recarray record
 numpy._core.multiarray _reconstruct scalar
 numpy.core.multiarray _reconstruct scalar
@@ -97,6 +98,7 @@ scipy.sparse._lil lil_matrix lil_array
 scipy.sparse.csr csr_matrix
 scipy.sparse.csc csc_matrix
 scipy.sparse.coo coo_matrix
+scipy._lib.array_api_compat.numpy._aliases &asarray
 scipy.special &expit &logit &xlogy &erf
 scipy.interpolate._interpolate interp1d
 scipy.interpolate.interpolate interp1d
@@ -138,7 +140,8 @@ pandas.core.internals.blocks new_block
 pandas.core.internals.managers BlockManager SingleBlockManager
 pandas._libs.arrays NDArrayBacked __pyx_unpickle_NDArrayBacked
 pandas._libs.internals BlockPlacement _unpickle_block
-pandas._libs.interval Interval
+pandas &NA &NaT
+pandas._libs.interval Interval __pyx_unpickle_IntervalMixin
 pandas._libs.missing NAType
 pandas._libs.tslibs.nattype NaTType _nat_unpickle
 pandas._libs.tslibs.offsets BaseOffset Day Hour Minute Second Milli Micro Nano BusinessDay MonthEnd MonthBegin
@@ -150,6 +153,7 @@ pyarrow.lib _restore_array py_buffer type_for_alias
 pytz _UTC _p
 
 sklearn.calibration @_CalibratedClassifier
+sklearn.cluster._kmeans &_kmeans_single_lloyd &_kmeans_single_elkan
 sklearn.compose._column_transformer @make_column_selector
 sklearn.impute._iterative @_ImputerTriplet
 sklearn.linear_model._linear_loss @LinearModelLoss

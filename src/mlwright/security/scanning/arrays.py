@@ -15,7 +15,7 @@ from mlwright.security.scanning.values import ItemType, item_type
 
 _MAX_NPY_HEADER = 1 << 16
 _MAX_NESTING = 16
-_MAX_SAFETENSORS_HEADER = 100 << 20
+_MAX_SAFETENSORS_HEADER = 25 << 20
 
 
 class _From:

@@ -27,11 +27,11 @@ def scan_gguf(looker: Looker, source: Source, member: str, depth: int) -> None:
             raise RefusedError("format-malformed", f"version {version} with {keys:,} keys")
         for _ in range(keys):
             name = stream.read(_length(stream, _MAX_KEY))
-            text = _value(stream, int.from_bytes(stream.read(4), "little"), 0)
-            found = _ESCAPES.search(text) if b"template" in name else None
-            if found is not None:
-                message = f"the template in {name.decode('utf-8', 'replace')} reaches for {found[0].decode()!r}"
-                looker.note("gguf-template", message, member=member, target=name.decode("utf-8", "replace"))
+            found = _value(stream, int.from_bytes(stream.read(4), "little"), template=b"template" in name)
+            if found:
+                where = name.decode("utf-8", "replace")
+                message = f"the template in {where} reaches for {found.decode('utf-8', 'replace')!r}"
+                looker.note("gguf-template", message, member=member, target=where)
 
 
 def _length(stream: Stream, most: int) -> int:
@@ -41,10 +41,12 @@ def _length(stream: Stream, most: int) -> int:
     return length
 
 
-def _value(stream: Stream, kind: int, depth: int) -> bytes:
-    """Pass over a value; a text is returned."""
+def _value(stream: Stream, kind: int, *, template: bool, depth: int = 0) -> bytes:
+    """Pass over a value; returns what a template in it reaches for, if anything."""
     if kind == _STRING:
-        return stream.read(_length(stream, _MAX_TEMPLATE))
+        text = stream.read(_length(stream, _MAX_TEMPLATE))
+        found = _ESCAPES.search(text) if template else None
+        return found[0] if found is not None else b""
     if kind == _ARRAY:
         inner, count = struct.unpack("<IQ", stream.read(12))
         if inner in _SIZES:
@@ -52,8 +54,8 @@ def _value(stream: Stream, kind: int, depth: int) -> bytes:
         elif depth > 4:
             raise RefusedError("format-malformed", "arrays are nested too deeply", offset=stream.offset)
         else:
-            # Templates may come as an array of texts; what is long is words of the vocabulary.
-            return b"".join([_value(stream, inner, depth + 1) for _ in range(count)])
+            results = (_value(stream, inner, template=template, depth=depth + 1) for _ in range(count))
+            return max(results, default=b"")
     elif kind in _SIZES:
         stream.skip(_SIZES[kind])
     else:
@@ -126,7 +128,10 @@ def _tensor(looker: Looker, stream: Stream, end: int, member: str) -> None:
         if number != _EXTERNAL or kind != 2:
             _skip(stream, kind)
             continue
-        pair = stream.read(min(_varint(stream), _MAX_KEY))
+        length = _varint(stream)
+        if length > _MAX_KEY:
+            raise RefusedError("format-malformed", "a reference to a file is too long", offset=stream.offset)
+        pair = stream.read(length)
         found = re.search(rb"\x0a\x08location\x12([\x00-\xff])", pair)
         place = pair[found.end() :].decode("utf-8", "replace") if found else ""
         if _OUTSIDE.search(place):

@@ -32,7 +32,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     depth: int = 8
     entries: int = 200_000
     seconds: float = 900.0
-    values: int = 20_000_000
+    values: int = 10_000_000
     findings: int = 25
     spool: int = 16 * 1024 * MEBI
 

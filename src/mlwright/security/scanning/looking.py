@@ -11,8 +11,9 @@ from mlwright.security.scanning.streams import Source, View
 
 
 class Looker(Protocol):
-    """Looks into one file and all that is inside of it."""
+    """Looks into one file and all that is inside of it. `name` is the file's own, without its folder."""
 
+    name: str
     budget: Budget
 
     def look(self, source: Source, member: str, depth: int, *, role: str = "") -> str:

@@ -18,13 +18,33 @@ from mlwright.security.scanning.limits import RefusedError
 from mlwright.security.scanning.rules import finding
 from mlwright.security.scanning.spec import Finding
 from mlwright.security.scanning.streams import Stream
-from mlwright.security.scanning.values import LIST, MAX_KEPT, OPAQUE, SET, TUPLE, Global, Made, Value
+from mlwright.security.scanning.values import (
+    DICT,
+    LIST,
+    MAX_KEPT,
+    OPAQUE,
+    SET,
+    TUPLE,
+    Global,
+    Made,
+    Value,
+    flat,
+    pickled_item_type,
+)
 
 #: Longer texts than this are no names.
 _MAX_NAME = 255
 _MAX_LINE = 4096
 #: From so many entries on, the memo keeps of values what decisions need and no more.
-_RICH_MEMO = 1_000_000
+_RICH_MEMO = 200_000
+#: So many values lie on the stack before it is thinned out for the first time; the topmost stay as they are.
+_RICH_STACK = 200_000
+_RICH_TOP = 64
+#: Texts that decisions about arrays need; codes of their types are short.
+_KEPT = frozenset((b"storage", b"shape", b"dtype", b"numpy_array_alignment_bytes"))
+_CODE_SIZE = 4
+_MAX_STORAGES = 200_000
+_MAX_ARRAYS = 1_000_000
 #: Opcodes with at most this many bytes are walked without asking whether the window has them all.
 _MARGIN = 300
 #: A batch of numbers for a list or a dictionary: walked in one step.
@@ -44,6 +64,15 @@ Opcodes = Sequence["tuple[str, Callable[[Machine], object]] | None"]
 
 _ARRAY_WRAPPER = (b"joblib.numpy_pickle", b"NumpyArrayWrapper")
 _DTYPE = (b"numpy", b"dtype")
+#: Functions that call what they are given, and where in their arguments it stands.
+_CALLERS: dict[tuple[bytes, bytes], tuple[int, ...]] = {
+    (b"copyreg", b"_reconstructor"): (1,),
+    (b"copy_reg", b"_reconstructor"): (1,),
+    (b"torch._tensor", b"_rebuild_from_type_v2"): (0,),
+    (b"numpy.random._pickle", b"__bit_generator_ctor"): (0,),
+    (b"numpy.random._pickle", b"__generator_ctor"): (0, 1),
+    (b"numpy.random._pickle", b"__randomstate_ctor"): (0, 1),
+}
 
 
 class Machine:
@@ -88,6 +117,8 @@ class Machine:
         self._globals: dict[tuple[bytes, bytes], Global] = {}
         self._marks: list[list[Value]] = []
         self._depth = 0
+        self._arrays = 0
+        self._thin_at = _RICH_STACK
         self._sparse: dict[int, Value] = {}
         self._op = ""
 
@@ -96,6 +127,7 @@ class Machine:
     def walk(self) -> None:
         """Walk one pickle to its STOP. Raises RefusedError when that cannot be done."""
         self.stack, self.memo, self._marks, self._sparse, self._depth = [], [], [], {}, 0
+        self._thin_at = _RICH_STACK
         self.frame_end = self.stream.offset
         stops = self.stops
         while self.stops == stops:
@@ -105,6 +137,8 @@ class Machine:
                 self._step()
             if len(self.stack) + self._depth > self._values or len(self.memo) + len(self._sparse) > self._values:
                 raise RefusedError("pickle-limits", f"more than {self._values:,} values at a time", offset=self.at)
+            if len(self.stack) + self._depth > self._thin_at:
+                self._thin_stack()
 
     def _stride(self, stops: int) -> None:
         """Walk what the window holds, the opcodes that are most of a big pickle without a call for each.
@@ -114,7 +148,7 @@ class Machine:
         stream, memo, marks = self.stream, self.memo, self._marks
         buf, pos, stack = stream.buf, stream.pos, self.stack
         end = len(buf) - _MARGIN
-        dense, rich = not self._sparse, len(memo) + end - pos < _RICH_MEMO
+        dense, rich = not self._sparse, len(memo) < _RICH_MEMO
         while pos < end:
             op = buf[pos]
             if op == 0x8C:  # SHORT_BINUNICODE
@@ -155,7 +189,7 @@ class Machine:
                 pos = stop
             elif op == 0x86 and len(stack) > 1:  # TUPLE2
                 last = stack.pop()
-                stack[-1] = (stack[-1], last)
+                stack[-1] = (flat(stack[-1]), flat(last))
                 pos += 1
             elif op == 0x71 and dense and stack and buf[pos + 1] == len(memo):  # BINPUT
                 memo.append(stack[-1] if rich else self._thin(stack[-1]))
@@ -217,6 +251,8 @@ class Machine:
     def take_global(self, module: Value, name: Value) -> Global:
         """The global of that name, with a finding when it is not allowed."""
         if not isinstance(module, bytes) or not isinstance(name, bytes):
+            if not may_be_text(module) or not may_be_text(name):
+                raise self.malformed("what it imports has a name that is no text")
             index = self.note("pickle-computed", "the name of what it imports is computed while loading")
             return Global(b"?", b"?", Use.NOTHING, index)
         known = self._globals.get((module, name))
@@ -253,9 +289,33 @@ class Machine:
             how = "called" if function.use is Use.NAME else "called: only its state may be set"
             self.note("pickle-global", f"{function.path} may be named, not {how}", function.path)
         key = (function.module, function.name)
-        if key in (_DTYPE, _ARRAY_WRAPPER):
-            return Made(function, args)
-        return function.made
+        if key in _CALLERS:
+            self._call_given(args, _CALLERS[key])
+        if key not in (_DTYPE, _ARRAY_WRAPPER):
+            return function.made
+        self._arrays += 1
+        if self._arrays > _MAX_ARRAYS:
+            raise RefusedError("pickle-limits", f"more than {_MAX_ARRAYS:,} arrays", offset=self.at)
+        return Made(function, args)
+
+    def _call_given(self, args: Value, places: tuple[int, ...]) -> None:
+        """What a function calls of its arguments counts as called by the pickle."""
+        if not isinstance(args, tuple):
+            self.calls += 1
+            self.note("pickle-computed", "it calls something that was computed while loading")
+            return
+        for given in (args[place] for place in places if place < len(args)):
+            if isinstance(given, Global):
+                self.call(given, (), init=True)
+            elif isinstance(given, Made) and not given.origin.module.startswith(b"numpy.random."):
+                self.calls += 1
+                self.note("pickle-computed", "it has something called that was computed while loading")
+
+    def keep_storage(self, kind: str, key: str, count: int) -> None:
+        """Take note of numbers that lie beside the pickle. Raises RefusedError when they are too many."""
+        self.persistent.append((kind, key, count))
+        if len(self.persistent) > _MAX_STORAGES:
+            raise RefusedError("pickle-limits", f"more than {_MAX_STORAGES:,} tensors", offset=self.at)
 
     def set_state(self, target: Value, state: Value) -> None:
         """BUILD: only objects that the pickle made may be changed."""
@@ -269,6 +329,8 @@ class Machine:
                 self._follow(target.origin.finding)
             return
         target.state = state
+        if (target.origin.module, target.origin.name) == _DTYPE and isinstance(target.args, tuple) and target.args:
+            pickled_item_type(target)
         if (target.origin.module, target.origin.name) == _ARRAY_WRAPPER and self._array is not None:
             self._array(self, target)
 
@@ -345,12 +407,18 @@ class Machine:
 
     def _thin(self, value: Value) -> Value:
         if isinstance(value, bytes):
-            return value if value in self._allowed.words else OPAQUE
+            return value if len(value) <= _CODE_SIZE or value in self._allowed.words or value in _KEPT else OPAQUE
         if isinstance(value, tuple):
             return TUPLE
         if isinstance(value, dict):
-            return {}
+            return DICT
         return OPAQUE if isinstance(value, int) else value
+
+    def _thin_stack(self) -> None:
+        """Keep of all values but the topmost what decisions need. The next time comes when twice as many are there."""
+        for values in (*self._marks, self.stack):
+            values[:-_RICH_TOP] = [self._thin(value) for value in values[:-_RICH_TOP]]
+        self._thin_at = 2 * (len(self.stack) + self._depth)
 
     # --- arguments ---
 
@@ -379,14 +447,21 @@ class Machine:
         self.stream.skip(length)
 
 
+def may_be_text(value: Value) -> bool:
+    """True for texts and what could turn out to be one; objects of the listed classes are none."""
+    if isinstance(value, Made):
+        return value.origin.use is not Use.MAKE
+    return isinstance(value, bytes) or value is OPAQUE
+
+
 def fillable(value: Value) -> bool:
     """True for what a pickle may put items into."""
-    return value is LIST or value is SET or isinstance(value, dict | Made)
+    return value is LIST or value is SET or value is DICT or isinstance(value, dict | Made)
 
 
 def kept_tuple(values: list[Value]) -> Value:
     """A tuple, if it is short."""
-    return tuple(values) if len(values) <= MAX_KEPT else TUPLE
+    return tuple(map(flat, values)) if len(values) <= MAX_KEPT else TUPLE
 
 
 def keep_items(target: Value, items: list[Value]) -> None:
@@ -396,4 +471,4 @@ def keep_items(target: Value, items: list[Value]) -> None:
             if len(target) >= MAX_KEPT:
                 return
             if isinstance(key, bytes):
-                target[key] = value
+                target[key] = DICT if isinstance(value, dict) else flat(value)

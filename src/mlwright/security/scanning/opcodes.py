@@ -97,7 +97,7 @@ def _constant(value: Value) -> Handler:
 def _tuple_of(count: int) -> Handler:
     def handler(machine: Machine) -> None:
         values = [machine.pop() for _ in range(count)]
-        machine.push(tuple(reversed(values)))
+        machine.push(kept_tuple(values[::-1]))
 
     return handler
 
@@ -197,7 +197,7 @@ def _persistent(machine: Machine, key: Value) -> None:
     if isinstance(key, tuple) and len(key) >= 5 and key[0] == b"storage" and isinstance(key[1], Global):
         kind, name, count = key[1], key[2], key[4]
         if kind.module in (b"torch", b"torch.storage") and isinstance(name, bytes) and isinstance(count, int):
-            machine.persistent.append((kind.name.decode("latin-1"), name.decode("latin-1"), count))
+            machine.keep_storage(kind.name.decode("latin-1"), name.decode("latin-1"), count)
             machine.push(kind.made)
             return
     machine.note("pickle-persistent", "it asks its loader for an object from outside")

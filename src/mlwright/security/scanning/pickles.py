@@ -8,7 +8,10 @@ the fifth pickle.
 from __future__ import annotations
 
 import _compat_pickle
+import contextlib
+import itertools
 import math
+import re
 import sys
 
 import msgspec
@@ -18,7 +21,7 @@ from mlwright.security.scanning.limits import Budget, OverBudgetError, RefusedEr
 from mlwright.security.scanning.machine import Machine
 from mlwright.security.scanning.opcodes import OPCODES
 from mlwright.security.scanning.spec import Finding
-from mlwright.security.scanning.streams import Source, Stream
+from mlwright.security.scanning.streams import Source, Stream, fixed
 from mlwright.security.scanning.values import Made, pickled_item_type
 
 #: The first byte of protocol 2 and later.
@@ -31,7 +34,13 @@ _MODULES = (
     sys.stdlib_module_names | _compat_pickle.IMPORT_MAPPING.keys() | {old for old, _ in _compat_pickle.NAME_MAPPING}
 )
 #: What is wrong with a stream, rather than with what it names.
+_NAMED_RULES = {"pickle-global", "pickle-code", "pickle-extension"}
 _FORM_RULES = {"pickle-malformed", "pickle-trailing", "array-malformed", "pickle-limits"}
+
+#: Where pickles begin, and how far after the last good one they are looked for.
+_STARTS = re.compile(rb"\x80[\x02-\x05][\x80-\xff(cX\]}]")
+_HIDDEN = 1 << 20
+_MAX_HIDDEN = 20
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _TORCH_PICKLES = 5
@@ -60,6 +69,7 @@ class _Walk:
         self._budget = budget
         self._inner: list[Finding] = []
         self.failure: RefusedError | None = None
+        self.first_stop = 0
         self.machine = self._machine(arrays=arrays)
 
     def _machine(self, *, arrays: bool) -> Machine:
@@ -83,6 +93,8 @@ class _Walk:
             raise
         except RefusedError as error:
             self.failure = error
+            if error.rule == "pickle-trailing":
+                self.seek_hidden()
 
     def _all(self) -> None:
         machine, old_torch = self.machine, False
@@ -97,11 +109,29 @@ class _Walk:
                     message = f"after {machine.stops} pickle(s) come bytes that are none"
                     raise RefusedError("pickle-trailing", message, offset=start) from error
                 raise
+            self.first_stop = self.first_stop or self._stream.offset
             old_torch |= machine.stops == 1 and machine.result == _TORCH_MAGIC
             if old_torch and machine.stops == _TORCH_PICKLES:
                 self._pass_storages()
             if self._stream.at_end():
                 return
+
+    def seek_hidden(self) -> None:
+        """After bytes that are no pickle, look for pickles all the same, so that the report can name what they do."""
+        found: list[Finding] = []
+        for start in itertools.islice(_STARTS.finditer(self._stream.peek(_HIDDEN)), _MAX_HIDDEN):
+            with contextlib.suppress(RefusedError):
+                hidden = _Walk(
+                    fixed(self._stream.buf[self._stream.pos + start.start() :]),
+                    self._member,
+                    self._budget,
+                    arrays=False,
+                )
+                try:
+                    hidden.machine.walk()
+                finally:
+                    found += hidden.machine.findings
+        self._inner += found[: self._budget.limits.findings]
 
     def _pass_storages(self) -> None:
         """The bytes of all tensors, each with its length before it, as PyTorch wrote them before 1.6."""
@@ -171,9 +201,19 @@ def scan_pickle(source: Source, member: str, budget: Budget, *, certain: bool) -
             plain = _Walk(stream, member, budget, arrays=False)
             plain.run()
         seen = {(each.rule, each.offset) for each in findings}
-        acts = (each for each in plain.findings if each.rule not in _FORM_RULES)
+        acts = (each for each in plain.findings if _counts(each, plain.first_stop))
         findings += [each for each in acts if (each.rule, each.offset) not in seen]
     return PickleScan(tuple(findings), walk.machine.stops)
+
+
+def _counts(found: Finding, first_stop: int) -> bool:
+    """True when it matters though joblib, for which the file was made, would not come to it.
+
+    Behind the end of the first pickle, what is walked are the middles of others: what they compute means nothing.
+    """
+    if found.rule in _FORM_RULES:
+        return False
+    return not first_stop or found.offset < first_stop or found.rule in _NAMED_RULES
 
 
 def _would_act(walk: _Walk) -> bool:

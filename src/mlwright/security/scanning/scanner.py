@@ -31,6 +31,8 @@ _READERS: dict[str, Reader] = {
     "text": texts.scan_text,
 }
 _PACKED = ("gzip", "bzip2", "xz", "lzma", "zlib")
+#: Beginnings so long that no tensor has them by chance.
+_STRONG_MAGIC = (b"PK\x03\x04", b"\x1f\x8b\x08", b"BZh91AY&SY", b"\xfd7zXZ\x00", b"\x93NUMPY", b"\x89HDF\r\n")
 #: Readers that know what else could be seen in the same bytes; and numbers, in which anything may stand.
 _CHECKED_BY_THEMSELVES = ("zip", "tar", "tensor")
 #: Which rule is broken by what ends too early.
@@ -41,8 +43,9 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 class Inspector:
     """Looks into one file; see `looking.Looker`."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, name: str) -> None:
         self.budget = budget
+        self.name = name
         self.findings: list[Finding] = []
 
     def keep(self, found: Finding) -> None:
@@ -92,7 +95,7 @@ class Inspector:
                 self.keep(each)
             if found is not None:
                 return "pickle"
-        if role == "storage":
+        if role == "storage" and not head.startswith(_STRONG_MAGIC):
             return "tensor"
         if packing := opaque(head):
             raise RefusedError("archive-opaque", f"it is packed as {packing}, which cannot be opened here")
@@ -137,7 +140,7 @@ def _check_hidden(view: View, name: str) -> None:
 def scan_open_file(file: int, path: str, size: int, limits: Limits) -> FileReport:
     """Scan an open regular file of that size. Its position is neither used nor changed; it raises nothing."""
     budget = Budget(limits, size)
-    inspector = Inspector(budget)
+    inspector = Inspector(budget, path.rpartition("/")[2])
     found_kind = "unknown"
     try:
         found_kind = inspector.look(View(file, 0, size, budget), "", 0)

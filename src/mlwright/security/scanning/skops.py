@@ -32,6 +32,9 @@ def scan_schema(looker: Looker, document: object, member: str) -> None:
 
 def _check(looker: Looker, node: dict[str, object], member: str) -> None:
     module, name, loader = (node.get(key) for key in ("__module__", "__class__", "__loader__"))
+    content = node.get("content")
+    if loader == "FunctionNode" and isinstance(content, dict):
+        module, name = content.get("module_path"), content.get("function")
     label = f"{module}.{name}"
     known = isinstance(module, str) and isinstance(name, str)
     if known and module == "builtins" and name in _PRIMITIVES and loader != "TypeNode":

@@ -35,15 +35,20 @@ class Stream:
 
     def fill(self, count: int) -> int:
         """Bring at least `count` bytes into the window if there are so many; returns how many there are."""
-        while len(self.buf) - self.pos < count and not self._ended:
+        here = len(self.buf) - self.pos
+        if here >= count or self._ended:
+            return here
+        pieces = [self.buf[self.pos :]]
+        while here < count:
             more = self._more()
             if not more:
                 self._ended = True
                 break
-            self.base += self.pos
-            self.buf = self.buf[self.pos :] + more
-            self.pos = 0
-        return len(self.buf) - self.pos
+            pieces.append(more)
+            here += len(more)
+        self.base += self.pos
+        self.buf, self.pos = b"".join(pieces), 0
+        return here
 
     def peek(self, count: int) -> bytes:
         """The next bytes, fewer at the end, without passing them."""
@@ -105,6 +110,12 @@ class Stream:
             piece = self.buf[self.pos :]
             self.pos = len(self.buf)
             yield piece
+
+
+def fixed(content: bytes) -> Stream:
+    """A stream of bytes that are here already."""
+    pieces = iter((content,))
+    return Stream(lambda: next(pieces, b""))
 
 
 class Source(Protocol):

@@ -12,6 +12,7 @@ OPAQUE = None
 LIST = "list"
 SET = "set"
 TUPLE = "tuple"
+DICT = "dict"
 
 #: How many keys of a dictionary, and values of a tuple, are kept: enough for the state of an array.
 MAX_KEPT = 16
@@ -52,6 +53,13 @@ class Made:
 
 
 Value = object
+
+
+def flat(value: Value) -> Value:
+    """The value, without what is nested in it deeper than decisions look: else a short file could fill the memory."""
+    if type(value) is tuple and any(type(inner) is tuple or type(inner) is dict for inner in value):
+        return TUPLE
+    return value
 
 
 def shown(name: bytes) -> str:
@@ -102,10 +110,15 @@ def item_type(text: str) -> ItemType:
 def pickled_item_type(value: Value, depth: int = 0) -> ItemType:
     """The item type of a pickled numpy.dtype. Raises RefusedError when it is unknown or contradicts itself."""
     args = value.args if isinstance(value, Made) and value.origin.name == b"dtype" else None
-    if not isinstance(args, tuple) or not args or not isinstance(args[0], bytes) or depth > 8:
-        raise RefusedError("array-malformed", "the type of an array cannot be told")
-    found = item_type(args[0].decode("latin-1"))
     state = value.state if isinstance(value, Made) else None
+    if not isinstance(args, tuple) or not args or depth > 8:
+        raise RefusedError("array-malformed", "the type of an array cannot be told")
+    if isinstance(args[0], Global) and isinstance(state, tuple) and len(state) > 5 and isinstance(state[5], int):
+        found = ItemType(state[5], False)  # such as numpy.record, which has a size only together with its fields
+    elif isinstance(args[0], bytes):
+        found = item_type(args[0].decode("latin-1"))
+    else:
+        raise RefusedError("array-malformed", "the type of an array cannot be told")
     if not isinstance(state, tuple) or len(state) < 8:
         return found
     subarray, fields, size, flags = state[2], state[4], state[5], state[7]

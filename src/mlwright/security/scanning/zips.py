@@ -25,9 +25,11 @@ _ENTRY = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _LATER = 0x8  # sizes follow the data
+_MAX_NAME = 4096
 _FULL32, _FULL16 = 0xFFFFFFFF, 0xFFFF
 _MAX_ABSOLUTE = re.compile(r"^(?:/|\\|[A-Za-z]:)")
-_STORAGE = re.compile(r"(?:^|/)data/\d+\Z|(?:^|/)tensors/\d+\Z")
+#: A tensor of PyTorch, if there is a data.pkl beside its folder.
+_STORAGE = re.compile(rb"((?:.*/)?)data/\d+")
 _TORCHSCRIPT = re.compile(r"(?:^|/)code/.*\.py\Z|(?:^|/)constants\.pkl\Z")
 
 
@@ -66,17 +68,20 @@ def _directory(view: View) -> tuple[int, int, int, int]:
     end = start + at
     if end + _END_SIZE + comment != view.size:
         raise RefusedError("archive-malformed", "bytes follow the archive", offset=end)
-    if _FULL16 in (here, count) or _FULL32 in (size, offset):
-        disk, first, here, count, size, offset, end = _directory64(view, end)
+    locator = view.at(max(0, end - _LOCATOR_SIZE), _LOCATOR_SIZE)
+    if locator[:4] == b"PK\x06\x07":
+        short = (here, count, size, offset)
+        disk, first, here, count, size, offset, end = _directory64(view, locator, end)
+        agree = zip(short, (here, count, size, offset), (_FULL16, _FULL16, _FULL32, _FULL32), strict=True)
+        if any(old not in (new, full) for old, new, full in agree):
+            raise RefusedError("archive-malformed", "the archive describes its directory in two ways", offset=end)
     if disk or first or here != count or offset + size != end:
         raise RefusedError("archive-malformed", "the directory is not where the archive says", offset=end)
     return count, offset, size, end
 
 
-def _directory64(view: View, end: int) -> tuple[int, int, int, int, int, int, int]:
-    locator = view.at(max(0, end - _LOCATOR_SIZE), _LOCATOR_SIZE)
-    if locator[:4] != b"PK\x06\x07":
-        raise RefusedError("archive-malformed", "the directory of a large archive is missing", offset=end)
+def _directory64(view: View, locator: bytes, end: int) -> tuple[int, int, int, int, int, int, int]:
+    """The directory as the record for large archives has it, which PyTorch writes for small ones too."""
     at = int.from_bytes(locator[8:16], "little")
     record = view.at(at, 56)
     if record[:4] != b"PK\x06\x06" or len(record) < 56:
@@ -96,6 +101,8 @@ def _entries(view: View, count: int, start: int, size: int) -> Iterator[Entry]:
             if len(line) < _ENTRY.size or line[:4] != b"PK\x01\x02":
                 raise RefusedError("archive-malformed", "the directory is damaged", offset=start + stream.offset)
             fields = _ENTRY.unpack(stream.read(_ENTRY.size))
+            if fields[10] > _MAX_NAME:
+                raise RefusedError("archive-malformed", "a name in the archive is too long", offset=start)
             name, extra = stream.read(fields[10]), stream.read(fields[11])
             stream.skip(fields[12])
             entry = Entry(name, fields[3], fields[4], fields[7], fields[8], fields[9], fields[16])
@@ -136,13 +143,16 @@ def scan_zip(looker: Looker, source: Source, member: str, depth: int) -> None:
         entries = sorted(_entries(view, count, start, size), key=lambda entry: entry.at)
         names = [entry.name for entry in entries]
         _note_torchscript(looker, names, member)
+        pickles = {name.removesuffix(b"data.pkl") for name in names if name.endswith(b"data.pkl")}
         end = 0
         for entry in entries:
             if entry.at != end:
                 where = "share bytes" if entry.at < end else "leave bytes between them"
                 raise RefusedError("archive-malformed", f"entries of the archive {where}", offset=entry.at)
             data_at, end = _check_local(view, entry, start)
-            _look_at(looker, view.part(data_at, entry.packed), entry, member, depth)
+            storage = _STORAGE.fullmatch(entry.name)
+            role = "storage" if storage and storage[1] in pickles else ""
+            _look_at(looker, view.part(data_at, entry.packed), entry, below(member, _text(entry.name)), depth, role)
         if end != start:
             raise RefusedError("archive-malformed", "bytes lie before the directory", offset=end)
 
@@ -198,16 +208,15 @@ def _descriptor_size(view: View, at: int, entry: Entry) -> int:
     raise RefusedError("archive-malformed", f"the sizes of {_text(entry.name)} are missing", offset=at)
 
 
-def _look_at(looker: Looker, packed: View, entry: Entry, member: str, depth: int) -> None:
+def _look_at(looker: Looker, packed: View, entry: Entry, path: str, depth: int, role: str) -> None:
     name = _text(entry.name)
-    path = below(member, name)
     if b"\0" in entry.name or _MAX_ABSOLUTE.match(name) or ".." in re.split(r"[/\\]", name):
         looker.note("archive-path", f"the entry {name!r} leads out of its folder", member=path, target=name)
     if entry.flags & _ENCRYPTED:
         looker.note("archive-encrypted", f"{name} says that it is encrypted", member=path, target=name)
+        looker.look(packed, path, depth + 1, role="storage")  # some readers do not care about that flag
         return
     makers = {8: make_deflate, 12: make_bz2}
-    role = "storage" if _STORAGE.search(name) else ""
     if entry.method == 0:
         if entry.packed != entry.size:
             raise RefusedError("archive-malformed", f"{name} has two sizes", target=name)

@@ -196,6 +196,23 @@ def test_zips_as_streams_write_them_are_read() -> None:
     assert (found.rule, found.member) == ("pickle-global", "b.pkl")
 
 
+def with_large_directory(content: bytes, *, shift: int = 0) -> bytes:
+    """The same archive with a second, 64-bit description of its directory, as PyTorch always writes it."""
+    end = content.rfind(b"PK\x05\x06")
+    count, size, offset = struct.unpack_from("<HII", content, end + 10)
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, size, offset + shift)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1)
+    return content[:end] + record + locator + content[end:]
+
+
+def test_the_two_directories_of_a_zip_must_agree() -> None:
+    honest = zipped({"archive/data.pkl": BENIGN, "archive/version": b"3\n"})
+    assert zipfile.ZipFile(io.BytesIO(with_large_directory(honest))).testzip() is None
+    assert report(with_large_directory(honest)).findings == ()
+    assert rules(with_large_directory(honest, shift=1)) == {"archive-malformed"}
+    assert rules(with_large_directory(zipped({"a": EVIL}))) == {"pickle-global"}
+
+
 def test_names_that_lead_out_are_refused() -> None:
     for name in ("../x", "/etc/x", "a/../../x", "C:\\x"):
         assert rules(zipped({name: b"x"})) == {"archive-path"}
@@ -225,6 +242,8 @@ def test_tensors_of_pytorch_need_no_form() -> None:
     )
     assert report(weights).findings == ()
     assert rules(zipped({"archive/data.pkl": BENIGN, "archive/data/0": EVIL})) == {"pickle-global"}
+    assert rules(zipped({"archive/data.pkl": BENIGN, "archive/data/0": gzip.compress(EVIL)})) == {"pickle-global"}
+    assert rules(zipped({"data/0": b"\x00\x01" * 50})) == {"format-unknown"}
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,10 @@ def test_skops_may_name_what_pickles_may() -> None:
     assert report(schema(node("sklearn.svm._classes", "SVC"))).findings == ()
     assert report(schema(node("builtins", "str", "JsonNode"))).findings == ()
     assert rules(schema(node("posix", "system", "FunctionNode"))) == {"skops-foreign"}
+    ufunc = node("numpy", "ufunc", "FunctionNode", module_path="numpy", function="log1p")
+    assert report(schema(ufunc)).findings == ()
+    ufunc["content"]["module_path"] = "os"
+    assert rules(schema(ufunc)) == {"skops-foreign"}
     assert rules(schema(node("builtins", "eval", "FunctionNode"))) == {"skops-foreign"}
     assert rules(schema(node("builtins", "type", "TypeNode"))) == {"skops-foreign"}
     assert rules(schema(node("sklearn.svm._classes", "SVC", "MethodNode"))) == {"skops-foreign"}
@@ -126,12 +130,21 @@ def test_mlflow_models_may_be_loaded_by_mlflow_only() -> None:
     assert rules(MLMODEL.format(loader="mlflow.sklearn", more="    code: code\n").encode()) == {"mlflow-code"}
     assert rules(MLMODEL.format(loader="[a]", more="").encode()) == {"mlflow-code"}
     assert rules(b"flavors: [\n") == {"format-malformed"}
+    for text in ("{'flavors': {'f': {'loader_module': 'evil'}}}", '{"flavors": {"f": {"loader_module": "evil"}}}'):
+        assert rules(zipped({"model/MLmodel": text.encode()})) == {"mlflow-code"}
+        assert report(text.encode()).verdict is Verdict.SAFE  # by another name, MLflow does not read it
+    laughs = "\n".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))
+    bomb = f"a0: &a0 [x]\n{laughs}\nflavors:\n  f:\n    loader_module: *a29\n"
+    assert rules(bomb.encode()) == {"format-malformed"}
 
 
 def test_yaml_must_not_make_python_objects() -> None:
     assert rules(b"a: !!python/object/apply:os.system ['true']\n") == {"yaml-code"}
     assert rules(b"a: !<tag:yaml.org,2002:python/object/new:os.system> [x]\n") == {"yaml-code"}
+    assert rules(b"a: !!%70ython/object/apply:os.system ['true']\n") == {"yaml-code"}
+    assert rules(b"%TAG !p! tag:yaml.org,2002:pyt%68on/\n---\na: !p!name:os.system\n") == {"yaml-code"}
     assert report(b"# a: !!python/object/apply:os.system\n").findings == ()
+    assert report(b"![image](a%20b.png) 100% wow!! 50%\n").findings == ()
 
 
 @pytest.mark.parametrize(
