@@ -95,7 +95,7 @@ class World:
         gone = experiments.create(tx, LOCAL, f"{SESAME}-gone", project=PROJECT)
         experiments.delete_experiment(tx, LOCAL, gone)
         run = runs.create(tx, LOCAL, number, f"{SESAME}-user", 1_000, f"{SESAME}-run").info.run_id
-        points = [Metric(f"{SESAME}/loss", 1 / (step + 1), 1_000 + step, step) for step in range(20)]
+        points = [Metric(f"{SESAME}/loss", 1 / (step + 1), 1_000 + step, step) for step in range(40)]  # so many do not wait
         tags = [Tag("t", SESAME), Tag("mlflow.note.content", SESAME)]
         runs.log_batch(tx, LOCAL, run, points, [Param("p", SESAME)], tags)
         dataset = DatasetInput(Dataset(f"{SESAME}-data", "d1", "local", "{}"), [Tag(inputs.CONTEXT_TAG, "training")])
