@@ -21,6 +21,7 @@ from mlwright.kernel.engine import Engine
 from mlwright.kernel.errors import Conflict, MlwrightError
 from mlwright.kernel.identity import LOCAL
 from mlwright.kernel.sqlite import SqliteEngine
+from mlwright.registry.service import aliases
 from mlwright.security import service as security
 from mlwright.tracking import tables
 from mlwright.tracking.service import experiments, metrics, models, notes, runs
@@ -197,6 +198,8 @@ def test_a_database_of_the_first_release_is_opened(release: Callable[[str], Engi
         assert len(read(lambda tx: metrics.history(tx, run.info, "loss"))) == 300
         assert read(lambda tx: models.get(tx, LOCAL, run.model_outputs[0].model_id)).metrics[0].value == 0.9
         assert read(lambda tx: notes.list_comments(tx, LOCAL, run_id))[0].body == "good"
+        version = read(lambda tx: aliases.lookup(tx, LOCAL, sample.MODEL, "champion", "vision"))
+        assert (version.version, version.files, version.tags) == (1, 2, {"checked": "yes"})
         assert [each.metadata.name for each in read(lambda tx: store.list_all(tx, LOCAL, sample.PROJECT))] == [
             "default",
             "vision",

@@ -20,6 +20,8 @@ CREATE TABLE artifact_files (
 ;
 INSERT INTO "artifact_files" VALUES('1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','vision','sha256:0000000000000000000000000000000000000000000000000000000000000000',0,1700000000000);
 INSERT INTO "artifact_files" VALUES('1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','vision','sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130',5,1700000000000);
+INSERT INTO "artifact_files" VALUES('registry/1/1/a.txt','vision','sha256:0000000000000000000000000000000000000000000000000000000000000000',0,1700000000000);
+INSERT INTO "artifact_files" VALUES('registry/1/1/small.txt','vision','sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130',5,1700000000000);
 CREATE TABLE artifact_parts (
 	upload_id TEXT NOT NULL, 
 	part INTEGER NOT NULL, 
@@ -70,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,20,'a3aeeb24e059f6b3b7a8be06d29b9463117e879387c74af189f2eaeab7f0dfc4');
+INSERT INTO "event_head" VALUES(1,23,'7323c66b08a985b9be562383a0899ca5ff85f7ee610c923f45fac258cd1787ae');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -87,22 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/a3bbc14b2764','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','0f6875b0575c3c57496d3a6a84bf49fb04cf2a2117e79e737e3b67a2683004a6');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','0f6875b0575c3c57496d3a6a84bf49fb04cf2a2117e79e737e3b67a2683004a6','b7798605cc3a18a994167d7fc504953290d425dbd77a707f4e24390a5c2179b8');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','b7798605cc3a18a994167d7fc504953290d425dbd77a707f4e24390a5c2179b8','ec05b026d8d2871bef0ee201d655b01b1d42e183dd3c564698ae2c635f904960');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','ec05b026d8d2871bef0ee201d655b01b1d42e183dd3c564698ae2c635f904960','cb70c52d0a62d271c985fc43d0ee39524ecc217126723532363badbf61c723e6');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','cb70c52d0a62d271c985fc43d0ee39524ecc217126723532363badbf61c723e6','6730b4ed2340d20b03e74dbc9a9c2ae4b69e63fa6e280f79e4b53febfe3fe9fa');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','6730b4ed2340d20b03e74dbc9a9c2ae4b69e63fa6e280f79e4b53febfe3fe9fa','9b16ec5edae4fd13146351f401a02b2e8554b62858dbc07c2195fbe2428a8fd7');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','9b16ec5edae4fd13146351f401a02b2e8554b62858dbc07c2195fbe2428a8fd7','5985c1899a868b97e1faa4db303ffd811505ef570b3d0ecdaaa71bf0bf28884a');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','5985c1899a868b97e1faa4db303ffd811505ef570b3d0ecdaaa71bf0bf28884a','eb1a14e8d6dd255a6dbf74b9e4732b14d3487a7394e26c4f0ac8b781c4bce0d0');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','eb1a14e8d6dd255a6dbf74b9e4732b14d3487a7394e26c4f0ac8b781c4bce0d0','c135b7809ba80697d5247c4357d5b5d30d336affe3dec8b021bddf30f4748584');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','c135b7809ba80697d5247c4357d5b5d30d336affe3dec8b021bddf30f4748584','88d8780d40c2a936e041f51e2ecec3af1958c56502bf2393552460fb2b7777ec');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','88d8780d40c2a936e041f51e2ecec3af1958c56502bf2393552460fb2b7777ec','dd792bc4e6e732a0c1475a531fc051516e7f285b5add491890a1985500a55e70');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','dd792bc4e6e732a0c1475a531fc051516e7f285b5add491890a1985500a55e70','6d62d8d43ac01a3ffa888af6e980a4fc55ffcee5318e67a4c19aa6523b0c77dc');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','6d62d8d43ac01a3ffa888af6e980a4fc55ffcee5318e67a4c19aa6523b0c77dc','58d16874c23107227adbdcedf96b642f8b63eb90d4940c178c4913d01ebe85d2');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','58d16874c23107227adbdcedf96b642f8b63eb90d4940c178c4913d01ebe85d2','b300bde0f448eaf96d89352e7bbb92116a094d7c0691de06f0754c5adc21d8ac');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','b300bde0f448eaf96d89352e7bbb92116a094d7c0691de06f0754c5adc21d8ac','9af461cf2039eb6aecf93b76c6e085d9b223fd19cc68814f2ce1700cedc9f10f');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','9af461cf2039eb6aecf93b76c6e085d9b223fd19cc68814f2ce1700cedc9f10f','a3aeeb24e059f6b3b7a8be06d29b9463117e879387c74af189f2eaeab7f0dfc4');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/0bffa23d1f59','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','5d8b4680ee165fac4d67bacf4a8591897adb145c5728d62b3ec71b516e3842dc');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','5d8b4680ee165fac4d67bacf4a8591897adb145c5728d62b3ec71b516e3842dc','066b49f8674d8e86a82ac8cb1fda2e8c1025e7be9a54a56dc2de3f3f1a482bf9');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','066b49f8674d8e86a82ac8cb1fda2e8c1025e7be9a54a56dc2de3f3f1a482bf9','af4d45d1b3df829c340bc745be888f5959d4258b68150d415f111edf691c3695');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','af4d45d1b3df829c340bc745be888f5959d4258b68150d415f111edf691c3695','05a3d54fc6f1e40789285a0fd49b26c3089e666c6fac19d43adb3e5f14b46529');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','05a3d54fc6f1e40789285a0fd49b26c3089e666c6fac19d43adb3e5f14b46529','dfb67dcfc7a55281ad363271d236d2dfc5d1e6766437b703a76e9f205b1bdc69');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','dfb67dcfc7a55281ad363271d236d2dfc5d1e6766437b703a76e9f205b1bdc69','e11b82dd4e40992b360946e455489c376b88f3a3e06205b03ae9385252510221');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','e11b82dd4e40992b360946e455489c376b88f3a3e06205b03ae9385252510221','5cbc85bcb0a6ba3daa73ac94ed3bd76063133f4696392a0179c17f95ad1ca202');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','5cbc85bcb0a6ba3daa73ac94ed3bd76063133f4696392a0179c17f95ad1ca202','73d1324a1cf74cf78ac734ebcda94b8cb6d672be4225b6be5cee1ddf125a2816');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','73d1324a1cf74cf78ac734ebcda94b8cb6d672be4225b6be5cee1ddf125a2816','8ec32064fe6e87f02ed8589c4acab2e57b44805c0202bc244625e819b89a3676');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','8ec32064fe6e87f02ed8589c4acab2e57b44805c0202bc244625e819b89a3676','6f4203bc1b0f65b785ce3b46c04b7b49fb3ed1f461d90d2d6e6d28c15f65f7e9');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','6f4203bc1b0f65b785ce3b46c04b7b49fb3ed1f461d90d2d6e6d28c15f65f7e9','316e801525b9cc06f33bd31ac6e206e6b9c5b3aaeccf4d658233ba9732b343b2');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','316e801525b9cc06f33bd31ac6e206e6b9c5b3aaeccf4d658233ba9732b343b2','de1ef38d0cee6452ca51fffcb48c105339928679fc2c6a407714291e23d449b2');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','de1ef38d0cee6452ca51fffcb48c105339928679fc2c6a407714291e23d449b2','c884503b6c13158d4553f65dd736a378428b63305def1b5c9a827332cdf7c2c6');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','c884503b6c13158d4553f65dd736a378428b63305def1b5c9a827332cdf7c2c6','157ca8706e2ec6423c12fcc1fe388f580f7c9f29a639825d0995af5a5715d33f');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','157ca8706e2ec6423c12fcc1fe388f580f7c9f29a639825d0995af5a5715d33f','cbe3781068c53ba6020afb965fe222990a9d4c9432a17a8c8935b903150e8dac');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','cbe3781068c53ba6020afb965fe222990a9d4c9432a17a8c8935b903150e8dac','09df691e69f283323f998eb6a259b81babd7940fc568ebe7b2ebcade7f94d169');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','09df691e69f283323f998eb6a259b81babd7940fc568ebe7b2ebcade7f94d169','8f0807e2c1c3cab3bbb048452038ef583094baf7113d0944a18d7a9c6d5333af');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','8f0807e2c1c3cab3bbb048452038ef583094baf7113d0944a18d7a9c6d5333af','8ec22f751b41cc30237d71ac8de1ebf2b364c84d706b6e92bb40147e228e77f3');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','8ec22f751b41cc30237d71ac8de1ebf2b364c84d706b6e92bb40147e228e77f3','7323c66b08a985b9be562383a0899ca5ff85f7ee610c923f45fac258cd1787ae');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -125,6 +130,37 @@ CREATE TABLE experiments (
 );
 INSERT INTO "experiments" VALUES(0,'default','Default','mlflow-artifacts:/0',1,1700000000000,1700000000000);
 INSERT INTO "experiments" VALUES(1,'vision','digits','mlflow-artifacts:/1',1,1700000000000,1700000000000);
+CREATE TABLE gate_approvals (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	version INTEGER NOT NULL, 
+	digest TEXT NOT NULL, 
+	policy TEXT NOT NULL, 
+	gate TEXT NOT NULL, 
+	question TEXT NOT NULL, 
+	principal TEXT NOT NULL, 
+	approves INTEGER NOT NULL, 
+	comment TEXT NOT NULL, 
+	at_ms INTEGER NOT NULL
+);
+CREATE TABLE gate_results (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	version INTEGER NOT NULL, 
+	digest TEXT NOT NULL, 
+	policy TEXT NOT NULL, 
+	gate TEXT NOT NULL, 
+	question TEXT NOT NULL, 
+	beside TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	place INTEGER NOT NULL, 
+	verdict TEXT, 
+	finding TEXT NOT NULL, 
+	requested_by TEXT NOT NULL, 
+	created_ms INTEGER NOT NULL, 
+	started_ms INTEGER, 
+	ended_ms INTEGER, 
+	lease_ms INTEGER, 
+	token TEXT NOT NULL
+);
 CREATE TABLE logged_model_metrics (
 	model INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -232,6 +268,49 @@ CREATE TABLE metric_waiting (
  WITHOUT ROWID
 
 ;
+CREATE TABLE model_aliases (
+	model INTEGER NOT NULL, 
+	alias TEXT NOT NULL, 
+	version INTEGER NOT NULL, 
+	PRIMARY KEY (model, alias)
+)
+ WITHOUT ROWID
+
+;
+INSERT INTO "model_aliases" VALUES(1,'champion',1);
+CREATE TABLE model_version_tags (
+	version INTEGER NOT NULL, 
+	"key" TEXT NOT NULL, 
+	value TEXT NOT NULL, 
+	PRIMARY KEY (version, "key")
+)
+ WITHOUT ROWID
+
+;
+INSERT INTO "model_version_tags" VALUES(1,'checked','yes');
+CREATE TABLE model_versions (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	model INTEGER NOT NULL, 
+	project TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	version INTEGER NOT NULL, 
+	source TEXT NOT NULL, 
+	storage TEXT NOT NULL, 
+	run_id TEXT NOT NULL, 
+	model_id TEXT, 
+	run_link TEXT, 
+	description TEXT, 
+	author TEXT NOT NULL, 
+	stage TEXT NOT NULL, 
+	digest TEXT, 
+	size INTEGER NOT NULL, 
+	files INTEGER NOT NULL, 
+	facts TEXT NOT NULL, 
+	created_ms INTEGER NOT NULL, 
+	updated_ms INTEGER NOT NULL, 
+	CONSTRAINT uq_model_versions_version UNIQUE (model, version)
+);
+INSERT INTO "model_versions" VALUES(1,1,'vision','net',1,'mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts','mlflow-artifacts:/registry/1/1','7bd5d47e446fcec2a3d811736110e578',NULL,'','first','ada','None','sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386',5,2,'{"experiment_id":1,"datasets":[{"name":"train","digest":"d1","context":"training"}]}',1700000000000,1700000000000);
 CREATE TABLE params (
 	run INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -254,8 +333,29 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$xNBAwbRN6HS8X6u4bEGheQ==$aqBQvfGwE7rXzl6DW4Xx5ocamjmoROypjb+Z1mAgcR3CdAeP7PspjNBu4uANd66RJz5tz38HgQ+NRbzlrg1toA==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$VnpW+I2gxZcKV8AVnv2syQ==$ALJx+Wi5pQNdDAzn6pCbBmnjChWEFHBe4mfp4qylfF5yUAIdMU+LK4j8p+dZWPCP2/0nwOfCaIY6oz3163cP/Q==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
+CREATE TABLE registered_model_tags (
+	model INTEGER NOT NULL, 
+	"key" TEXT NOT NULL, 
+	value TEXT NOT NULL, 
+	PRIMARY KEY (model, "key")
+)
+ WITHOUT ROWID
+
+;
+INSERT INTO "registered_model_tags" VALUES(1,'team','vision');
+CREATE TABLE registered_models (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	project TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	description TEXT, 
+	created_ms INTEGER NOT NULL, 
+	updated_ms INTEGER NOT NULL, 
+	last_version INTEGER NOT NULL, 
+	CONSTRAINT uq_registered_models_name UNIQUE (project, name)
+);
+INSERT INTO "registered_models" VALUES(1,'vision','net','What it is for',1700000000000,1700000000000,1);
 CREATE TABLE resources (
 	kind TEXT NOT NULL, 
 	project TEXT NOT NULL, 
@@ -350,14 +450,22 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('a3bbc14b2764','robot','b97d6e7ac7c03b21533ed2a2488cac46a59815df1c3a4cfbf5b00f52e621243f','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('0bffa23d1f59','robot','ce313a2cde7e5977c993304b6ea84183bef43ec6319978eca31fc0fa888350ee','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
+CREATE INDEX ix_gate_approvals_version ON gate_approvals (version, id);
+CREATE INDEX ix_gate_results_digest ON gate_results (digest, id);
+CREATE INDEX ix_gate_results_state ON gate_results (state, id);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);
+CREATE INDEX ix_model_version_tags_prompt ON model_version_tags (version) WHERE key = 'mlflow.prompt.is_prompt';
+CREATE INDEX ix_model_versions_name ON model_versions (project, name, version DESC);
+CREATE INDEX ix_model_versions_newest ON model_versions (project, updated_ms DESC, name, version DESC);
+CREATE INDEX ix_model_versions_run ON model_versions (run_id);
 CREATE INDEX ix_params_value ON params ("key", substr(value, 1, 100), run);
+CREATE INDEX ix_registered_model_tags_prompt ON registered_model_tags (model) WHERE key = 'mlflow.prompt.is_prompt';
 CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_id);
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
 CREATE INDEX ix_tokens_principal ON tokens (principal);
@@ -368,4 +476,6 @@ INSERT INTO "sqlite_sequence" VALUES('datasets',1);
 INSERT INTO "sqlite_sequence" VALUES('logged_models',1);
 INSERT INTO "sqlite_sequence" VALUES('comments',1);
 INSERT INTO "sqlite_sequence" VALUES('saved_views',1);
+INSERT INTO "sqlite_sequence" VALUES('registered_models',1);
+INSERT INTO "sqlite_sequence" VALUES('model_versions',1);
 COMMIT;

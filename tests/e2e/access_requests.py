@@ -14,9 +14,11 @@ def table(things: Things) -> dict[tuple[str, str], Request]:
         **_protocol_runs(things),
         **_protocol_models(things),
         **_protocol_artifacts(things),
+        **_protocol_registry(things),
         **_security(things),
         **_rest(things),
         **_rest_runs(things),
+        **_rest_registry(things),
         **_moving(things),
         **_pages(things),
         **_run_pages(things),
@@ -48,10 +50,7 @@ def _protocol(on: Things) -> dict[str, Request]:
         ),
         "GET /health": Request("GET", "/health", anyone=True),
         "GET /version": Request("GET", "/version", anyone=True),
-        f"GET {_MLFLOW}/model-versions/search": Request("GET", f"{_MLFLOW}/model-versions/search", anyone=True),
-        f"GET {_MLFLOW}/registered-models/search": Request("GET", f"{_MLFLOW}/registered-models/search", anyone=True),
         "POST /v1/traces": Request("POST", "/v1/traces", anyone=True),
-        "GET /model-versions/get-artifact": Request("GET", f"/model-versions/get-artifact?name={SESAME}", anyone=True),
         f"GET {_MLFLOW}/server-info": Request("GET", f"{_MLFLOW}/server-info", anyone=True),
     }
 
@@ -128,6 +127,66 @@ def _protocol_artifacts(on: Things) -> dict[str, Request]:
         f"POST {_ARTIFACTS}/mpu/complete/{{path:path}}": send("POST", f"{_ARTIFACTS}/mpu/complete/{on.part}", end),
         f"POST {_ARTIFACTS}/mpu/abort/{{path:path}}": send("POST", f"{_ARTIFACTS}/mpu/abort/{on.part}", end),
     }  # fmt: skip
+
+
+def _protocol_registry(on: Things) -> dict[str, Request]:
+    models, versions = f"{_MLFLOW}/registered-models", f"{_MLFLOW}/model-versions"
+    name, one = {"name": on.registered}, {"name": on.registered, "version": "1"}
+    query = f"name={on.registered}"
+    changes = {
+        f"POST {models}/create": {"name": "new"},
+        f"PATCH {models}/update": {**name, "description": "x"},
+        f"POST {models}/rename": {**name, "new_name": "x"},
+        f"DELETE {models}/delete": name,
+        f"POST {models}/set-tag": {**name, "key": "k", "value": "v"},
+        f"DELETE {models}/delete-tag": {**name, "key": "t"},
+        f"POST {models}/alias": {**one, "alias": "new"},
+        f"DELETE {models}/alias": {**name, "alias": "champion"},
+        f"POST {versions}/create": {**name, "source": f"models:/{on.registered}/1"},
+        f"PATCH {versions}/update": {**one, "description": "x"},
+        f"DELETE {versions}/delete": one,
+        f"POST {versions}/transition-stage": {**one, "stage": "Staging"},
+        f"POST {versions}/set-tag": {**one, "key": "k", "value": "v"},
+        f"DELETE {versions}/delete-tag": {**one, "key": "t"},
+    }
+    reads = {
+        f"{models}/get": query,
+        f"{models}/search": f"max_results=10&filter=name+LIKE+'{SESAME}%25'",
+        f"{models}/get-latest-versions": query,
+        f"{models}/alias": f"{query}&alias=champion",
+        f"{versions}/get": f"{query}&version=1",
+        f"{versions}/search": "max_results=10",
+    }
+    file = f"{query}&version=1&path={SESAME}.txt"
+    return {
+        **{path: send(path.split(" ")[0], path.split(" ")[1], body) for path, body in changes.items()},
+        **{f"GET {path}": get(f"{path}?{text}") for path, text in reads.items()},
+        f"GET {versions}/get-download-uri": Request("GET", f"{versions}/get-download-uri?{query}&version=1"),
+        f"POST {models}/get-latest-versions": asked("POST", f"{models}/get-latest-versions", name),
+        "GET /model-versions/get-artifact": get(f"/model-versions/get-artifact?{file}"),
+        f"GET {versions}/get-artifact": get(f"/ajax-api/2.0/mlflow/model-versions/get-artifact?{file}"),
+    }
+
+
+def _rest_registry(on: Things) -> dict[str, Request]:
+    path, one, here = "/v1/models/{name}", f"/v1/models/{on.registered}", f"?project={PROJECT}"
+    version, alias = f"{path}/versions/{{version}}", f"{path}/aliases/{{alias}}"
+    return {
+        "GET /v1/models": get("/v1/models"),
+        f"GET {path}": get(f"{one}{here}"),
+        f"DELETE {path}": send("DELETE", f"{one}{here}"),
+        f"GET {path}/versions": get(f"{one}/versions{here}"),
+        f"GET {version}": get(f"{one}/versions/1{here}"),
+        f"DELETE {version}": send("DELETE", f"{one}/versions/1{here}"),
+        f"GET {alias}": get(f"{one}/aliases/champion{here}"),
+        f"PUT {alias}": send("PUT", f"{one}/aliases/new{here}", {"version": 1}),
+        f"DELETE {alias}": send("DELETE", f"{one}/aliases/champion{here}"),
+        f"GET {version}/gates": get(f"{one}/versions/1/gates{here}"),
+        f"POST {version}/gates": send("POST", f"{one}/versions/1/gates{here}", {}),
+        f"PUT {version}/gates/{{policy}}/{{gate}}/approval": send(
+            "PUT", f"{one}/versions/1/gates/{SESAME}-policy/lead/approval{here}", {"approves": False}, by="root"
+        ),
+    }
 
 
 def _security(on: Things) -> dict[str, Request]:

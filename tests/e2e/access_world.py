@@ -18,9 +18,15 @@ from mlwright.app.guard import Guard
 from mlwright.app.settings import Settings
 from mlwright.app.wiring import Platform
 from mlwright.artifacts import service as artifacts
+from mlwright.kernel import store
 from mlwright.kernel.http import Face, Route, Router
 from mlwright.kernel.identity import LOCAL
+from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.service import aliases, gates, registration
+from mlwright.registry.service import models as registered
+from mlwright.registry.service.registration import Description
+from mlwright.registry.spec import NewVersion
 from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security.secrets import hash_password
@@ -49,6 +55,7 @@ class Things:
     comment: int
     upload: str
     token: str
+    registered: str
     file: str
     part: str
 
@@ -95,7 +102,9 @@ class World:
         gone = experiments.create(tx, LOCAL, f"{SESAME}-gone", project=PROJECT)
         experiments.delete_experiment(tx, LOCAL, gone)
         run = runs.create(tx, LOCAL, number, f"{SESAME}-user", 1_000, f"{SESAME}-run").info.run_id
-        points = [Metric(f"{SESAME}/loss", 1 / (step + 1), 1_000 + step, step) for step in range(40)]  # so many do not wait
+        points = [
+            Metric(f"{SESAME}/loss", 1 / (step + 1), 1_000 + step, step) for step in range(40)
+        ]  # so many do not wait
         tags = [Tag("t", SESAME), Tag("mlflow.note.content", SESAME)]
         runs.log_batch(tx, LOCAL, run, points, [Param("p", SESAME)], tags)
         dataset = DatasetInput(Dataset(f"{SESAME}-data", "d1", "local", "{}"), [Tag(inputs.CONTEXT_TAG, "training")])
@@ -115,7 +124,21 @@ class World:
         upload = artifacts.start_upload(tx, LOCAL, owners, f"{folder}/big.bin")
         artifacts.put_part(tx, upload, 1, blob)
         token = security.create_token(tx, LOCAL, "editor", SESAME, None).id
-        return Things(number, gone, run, deleted, model.model_id, comment.id, upload, token, file, f"{folder}/big.bin")
+        registered = self._register(tx, folder, run)
+        part = f"{folder}/big.bin"
+        return Things(number, gone, run, deleted, model.model_id, comment.id, upload, token, registered, file, part)
+
+    def _register(self, tx: Tx, folder: str, run: str) -> str:
+        """A registered model with a version, whose only file is SESAME.txt."""
+        owner, name = msgspec.structs.replace(LOCAL, project=PROJECT), f"{SESAME}-registered"
+        registered.create(tx, owner, name, SESAME, {"t": SESAME})
+        new = NewVersion(name, f"mlflow-artifacts:/{folder}", run, description=SESAME, tags={"t": SESAME})
+        registration.create(tx, owner, new, Description())
+        aliases.move(tx, owner, name, "champion", 1)
+        asked = [{"name": "lead", "approval": {}}, {"name": "check", "command": {"command": ["true"]}}]
+        manifest = Manifest(API_VERSION, gates.KIND.name, Metadata(f"{SESAME}-policy", PROJECT), {"gates": asked})
+        store.apply(tx, LOCAL, gates.KIND, manifest)
+        return name
 
 
 @dataclass(frozen=True)

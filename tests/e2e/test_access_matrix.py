@@ -38,7 +38,7 @@ def matrix(world: World) -> list[tuple[Route, Request]]:
     found = []
     for route in routes_of(world.platform):
         if _is_beyond(route):
-            target = route.path.replace(BEYOND, f"registered-models/{SESAME[:3]}")
+            target = route.path.replace(BEYOND, f"webhooks/{SESAME[:3]}")
             found.append((route, Request(route.method, target, anyone=True)))
             continue
         request = wanted[route.method, plain(route.path)]
@@ -109,7 +109,8 @@ def _without_echo(answer: Answer, request: Request) -> str:
     """The answer without the names that the request had in it."""
     text = answer.body.decode(errors="replace")
     names = re.findall(rf"[\w./-]*{SESAME}[\w./-]*", request.target + request.body.decode(errors="replace"))
-    for name in [*names, *(name.split("/artifacts/", 1)[-1].split("/artifacts/")[-1] for name in names)]:
+    parts = [part for name in names for part in name.split("/") if SESAME in part and part != SESAME]
+    for name in [*names, *parts, *(name.split("/artifacts/", 1)[-1].split("/artifacts/")[-1] for name in names)]:
         text = text.replace(name, "")
     return text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import socket
 import sqlite3
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +106,58 @@ def test_kill_9_of_an_upload_leaves_no_half_artifact(tmp_path: Path) -> None:
     finally:
         client.close()
         server.stop()
+
+
+def register_until_killed(port: int, model: dict[str, str], registered: list[int]) -> None:
+    """Register one version after the other; the numbers of those that were acknowledged go to `registered`."""
+    client = Client(port)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        while True:
+            answer = client.ok("POST", f"{API}/model-versions/create", model)
+            registered.append(int(answer["model_version"]["version"]))
+    client.close()
+
+
+@pytest.mark.crash
+def test_kill_9_while_registering_leaves_no_half_version(tmp_path: Path) -> None:
+    """Each version is there with all its files and facts, or not at all; none that was acknowledged is missing."""
+    dice = random.Random(SEED)
+    server = new_server(tmp_path)
+    server.start()
+    client, registered = Client(server.port), list[int]()
+    run_id = client.new_run()
+    source = f"0/{run_id}/artifacts/model"
+    names = ["MLmodel", *(f"part-{number:02d}" for number in range(40))]
+    for name in names:
+        assert client.request("PUT", f"{ARTIFACTS}/{source}/{name}", b"flavors: {}" + name.encode()).status == 200
+    client.ok("POST", f"{API}/registered-models/create", {"name": "m"})
+    model = {"name": "m", "source": f"mlflow-artifacts:/{source}", "run_id": run_id}
+    try:
+        for _ in range(KILLS):
+            writers = [
+                threading.Thread(target=register_until_killed, args=(server.port, model, registered)) for _ in range(3)
+            ]
+            for writer in writers:
+                writer.start()
+            time.sleep(dice.uniform(0.05, 0.4))
+            kill(server)
+            for writer in writers:
+                writer.join()
+            server.start()
+        client.close()
+        page = client.ok("GET", f"{API}/model-versions/search?max_results=100000")["model_versions"]
+        assert len(registered) > KILLS
+        assert set(registered) <= {int(each["version"]) for each in page}
+        digest = client.ok("GET", "/v1/models/m/versions/1")["digest"]
+        for each in page:
+            found = client.ok("GET", f"/v1/models/m/versions/{each['version']}")
+            listed = client.ok("GET", f"/api/2.0/mlflow-artifacts/artifacts?path={found['storage'].partition('/')[2]}")
+            assert [file["path"] for file in listed["files"]] == names
+            assert (found["files"], found["digest"]) == (len(names), digest)
+    finally:
+        client.close()
+        server.stop()
+    verify_audit(server)
 
 
 # --- disk full ---

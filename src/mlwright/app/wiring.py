@@ -3,13 +3,16 @@
 from starlette.types import ASGIApp
 
 import mlwright.artifacts.tables
+import mlwright.registry.gates.tables
+import mlwright.registry.tables
 import mlwright.security.tables
-import mlwright.tracking.tables  # noqa: F401 - the three register their tables
+import mlwright.tracking.tables  # noqa: F401 - the four register their tables
 from mlwright import __version__
 from mlwright.app import migrations, mlflow_ui
 from mlwright.app.events_api import EventsApi
-from mlwright.app.files import ArtifactFiles
+from mlwright.app.files import ArtifactFiles, VersionFiles
 from mlwright.app.gc import GarbageCollector
+from mlwright.app.owners import AllOwners
 from mlwright.app.resources_api import ResourcesApi
 from mlwright.app.settings import Settings
 from mlwright.artifacts.api import ArtifactsApi
@@ -22,6 +25,11 @@ from mlwright.kernel.http import Face, Router, problem
 from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.api.gates import GatesApi
+from mlwright.registry.api.models import ModelsApi
+from mlwright.registry.gate_runner import GateRunner
+from mlwright.registry.mlflow import face as registry_face
+from mlwright.registry.service import gates, models
 from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security import ui as security_pages
@@ -32,7 +40,6 @@ from mlwright.tracking.api import face as tracking_api
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.mlflow.graphql import Graphql
 from mlwright.tracking.service import experiments
-from mlwright.tracking.service.owners import TrackingOwners
 from mlwright.tracking.ui import face as tracking_pages
 from mlwright.web.assets import Assets
 from mlwright.web.errors import ErrorPages
@@ -54,22 +61,26 @@ class Platform:
         prepare(self.engine)
         self.database = Database(self.engine)
         self._passwords = PasswordChecks(self.database)
-        self.project = projects.kind(experiments.held_by)
-        self.kinds = Kinds([self.project])
+        self.project = projects.kind(_held_by)
+        self.kinds = Kinds([self.project, gates.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
+        self.gates = GateRunner(self.database, VersionFiles(self.blobs))
 
     def router(self) -> ASGIApp:
         """The ASGI application with all faces; who reads with a browser gets errors as pages."""
-        owners = TrackingOwners()
+        owners = AllOwners()
         artifacts = ArtifactRoutes(self.database, self.blobs, owners).routes()
-        rest = [*artifacts, *mlflow_face.routes(self.database)]
+        registry = registry_face.routes(self.database, VersionFiles(self.blobs))
+        rest = [*artifacts, *registry, *mlflow_face.routes(self.database)]
         mlflow = Face([*Graphql(rest).routes(), *rest], show_error)
         operations = [
             *SecurityApi(self.database, self.project).operations(),
             *ResourcesApi(self.database, self.kinds).operations(),
             *EventsApi(self.database).operations(),
             *tracking_api.operations(self.database),
+            *ModelsApi(self.database).operations(),
+            *GatesApi(self.database).operations(),
             *GarbageCollector(self.database, self.blobs).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
@@ -91,11 +102,17 @@ class Platform:
         return self.database.read_now(security.any_admin)
 
     def close(self) -> None:
+        self.gates.close()
         self.database.close()
 
     def _create_defaults(self, tx: Tx) -> None:
         projects.create_default(tx, self.project)
         experiments.create_default(tx)
+
+
+def _held_by(tx: Tx, project: str) -> str:
+    """What a project still holds, in words."""
+    return " and ".join(filter(None, (experiments.held_by(tx, project), models.held_by(tx, project))))
 
 
 def prepare(engine: Engine) -> None:

@@ -46,10 +46,14 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Owners(Protocol):
-    """Says what artifact trees belong to; implemented by tracking, wired in `app`."""
+    """Says what artifact trees belong to; implemented by tracking and the registry, put together in `app`."""
 
     def project_of(self, tx: Tx, path: str) -> str | None:
         """The project that the artifacts at `path` belong to; None when nothing known lies there."""
+        ...
+
+    def require_changeable(self, tx: Tx, path: str) -> None:
+        """Raises Immutable when what is at `path`, or would be, can never change."""
         ...
 
     def run_root(self, tx: Tx, caller: Caller, run_id: str) -> str:

@@ -20,11 +20,14 @@ _ERRORS: dict[str, type[MlwrightError]] = {
         errors.NotFound,
         errors.AlreadyExists,
         errors.Conflict,
+        errors.Immutable,
+        errors.GateClosed,
         errors.Unauthenticated,
         errors.Denied,
         errors.Unavailable,
         errors.TooManyAttempts,
         errors.StorageFull,
+        errors.Untrusted,
         errors.Unsupported,
     )
 }
@@ -53,6 +56,10 @@ class Transport(Protocol):
         ...
 
 
+#: Items of one page that is asked for.
+_PAGE_ITEMS = 1_000
+
+
 class Client:
     """Calls operations of the API.
 
@@ -66,6 +73,18 @@ class Client:
     def get(self, path: str, /, **query: object) -> Any:
         """The decoded answer of a GET; query parameters that are None are left out."""
         return self._call("GET", _with_query(path, query), None)
+
+    def pages(self, path: str, limit: int, /, **query: object) -> list[dict[str, Any]]:
+        """Up to `limit` items of a list that comes in pages."""
+        items: list[dict[str, Any]] = []
+        token = None
+        while len(items) < limit:
+            page = self.get(path, limit=min(_PAGE_ITEMS, limit - len(items)), page_token=token, **query)
+            items += page["items"]
+            token = page["next_token"]
+            if not token:
+                break
+        return items
 
     def post(self, path: str, body: object = None) -> Any:
         return self._call("POST", path, body)

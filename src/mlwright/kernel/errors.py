@@ -86,6 +86,20 @@ class Conflict(MlwrightError):
     exit_code = 5
 
 
+class Immutable(Conflict):
+    """What was registered never changes."""
+
+    code = "immutable"
+    title = "Immutable"
+
+
+class GateClosed(Conflict):
+    """A gate has not been passed, so that nothing may lead to the model version."""
+
+    code = "gate_closed"
+    title = "Gate closed"
+
+
 class Unauthenticated(MlwrightError):
     """The caller did not say who it is, or not believably."""
 
@@ -132,6 +146,14 @@ class StorageFull(MlwrightError):
     code = "storage_full"
     title = "Storage full"
     status = 507
+
+
+class Untrusted(MlwrightError):
+    """Bytes are not what somebody vouched for, or nobody did: they are not used."""
+
+    code = "untrusted"
+    title = "Not trusted"
+    status = 422
 
 
 class Unsupported(MlwrightError):

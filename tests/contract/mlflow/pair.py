@@ -26,6 +26,8 @@ _MADE_UP = {
     "creation_timestamp",
     "next_page_token",
 }
+#: Lists whose order means nothing.
+_UNORDERED = {"metrics", "params", "tags", "dataset_inputs", "model_inputs", "model_outputs", "latest_versions"}
 #: Fields of errors that only newer MLflow servers send; clients do not need them.
 _EXTRA = {"sqlstate", "error_class"}
 
@@ -64,7 +66,7 @@ class Side:
             }
         if isinstance(value, list):
             found = [self.comparable(each) for each in value]
-            unordered = name in {"metrics", "params", "tags", "dataset_inputs", "model_inputs", "model_outputs"}
+            unordered = name in _UNORDERED
             return sorted(found, key=json.dumps) if unordered else found
         if isinstance(value, str):
             value = self._without_experiment(value, name)
@@ -79,6 +81,8 @@ class Side:
         number = self.labels.get("exp", "")
         if name == "experiment_id":
             return "<exp>" if value == number else value
+        if name == "message":
+            value = re.sub(r"\{([^{}]*)\}", lambda found: ", ".join(sorted(found[1].split(", "))), value)  # sets
         if name == "message" and number:
             return re.sub(rf'(with id[ =]|[Ee]xperiment |"){number}(?![0-9a-zA-Z])', r"\1<exp>", value)
         return re.sub(rf"^mlflow-artifacts:/{number}(?=/|$)", "mlflow-artifacts:/<exp>", value)

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlwright.kernel.errors import Invalid
+from mlwright.kernel.search import grammar
 from mlwright.tracking.search import (
     DatasetFilter,
     ModelOrder,
     ViewType,
-    grammar,
     search_experiments,
     search_logged_models,
     search_runs,

@@ -9,10 +9,14 @@ from mlwright.kernel import schema
 from mlwright.kernel.blobs import Blob, blob_of
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.database import Database
-from mlwright.kernel.identity import LOCAL
+from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.ids import SeededIds
 from mlwright.kernel.sqlite import SqliteEngine
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.service import aliases, registration
+from mlwright.registry.service import models as registered
+from mlwright.registry.service.registration import Description
+from mlwright.registry.spec import NewVersion
 from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security.secrets import hash_password
@@ -25,6 +29,7 @@ PROJECT = projects.kind(experiments.held_by)
 PASSWORD = "correct horse battery"
 #: Run id of the sample's finished run, experiment id of its experiment: both follow from the seed.
 EXPERIMENT = "digits"
+MODEL = "net"
 
 
 def fill(folder: Path) -> Path:
@@ -71,3 +76,12 @@ def _tracking(tx: Tx) -> None:
     runs.update_info(tx, LOCAL, run_id, RunStatus.FINISHED, 2_000)
     deleted = runs.create(tx, LOCAL, experiment, name="gone").info.run_id
     runs.delete_run(tx, LOCAL, deleted)
+    _registry(tx, f"{experiment}/{run_id}/artifacts", run_id)
+
+
+def _registry(tx: Tx, folder: str, run_id: str) -> None:
+    caller = Caller("ada", everywhere=Role.ADMIN, project="vision")
+    registered.create(tx, caller, MODEL, "What it is for", {"team": "vision"})
+    new = NewVersion(MODEL, f"mlflow-artifacts:/{folder}", run_id, description="first", tags={"checked": "yes"})
+    registration.create(tx, caller, new, Description())
+    aliases.move(tx, caller, MODEL, "champion", 1)

@@ -14,10 +14,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mlwright.kernel.columns import METADATA
 from mlwright.kernel.query import Query, dialect_named
+from mlwright.kernel.search.grammar import Comparison, Order
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking import tables
 from mlwright.tracking.search.conditions import STATUSES
-from mlwright.tracking.search.grammar import Comparison, Order
 
 KEYS = ["a", "loss", "b c", "x/y", "deep.er.key", "日本", "Ä-1", "mlflow.parentRunId"]
 TEXTS = [

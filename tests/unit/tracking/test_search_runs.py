@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlwright.kernel.errors import Invalid
+from mlwright.kernel.search.grammar import Comparison, Order
+from mlwright.kernel.search.page import MAX_ORDERS
 from mlwright.tracking.search import (
     Page,
     RunRow,
@@ -22,8 +24,6 @@ from mlwright.tracking.search import (
     search_runs,
     walk,
 )
-from mlwright.tracking.search.grammar import Comparison, Order
-from mlwright.tracking.search.page import MAX_ORDERS
 from tests.unit.tracking import search_world as world
 
 FACTS = world.make_world(7)

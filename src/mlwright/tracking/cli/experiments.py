@@ -29,9 +29,7 @@ def experiments() -> None:
 def list_experiments(client: Client, query: str, view: str, limit: int, project: str, output: str) -> None:
     """List experiments, newest first."""
     with finding.example(filter=_FILTER):
-        found = finding.pages(
-            client, "/v1/experiments", limit, filter=query or None, view=view, project=project or None
-        )
+        found = client.pages("/v1/experiments", limit, filter=query or None, view=view, project=project or None)
     show(found, output, _COLUMNS)
 
 

@@ -45,16 +45,3 @@ def example(**examples: str) -> Iterator[None]:
             hint = error.hint or f"such as: {examples[error.path]}"
             raise Invalid(error.message, path=f"--{error.path.replace('_', '-')}", hint=hint) from error
         raise
-
-
-def pages(client: Client, path: str, limit: int, **query: object) -> list[dict[str, Any]]:
-    """Up to `limit` items of a list that comes in pages."""
-    items: list[dict[str, Any]] = []
-    token = None
-    while len(items) < limit:
-        page = client.get(path, limit=min(1_000, limit - len(items)), page_token=token, **query)
-        items += page["items"]
-        token = page["next_token"]
-        if not token:
-            break
-    return items

@@ -48,9 +48,7 @@ def list_runs(
     chosen = _columns(columns)
     ids = finding.experiment_ids(client, names, project)
     with finding.example(filter=_FILTER, order_by=_ORDER):
-        found = finding.pages(
-            client, "/v1/runs", limit, experiment=ids, filter=query or None, order_by=list(orders), view=view
-        )
+        found = client.pages("/v1/runs", limit, experiment=ids, filter=query or None, order_by=list(orders), view=view)
     if output in {"table", "name"}:
         found = [_flat(run) for run in found]
     if output == "table" and found:

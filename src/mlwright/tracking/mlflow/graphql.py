@@ -33,6 +33,7 @@ _FIELDS = {
     "mlflowGetRun": ("GET", "runs/get"),
     "mlflowGetMetricHistoryBulkInterval": ("GET", "metrics/get-history-bulk-interval"),
     "mlflowListArtifacts": ("GET", "artifacts/list"),
+    "mlflowSearchModelVersions": ("GET", "model-versions/search"),
     "mlflowSearchRuns": ("POST", "runs/search"),
     "mlflowSearchDatasets": ("POST", "experiments/search-datasets"),
 }
@@ -92,11 +93,11 @@ class Graphql:
             text = files("mlwright.tracking.mlflow").joinpath("schema.graphql").read_text()
             schema = build_schema(text)
             for root in (schema.query_type, schema.mutation_type):
-                for name, field in (root.fields if root else {}).items():
-                    field.resolve = self._model_versions if name == "mlflowSearchModelVersions" else self._resolve
+                for field in (root.fields if root else {}).values():
+                    field.resolve = self._resolve
             run_fields = schema.type_map["MlflowRun"].fields  # type: ignore[attr-defined]
             run_fields["experiment"].resolve = self._experiment_of_run
-            run_fields["modelVersions"].resolve = lambda run, info: []
+            run_fields["modelVersions"].resolve = self._versions_of_run
             for name in ("MlflowMetric", "MlflowMetricWithRunId"):
                 schema.type_map[name].fields["value"].resolve = _finite  # type: ignore[attr-defined]
             self._schema = schema
@@ -109,8 +110,9 @@ class Graphql:
         where = {"experiment_id": run["info"]["experimentId"]}
         return (await self._call(info.context, "mlflowGetExperiment", where)).get("experiment")
 
-    async def _model_versions(self, root: None, info: "GraphQLResolveInfo[Any]", **arguments: Any) -> Any:
-        return {"modelVersions": []}
+    async def _versions_of_run(self, run: Mapping[str, Any], info: "GraphQLResolveInfo[Any]") -> Any:
+        where = {"filter": f"run_id = '{run['info']['runId']}'"}
+        return (await self._call(info.context, "mlflowSearchModelVersions", where)).get("modelVersions", [])
 
     async def _call(self, outer: Request, field: str, message: dict[str, Any]) -> Any:
         """Run the REST operation behind a root field; what it refuses becomes the field's `apiError`."""

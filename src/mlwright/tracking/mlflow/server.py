@@ -10,10 +10,10 @@ from mlwright.kernel.protojson import answer
 #: The version of MLflow whose protocol this server speaks.
 PROTOCOL_VERSION = "3.17.2"
 
-#: Parts of MLflow's protocol beyond tracking. Their clients get MLflow's NOT_IMPLEMENTED, not a page of HTML.
+#: Parts of MLflow's protocol that are not offered. Their clients get MLflow's NOT_IMPLEMENTED, not a page of HTML.
 _BEYOND = (
     "assessments assistant datasets demo endpoint experiments/permissions gateway gateway-proxy issues jobs"
-    " label-schemas mcp-servers model-versions presigned prompt-optimization prompts registered-models review-queues"
+    " label-schemas mcp-servers presigned prompt-optimization prompts review-queues"
     " scorers traces ui-telemetry users webhooks workspaces"
 ).split()
 
@@ -44,19 +44,9 @@ async def info(request: Request) -> Response:
     )
 
 
-async def nothing_registered(request: Request) -> Response:
-    """Searches of the model registry, which MLflow's web UI makes on every page: nothing is registered here."""
-    return answer({})
-
-
 async def no_traces(request: Request) -> Response:
     """OpenTelemetry's endpoint, to which MLflow's clients send traces."""
     raise Unsupported("mlwright does not take traces")
-
-
-async def no_versions(request: Request) -> Response:
-    """Files of registered model versions."""
-    raise Unsupported("mlwright has no model registry")
 
 
 async def beyond(request: Request) -> Response:
@@ -73,15 +63,10 @@ def routes() -> list[Route]:
         Route("GET", "/health", health),
         Route("GET", "/version", version),
         Route("POST", "/v1/traces", no_traces),
-        Route("GET", "/model-versions/get-artifact", no_versions),
     ]
     for root in ("api", "ajax-api"):
         for number in ("2.0", "3.0"):
             found.append(Route("GET", f"/{root}/{number}/mlflow/server-info", info))
-            found += [
-                Route("GET", f"/{root}/{number}/mlflow/{name}/search", nothing_registered)
-                for name in ("model-versions", "registered-models")
-            ]
             found += [
                 Route(method, f"/{root}/{number}/{part}/{{path:path}}", beyond)
                 for part in ("mlflow", "mlflow-artifacts")

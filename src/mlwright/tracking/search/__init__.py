@@ -1,12 +1,12 @@
 """Search of experiments, runs and logged models in MLflow's query language.
 
-`search_runs`, `search_experiments` and `search_logged_models` answer one page each; `grammar` reads the query language,
-also for registered models, model versions and evaluation datasets.
+`search_runs`, `search_experiments` and `search_logged_models` answer one page each.
 """
 
+from mlwright.kernel.search.page import MAX_RESULTS, Page
 from mlwright.tracking.search.experiments import ExperimentRow, search_experiments
 from mlwright.tracking.search.models import DatasetFilter, LoggedModelRow, ModelOrder, search_logged_models
-from mlwright.tracking.search.page import MAX_RESULTS, Page, Reader
+from mlwright.tracking.search.reader import Reader
 from mlwright.tracking.search.runs import search_runs
 from mlwright.tracking.search.steps import RunRow
 from mlwright.tracking.spec import ViewType

@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, literal_column, or_, select
 
-from mlwright.tracking.search import grammar
-from mlwright.tracking.search.grammar import Comparison
-from mlwright.tracking.search.match import bound, compare, matches
+from mlwright.kernel.search import grammar
+from mlwright.kernel.search.grammar import Comparison
+from mlwright.kernel.search.match import bound, compare, matches
 from mlwright.tracking.spec import RunStatus
 from mlwright.tracking.tables import PARENT_TAG, dataset_inputs, datasets, metric_series, params, runs, tags
 

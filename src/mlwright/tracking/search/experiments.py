@@ -7,11 +7,12 @@ from sqlalchemy import ColumnElement, Select, bindparam, exists, literal_column,
 
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.query import Query
-from mlwright.tracking.search import grammar
+from mlwright.kernel.search import grammar
+from mlwright.kernel.search.grammar import EXPERIMENTS, LIST_OPERATORS, NUMERIC_OPERATORS, TEXT_OPERATORS, Comparison
+from mlwright.kernel.search.match import bound, compare
+from mlwright.kernel.search.page import Page, check_max_results, check_orders, decode, encode
 from mlwright.tracking.search.conditions import among
-from mlwright.tracking.search.grammar import EXPERIMENTS, LIST_OPERATORS, NUMERIC_OPERATORS, TEXT_OPERATORS, Comparison
-from mlwright.tracking.search.match import bound, compare
-from mlwright.tracking.search.page import Page, Reader, check_max_results, check_orders, decode, encode
+from mlwright.tracking.search.reader import Reader
 from mlwright.tracking.spec import ViewType
 from mlwright.tracking.tables import experiment_tags, experiments
 

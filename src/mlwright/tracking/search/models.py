@@ -12,11 +12,12 @@ from sqlalchemy import ColumnElement, Select, and_, exists, false, func, literal
 
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.query import Query
-from mlwright.tracking.search import grammar, tokens
+from mlwright.kernel.search import grammar, tokens
+from mlwright.kernel.search.grammar import Comparison
+from mlwright.kernel.search.match import bound, compare, matches
+from mlwright.kernel.search.page import MAX_RESULTS, Page, check_orders
 from mlwright.tracking.search.conditions import among
-from mlwright.tracking.search.grammar import Comparison
-from mlwright.tracking.search.match import bound, compare, matches
-from mlwright.tracking.search.page import MAX_RESULTS, Page, Reader, check_orders
+from mlwright.tracking.search.reader import Reader
 from mlwright.tracking.spec import ModelStatus
 from mlwright.tracking.tables import logged_model_metrics, logged_model_params, logged_model_tags, logged_models
 

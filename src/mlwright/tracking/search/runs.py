@@ -11,10 +11,11 @@ from sqlalchemy import and_, bindparam, case, func, select
 from sqlalchemy.sql import ColumnElement
 
 from mlwright.kernel.query import Query
-from mlwright.tracking.search import grammar
+from mlwright.kernel.search import grammar
+from mlwright.kernel.search.grammar import Comparison, Order
+from mlwright.kernel.search.page import Page, check_max_results, check_orders, decode, encode, fingerprint
 from mlwright.tracking.search.conditions import ATTRIBUTES, NULLABLE, NUMERIC, STATUSES, among, clause, shape, values
-from mlwright.tracking.search.grammar import Comparison, Order
-from mlwright.tracking.search.page import Page, Reader, check_max_results, check_orders, decode, encode, fingerprint
+from mlwright.tracking.search.reader import Reader
 from mlwright.tracking.search.steps import COLUMNS, Phase, RunRow
 from mlwright.tracking.search.walk import Part, Walk, is_key, walk_page
 from mlwright.tracking.service import waiting

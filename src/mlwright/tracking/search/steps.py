@@ -12,7 +12,7 @@ from sqlalchemy import Select, and_, bindparam, func, literal_column, or_, selec
 from sqlalchemy.sql import ColumnElement
 
 from mlwright.kernel.query import Query
-from mlwright.tracking.search import grammar
+from mlwright.kernel.search import grammar
 from mlwright.tracking.search.conditions import Shape, candidates, clause, metric_value
 from mlwright.tracking.tables import metric_series, runs
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from mlwright.tracking.search import grammar
+from mlwright.kernel.search import grammar
+from mlwright.kernel.search.grammar import Comparison
 from mlwright.tracking.search.conditions import Shape, shape, values
-from mlwright.tracking.search.grammar import Comparison
-from mlwright.tracking.search.page import Reader
+from mlwright.tracking.search.reader import Reader
 from mlwright.tracking.search.steps import Behind, Phase, RunRow, Step, count_query, crowd_query, edge_query, rows_query
 
 #: A filter that leaves fewer runs than this many pages is read first.

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from mlwright.kernel import store
+from mlwright.kernel import checks, store
 from mlwright.kernel.errors import AlreadyExists, Conflict, Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import DEFAULT_PROJECT, Caller, Role
@@ -111,7 +111,7 @@ def create(
     store.require_project(tx, project)
     validation.check_experiment_name(name)
     validation.check_artifact_location(artifact_location)
-    validation.check_many("tags", tags)
+    checks.check_many("tags", tags)
     locations.claim(tx, project, artifact_location)
     for tag in tags:
         validation.check_tag(tag, limit=validation.MAX_EXPERIMENT_TAG_LENGTH)

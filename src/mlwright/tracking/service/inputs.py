@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import bindparam, select
 
+from mlwright.kernel import checks
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.query import Query
@@ -49,8 +50,8 @@ def log_inputs(
     tx: Tx, caller: Caller, run_id: str, inputs: Sequence[DatasetInput], model_ids: Sequence[str] = ()
 ) -> None:
     """Record datasets and models that the run reads. A dataset logged before is not recorded again."""
-    validation.check_many("datasets", inputs)
-    validation.check_many("models", model_ids)
+    checks.check_many("datasets", inputs)
+    checks.check_many("models", model_ids)
     for index, each in enumerate(inputs):
         _check(each, f"datasets[{index}]")
     found = find_active(tx, caller, run_id)
@@ -76,7 +77,7 @@ def log_inputs(
 
 def log_outputs(tx: Tx, caller: Caller, run_id: str, models: Sequence[ModelOutput]) -> None:
     """Record models that the run wrote, with the step each was written at."""
-    validation.check_many("models", models)
+    checks.check_many("models", models)
     found = find_active(tx, caller, run_id)
     for model in models:
         values = {"run": found.info.row, "direction": "output", "model_id": model.model_id, "step": model.step}
@@ -124,10 +125,10 @@ def _check(each: DatasetInput, path: str) -> None:
         ("profile", dataset.profile or "", validation.MAX_DATASET_PROFILE_LENGTH),
     )
     for name, value, limit in limits:
-        validation.check_length(f"{path}.dataset.{name}", value, limit)
+        checks.check_length(f"{path}.dataset.{name}", value, limit)
     for index, tag in enumerate(each.tags):
-        validation.check_length(f"{path}.tags[{index}].key", tag.key, validation.MAX_INPUT_TAG_KEY_LENGTH)
-        validation.check_length(f"{path}.tags[{index}].value", tag.value, validation.MAX_INPUT_TAG_VALUE_LENGTH)
+        checks.check_length(f"{path}.tags[{index}].key", tag.key, validation.MAX_INPUT_TAG_KEY_LENGTH)
+        checks.check_length(f"{path}.tags[{index}].value", tag.value, validation.MAX_INPUT_TAG_VALUE_LENGTH)
 
 
 def _emit(tx: Tx, caller: Caller, found: OpenRun, what: str, data: dict[str, object]) -> None:

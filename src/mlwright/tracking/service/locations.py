@@ -9,6 +9,8 @@ from mlwright.tracking.tables import experiments
 
 #: URI scheme of artifacts that lie on this server.
 SCHEME = "mlflow-artifacts:"
+#: The folder in which the model registry keeps what it pinned.
+PINNED = "registry"
 _ROOT = f"{SCHEME}/"
 _MAX_EXPERIMENT_DIGITS = 18
 
@@ -39,7 +41,7 @@ def elsewhere(uri: str) -> bool:
 def project_of(tx: Tx, path: str) -> str | None:
     """The project of the experiment whose artifact location is a folder at or above `path`."""
     first = path.partition("/")[0]
-    if _is_number(first):
+    if is_number(first):
         row = tx.one(_by_number, {"id": int(first)})
         if row is not None and row[1].rstrip("/") == f"{_ROOT}{first}":
             return str(row[0])
@@ -55,16 +57,18 @@ def project_of(tx: Tx, path: str) -> str | None:
 def claim(tx: Tx, project: str, uri: str) -> None:
     """Raises Denied when artifacts of `project` at `uri` would lie in, or around, what is not its own.
 
-    Folders that are numbers belong to the experiments of these numbers, also to those that are still to come.
+    Folders that are numbers belong to the experiments of these numbers, also to those that are still to come; PINNED
+    belongs to the model registry.
     """
     if not uri.startswith(SCHEME):
         return
     rest = uri.removeprefix(SCHEME)
     path = (rest[2:].partition("/")[2] if rest.startswith("//") else rest).strip("/")
     owner = project_of(tx, path)
-    foreign = owner != project if owner is not None else _is_number(path.partition("/")[0])
+    first = path.partition("/")[0]
+    foreign = owner != project if owner is not None else is_number(first)
     around = {"first": f"{_ROOT}{path}/" if path else _ROOT, "end": f"{_ROOT}{path}0" if path else f"{SCHEME}0"}
-    if foreign or tx.one(_below, {**around, "project": project}) is not None:
+    if foreign or first == PINNED or tx.one(_below, {**around, "project": project}) is not None:
         raise Denied(
             f"The folder {uri!r} is not free: other artifacts lie there, or will",
             path="artifact_location",
@@ -72,5 +76,6 @@ def claim(tx: Tx, project: str, uri: str) -> None:
         )
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a folder's name is a row number."""
     return text.isascii() and text.isdigit() and len(text) <= _MAX_EXPERIMENT_DIGITS

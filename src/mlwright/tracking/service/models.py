@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
+from mlwright.kernel import checks
 from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
@@ -77,8 +78,8 @@ def create(
             f" following characters: {_FORBIDDEN_IN_NAMES}",
             path="name",
         )
-    validation.check_many("params", params)
-    validation.check_many("tags", tags)
+    checks.check_many("params", params)
+    checks.check_many("tags", tags)
     experiment = experiment_service.require_active(tx, caller, experiment_id, Role.EDITOR)
     digits = tx.ids.hex32()
     model_id = f"m-{digits}"
@@ -138,7 +139,7 @@ def delete_model(tx: Tx, caller: Caller, model_id: str) -> None:
 
 def set_tags(tx: Tx, caller: Caller, model_id: str, tags: Sequence[Tag]) -> LoggedModel:
     """Set tags; of a repeated key the last one counts."""
-    validation.check_many("tags", tags)
+    checks.check_many("tags", tags)
     for index, tag in enumerate(tags):
         validation.check_tag(tag, f"tags[{index}]")
     model, project = _find(tx, caller, model_id, Role.EDITOR)
@@ -161,7 +162,7 @@ def delete_tag(tx: Tx, caller: Caller, model_id: str, key: str) -> None:
 
 def log_params(tx: Tx, caller: Caller, model_id: str, params: Sequence[Param]) -> None:
     """Add parameters; one that is there already keeps its value."""
-    validation.check_many("params", params)
+    checks.check_many("params", params)
     model, project = _find(tx, caller, model_id, Role.EDITOR)
     tx.many(_insert_param, [{"model": model.row, "key": each.key, "value": each.value} for each in params])
     _emit(tx, caller, project, model_id, "params_logged", {"params": {each.key: each.value for each in params}})

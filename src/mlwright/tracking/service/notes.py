@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select
 
+from mlwright.kernel import checks
 from mlwright.kernel.errors import Denied, Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
@@ -61,7 +62,7 @@ def add_comment(tx: Tx, caller: Caller, run_id: str, body: str) -> Comment:
     found = run_service.find(tx, caller, run_id)
     if not body.strip():
         raise Invalid("A comment needs some text.", path="body")
-    validation.check_length("body", body, MAX_COMMENT_LENGTH)
+    checks.check_length("body", body, MAX_COMMENT_LENGTH)
     now = tx.now_ms()
     row = tx.one(_insert_comment, {"run": found.info.row, "author": caller.name, "created_ms": now, "body": body})
     comment = Comment(int(row[0]) if row else 0, caller.name, now, body)
@@ -93,7 +94,7 @@ def save_view(tx: Tx, caller: Caller, experiment_id: int, name: str, query: Mapp
     experiment = experiment_service.require_active(tx, caller, experiment_id, Role.EDITOR)
     if not name.strip():
         raise Invalid("A view needs a name.", path="name")
-    validation.check_length("name", name, validation.MAX_KEY_LENGTH)
+    checks.check_length("name", name, validation.MAX_KEY_LENGTH)
     text = msgspec.json.encode(query).decode()
     tx.run(_save_view, {"experiment_id": experiment_id, "name": name, "author": caller.name, "query": text})
     subject = f"experiment/{experiment_id}"

@@ -12,6 +12,9 @@ class TrackingOwners:
         """The project of the experiment whose artifact location is a folder at or above `path`."""
         return locations.project_of(tx, path)
 
+    def require_changeable(self, tx: Tx, path: str) -> None:
+        """What runs and models wrote may be overwritten and removed, as in MLflow."""
+
     def run_root(self, tx: Tx, caller: Caller, run_id: str) -> str:
         return runs.find(tx, caller, run_id).info.artifact_uri
 

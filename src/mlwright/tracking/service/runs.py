@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from sqlalchemy import bindparam, delete, insert, select, update
 
+from mlwright.kernel import checks
 from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
@@ -160,7 +161,7 @@ def create(
 ) -> Run:
     """Start a run in an active experiment. A name is made up when none is given."""
     experiment = experiment_service.require_active(tx, caller, experiment_id, Role.EDITOR)
-    validation.check_many("tags", run_tags)
+    checks.check_many("tags", run_tags)
     for index, tag in enumerate(run_tags):
         validation.check_tag(tag, f"tags[{index}]")
     wanted = {tag.key: tag.value for tag in run_tags}

@@ -9,8 +9,9 @@ from markupsafe import Markup
 
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.identity import Caller
+from mlwright.kernel.search import page
 from mlwright.kernel.transaction import Tx
-from mlwright.tracking.search import Page, RunRow, page, search_runs
+from mlwright.tracking.search import Page, RunRow, search_runs
 from mlwright.tracking.service import columns as values
 from mlwright.tracking.service import experiments, notes, overview
 from mlwright.tracking.spec import Experiment, RunStatus

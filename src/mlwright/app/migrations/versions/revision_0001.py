@@ -29,6 +29,8 @@ def upgrade() -> None:
     events()
     experiment_tags()
     experiments()
+    gate_approvals()
+    gate_results()
     logged_model_metrics()
     logged_model_params()
     logged_model_tags()
@@ -38,8 +40,13 @@ def upgrade() -> None:
     metric_chunks()
     metric_series()
     metric_waiting()
+    model_aliases()
+    model_version_tags()
+    model_versions()
     params()
     principals()
+    registered_model_tags()
+    registered_models()
     resources()
     role_bindings()
     run_models()
@@ -183,6 +190,52 @@ def experiments() -> None:
     )
 
 
+def gate_approvals() -> None:
+    op.create_table(
+        "gate_approvals",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("version", Int64, nullable=False),
+        sa.Column("digest", String, nullable=False),
+        sa.Column("policy", String, nullable=False),
+        sa.Column("gate", String, nullable=False),
+        sa.Column("question", String, nullable=False),
+        sa.Column("principal", String, nullable=False),
+        sa.Column("approves", Int64, nullable=False),
+        sa.Column("comment", String, nullable=False),
+        sa.Column("at_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_gate_approvals_version", "gate_approvals", ["version", "id"], unique=False)
+
+
+def gate_results() -> None:
+    op.create_table(
+        "gate_results",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("version", Int64, nullable=False),
+        sa.Column("digest", String, nullable=False),
+        sa.Column("policy", String, nullable=False),
+        sa.Column("gate", String, nullable=False),
+        sa.Column("question", String, nullable=False),
+        sa.Column("beside", String, nullable=False),
+        sa.Column("state", String, nullable=False),
+        sa.Column("place", Int64, nullable=False),
+        sa.Column("verdict", String, nullable=True),
+        sa.Column("finding", String, nullable=False),
+        sa.Column("requested_by", String, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("started_ms", Int64, nullable=True),
+        sa.Column("ended_ms", Int64, nullable=True),
+        sa.Column("lease_ms", Int64, nullable=True),
+        sa.Column("token", String, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_gate_results_digest", "gate_results", ["digest", "id"], unique=False)
+    op.create_index("ix_gate_results_state", "gate_results", ["state", "id"], unique=False)
+
+
 def logged_model_metrics() -> None:
     op.create_table(
         "logged_model_metrics",
@@ -315,6 +368,74 @@ def metric_waiting() -> None:
     )
 
 
+def model_aliases() -> None:
+    op.create_table(
+        "model_aliases",
+        sa.Column("model", Int64, nullable=False),
+        sa.Column("alias", String, nullable=False),
+        sa.Column("version", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("model", "alias"),
+        sqlite_with_rowid=False,
+    )
+
+
+def model_version_tags() -> None:
+    op.create_table(
+        "model_version_tags",
+        sa.Column("version", Int64, nullable=False),
+        sa.Column("key", String, nullable=False),
+        sa.Column("value", String, nullable=False),
+        sa.PrimaryKeyConstraint("version", "key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_model_version_tags_prompt",
+        "model_version_tags",
+        ["version"],
+        unique=False,
+        sqlite_where=sa.text("key = 'mlflow.prompt.is_prompt'"),
+        postgresql_where=sa.text("key = 'mlflow.prompt.is_prompt'"),
+    )
+
+
+def model_versions() -> None:
+    op.create_table(
+        "model_versions",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("model", Int64, nullable=False),
+        sa.Column("project", String, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("version", Int64, nullable=False),
+        sa.Column("source", String, nullable=False),
+        sa.Column("storage", String, nullable=False),
+        sa.Column("run_id", String, nullable=False),
+        sa.Column("model_id", String, nullable=True),
+        sa.Column("run_link", String, nullable=True),
+        sa.Column("description", String, nullable=True),
+        sa.Column("author", String, nullable=False),
+        sa.Column("stage", String, nullable=False),
+        sa.Column("digest", String, nullable=True),
+        sa.Column("size", Int64, nullable=False),
+        sa.Column("files", Int64, nullable=False),
+        sa.Column("facts", String, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("updated_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("model", "version", name="uq_model_versions_version"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        "ix_model_versions_name", "model_versions", ["project", "name", sa.literal_column("version DESC")], unique=False
+    )
+    op.create_index(
+        "ix_model_versions_newest",
+        "model_versions",
+        ["project", sa.literal_column("updated_ms DESC"), "name", sa.literal_column("version DESC")],
+        unique=False,
+    )
+    op.create_index("ix_model_versions_run", "model_versions", ["run_id"], unique=False)
+
+
 def params() -> None:
     op.create_table(
         "params",
@@ -340,6 +461,41 @@ def principals() -> None:
         sa.Column("created_ms", Int64, nullable=False),
         sa.PrimaryKeyConstraint("name"),
         sqlite_with_rowid=False,
+    )
+
+
+def registered_model_tags() -> None:
+    op.create_table(
+        "registered_model_tags",
+        sa.Column("model", Int64, nullable=False),
+        sa.Column("key", String, nullable=False),
+        sa.Column("value", String, nullable=False),
+        sa.PrimaryKeyConstraint("model", "key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_registered_model_tags_prompt",
+        "registered_model_tags",
+        ["model"],
+        unique=False,
+        sqlite_where=sa.text("key = 'mlflow.prompt.is_prompt'"),
+        postgresql_where=sa.text("key = 'mlflow.prompt.is_prompt'"),
+    )
+
+
+def registered_models() -> None:
+    op.create_table(
+        "registered_models",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("project", String, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("description", String, nullable=True),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("updated_ms", Int64, nullable=False),
+        sa.Column("last_version", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("project", "name", name="uq_registered_models_name"),
+        sqlite_autoincrement=True,
     )
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlwright.kernel.errors import Invalid
-from mlwright.tracking.search import grammar, tokens
-from mlwright.tracking.search.grammar import Comparison, Order
+from mlwright.kernel.search import grammar, tokens
+from mlwright.kernel.search.grammar import Comparison, Order
 from mlwright.tracking.search.models import model_filter
 from tests.unit.tracking import search_world as world
 

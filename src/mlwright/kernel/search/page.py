@@ -6,10 +6,9 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mlwright.kernel.errors import Invalid
-from mlwright.tracking.service import waiting
 
 Row = TypeVar("Row")
 
@@ -17,13 +16,6 @@ Row = TypeVar("Row")
 MAX_RESULTS = 50_000
 #: Most clauses of an order.
 MAX_ORDERS = 24
-
-
-class Reader(waiting.Reader, Protocol):
-    """What a search needs of a transaction."""
-
-    @property
-    def dialect(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

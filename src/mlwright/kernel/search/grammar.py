@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from mlwright.kernel.errors import Invalid
-from mlwright.tracking.search.tokens import Kind, Token, group, joined, statements
+from mlwright.kernel.search.tokens import Kind, Token, group, joined, statements
 
 #: Most comparisons of one filter.
 MAX_COMPARISONS = 500
@@ -105,8 +105,9 @@ class Grammar:
 
     def order(self, text: str) -> Order:
         """One clause such as "metrics.loss DESC". Raises Invalid."""
-        name, ascending = _order_text(text)
-        entity, key = self.resolve(name.strip(), self.orders)
+        name, ascending = order_text(text)
+        resolve = _resolve_tagged if self.registry else self.resolve  # as of experiments, which takes quotes
+        entity, key = resolve(name.strip(), self.orders)
         return Order(entity, _KEY_ALIASES.get(key, key), ascending)
 
     def _comparison(self, token: Token) -> Comparison:
@@ -276,8 +277,8 @@ def _list(text: str) -> tuple[str, ...]:
     return values
 
 
-def _order_text(text: str) -> tuple[str, bool]:
-    """The name and whether ascending, from an order clause."""
+def order_text(text: str) -> tuple[str, bool]:
+    """The name and whether ascending, from an order clause. Raises Invalid."""
     unclear = Invalid(f"Invalid order_by clause '{text}'. Could not be parsed.", path="order_by")
     try:
         text.encode()

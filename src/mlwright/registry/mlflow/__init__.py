@@ -1,0 +1,1 @@
+"""MLflow's registry protocol: translation only, the service decides."""

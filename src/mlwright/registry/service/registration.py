@@ -1,0 +1,198 @@
+"""Registering a version: its files are pinned, and what is known about it is written down, in one transaction."""
+
+import asyncio
+import itertools
+import json
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from sqlalchemy import bindparam, insert, update
+
+from mlwright.artifacts import service as artifacts
+from mlwright.artifacts.spec import ArtifactFile
+from mlwright.kernel import checks
+from mlwright.kernel.database import Database
+from mlwright.kernel.errors import Conflict, Denied, NotFound
+from mlwright.kernel.events import Draft
+from mlwright.kernel.identity import Caller, Role
+from mlwright.kernel.query import Query
+from mlwright.kernel.transaction import Tx
+from mlwright.registry import validation
+from mlwright.registry.service import facts, gates, models, pinning, sources, versions
+from mlwright.registry.service.pinning import Pinned
+from mlwright.registry.service.sources import Source
+from mlwright.registry.spec import Facts, ModelVersion, NewVersion, Stage
+from mlwright.registry.tables import model_versions, registered_models
+from mlwright.tracking.service import lineage
+from mlwright.tracking.service import models as logged_models
+from mlwright.tracking.spec import Tag
+
+#: The logged model's tag that says what it was registered as.
+_VERSIONS_TAG = "mlflow.modelVersions"
+_ATTEMPTS = 3
+
+_insert = Query(
+    insert(model_versions)
+    .values({column.name: bindparam(column.name) for column in model_versions.c if column.name != "id"})
+    .returning(model_versions.c.id)
+)
+_count = Query(
+    update(registered_models)
+    .where(registered_models.c.id == bindparam("model_"))
+    .values(last_version=bindparam("number"), updated_ms=bindparam("now"))
+)
+
+
+class ReadFiles(Protocol):
+    """Reads bytes that are not in the database; blocks."""
+
+    def read(self, file: ArtifactFile, limit: int) -> bytes: ...
+
+
+class ReplacedError(Conflict):
+    """The model's own description is not the one that was read."""
+
+
+class Description(NamedTuple):
+    """What a model's own description says, and the digest of the file that says it; empty when there is none."""
+
+    digest: str = ""
+    facts: Facts = Facts()
+
+
+async def register(database: Database, files: ReadFiles, caller: Caller, new: NewVersion) -> ModelVersion:
+    """Register a version. Raises as `create` does; ReplacedError only when its files change all the time."""
+    for attempt in itertools.count(1):
+        file = await database.read(lambda tx: description_file(tx, caller, new), brief=True)
+        known = await _read(files, file)
+        try:
+            return await database.write(partial(create, caller=caller, new=new, known=known), brief=True)
+        except ReplacedError:
+            if attempt == _ATTEMPTS:
+                raise
+    raise AssertionError  # unreachable: the loop returns or raises
+
+
+def description_file(tx: Tx, caller: Caller, new: NewVersion) -> ArtifactFile | None:
+    """The file in which the model describes itself; None when there is none here."""
+    folder = sources.resolve(tx, caller, new).folder
+    try:
+        return artifacts.get(tx, caller, f"{folder}/{facts.DESCRIPTION}") if folder else None
+    except NotFound:
+        return None
+
+
+async def _read(files: ReadFiles, file: ArtifactFile | None) -> Description:
+    if file is None:
+        return Description()
+    content = file.content
+    if content is None:
+        content = await asyncio.to_thread(files.read, file, facts.MAX_BYTES + 1)
+        return Description(file.digest, await asyncio.to_thread(facts.of_description, content))
+    return Description(file.digest, facts.of_description(content))
+
+
+def create(tx: Tx, caller: Caller, new: NewVersion, known: Description) -> ModelVersion:
+    """Create the next version of a model and pin its files.
+
+    Args:
+        known: what the model's own description says. It was read before, because reading takes time.
+
+    Raises ReplacedError when the description is another one meanwhile, NotFound, Denied, and Invalid for a source that
+    may not be registered.
+    """
+    _check(new)
+    model = models.find(tx, caller, new.name, Role.EDITOR)
+    source = sources.resolve(tx, caller, new)
+    number, now = model.last_version + 1, tx.now_ms()
+    pinned = _pin(tx, caller, source, pinning.folder(model.row, number), model.project)
+    if pinned.digest is not None and _description_digest(pinned) != known.digest:
+        raise ReplacedError(f"The files of {new.source!r} change while they are registered", path="source")
+    found = ModelVersion(
+        row=0,
+        name=model.name,
+        project=model.project,
+        version=number,
+        source=source.uri,
+        storage=pinned.uri,
+        run_id=source.run_id,
+        model_id=source.model_id,
+        run_link=new.run_link,
+        description=new.description,
+        author=caller.name,
+        stage=Stage.NONE,
+        digest=pinned.digest,
+        size=pinned.size,
+        files=len(pinned.files),
+        facts=facts.complete(known.facts, pinned.files, _lineage(tx, caller, source)),
+        created_ms=now,
+        updated_ms=now,
+        tags=new.tags,
+    )
+    row = tx.one(_insert, {**msgspec.structs.asdict(found), **_encoded(found), "model": model.row})
+    found = msgspec.structs.replace(found, row=int(row[0]) if row else 0)
+    versions.add_tags(tx, found.row, new.tags)
+    tx.run(_count, {"model_": model.row, "number": number, "now": now})
+    _link(tx, caller, new, source, number)
+    _emit(tx, caller, found)
+    gates.request(tx, caller, found)
+    return found
+
+
+def _check(new: NewVersion) -> None:
+    validation.check_model_name(new.name)
+    validation.check_tags(new.tags)
+    checks.check_length("description", new.description, validation.MAX_TEXT_LENGTH)
+    checks.check_length("source", new.source, validation.MAX_SOURCE_LENGTH)
+    checks.check_length("run_link", new.run_link, validation.MAX_SOURCE_LENGTH)
+
+
+def _pin(tx: Tx, caller: Caller, source: Source, target: str, project: str) -> Pinned:
+    """The pinned files; none, and the source's own place, when they are not kept here."""
+    found = pinning.pin(tx, caller, source.folder, target, project) if source.folder is not None else None
+    return found or Pinned(source.storage, None, 0, ())
+
+
+def _description_digest(pinned: Pinned) -> str:
+    return next((file.digest for file in pinned.files if file.path == facts.DESCRIPTION), "")
+
+
+def _lineage(tx: Tx, caller: Caller, source: Source) -> lineage.Lineage | None:
+    """The run's lineage; None when the run is unknown here, which MLflow does not mind for files kept elsewhere."""
+    try:
+        return lineage.of_run(tx, caller, source.run_id) if source.run_id else None
+    except NotFound:
+        return None
+
+
+def _encoded(found: ModelVersion) -> dict[str, Any]:
+    facts_text = msgspec.json.encode(found.facts).decode()
+    return {"stage": found.stage.value, "facts": facts_text, "run_id": found.run_id or ""}
+
+
+def _link(tx: Tx, caller: Caller, new: NewVersion, source: Source, number: int) -> None:
+    """Note on the logged model what it was registered as, if the caller may change it. Copies are not noted."""
+    if not source.model_id or source.copied or new.is_prompt:
+        return
+    model = logged_models.get(tx, caller, source.model_id)
+    before = next((tag.value for tag in model.tags if tag.key == _VERSIONS_TAG), "[]")
+    listed = [*_list(before), {"name": new.name, "version": number}]
+    with suppress(Denied):  # who may read a model may register it elsewhere
+        logged_models.set_tags(tx, caller, source.model_id, [Tag(_VERSIONS_TAG, json.dumps(listed))])
+
+
+def _list(text: str) -> list[Any]:
+    """The list that a tag holds; clients can write anything there."""
+    try:
+        found = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return []
+    return found if isinstance(found, list) else []
+
+
+def _emit(tx: Tx, caller: Caller, found: ModelVersion) -> None:
+    names = ("source", "run_id", "model_id", "digest", "size", "files", "tags")
+    subject, data = f"model-version/{found.name}/{found.version}", {name: getattr(found, name) for name in names}
+    tx.emit(Draft(caller.name, found.project, "registry.version.created", subject, data))
