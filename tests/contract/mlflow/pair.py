@@ -84,6 +84,7 @@ class Side:
         if name == "message":
             value = re.sub(r"\{([^{}]*)\}", lambda found: ", ".join(sorted(found[1].split(", "))), value)  # sets
         if name == "message" and number:
+            value = re.sub(rf"mlflow-artifacts:/{number}(?=/)", "mlflow-artifacts:/<exp>", value)
             return re.sub(rf'(with id[ =]|[Ee]xperiment |"){number}(?![0-9a-zA-Z])', r"\1<exp>", value)
         return re.sub(rf"^mlflow-artifacts:/{number}(?=/|$)", "mlflow-artifacts:/<exp>", value)
 

@@ -10,7 +10,7 @@ from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
 from mlwright.kernel.errors import GateClosed, Invalid
 
-_COLUMNS = ["policy", "gate", "kind", "state", "verdict", "reason"]
+_COLUMNS = ["gate", "policy", "kind", "state", "verdict", "reason"]
 _LOOK_AGAIN_S = 0.5
 _project = click.option("--project", default="", help="Where the model is; your own project when not given.")
 _policy = click.option("--policy", default="", help="Only the gates of this policy.")
