@@ -1,4 +1,4 @@
-"""Real outside components for tests: MLflow, PostgreSQL, moto (S3) and Chromium.
+"""Real outside components for tests: MLflow, PostgreSQL, moto (S3), model-signing and Chromium.
 
 A test that needs one is skipped with the reason when it is not installed, and fails instead when
 `MLWRIGHT_REQUIRE_COMPONENTS=1` (as in `.ci/run`). Processes are stopped by id, with their children.
@@ -328,6 +328,15 @@ def moto_s3(moto_url: str) -> S3Endpoint:
     finally:
         connection.close()
     return S3Endpoint(moto_url, bucket)
+
+
+# --- model signing ---
+
+
+@pytest.fixture(scope="session")
+def model_signing() -> Path:
+    """The command of OpenSSF's reference implementation of model signing."""
+    return peer_python("model-signing").parent / "model_signing"
 
 
 # --- Chromium ---

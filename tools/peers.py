@@ -1,4 +1,4 @@
-"""Virtual environments of the real programs that tests and benchmarks run beside us (MLflow, moto).
+"""Virtual environments of the real programs that tests and benchmarks run beside us (MLflow, moto, model-signing).
 
     python -m tools.peers            create what is missing
     python -m tools.peers --list     say what is there
@@ -48,6 +48,8 @@ PEERS = (
     # 3.18.0 was published without its mlflow-skinny; the full wheel holds the same package.
     Peer("mlflow-3.18", ("mlflow==3.17.2", *_LIBRARIES), ("mlflow==3.18.0",), optional=True),
     Peer("moto", ("moto[server]>=5.1,<6",)),
+    # It imports pyOpenSSL, which it does not require.
+    Peer("model-signing", ("model-signing==1.1.1", "pyopenssl")),
 )
 
 

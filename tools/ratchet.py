@@ -20,6 +20,8 @@ from pathlib import Path
 
 FILE_LINES_MEDIAN = 150
 FILE_LINES_MAX = 600
+#: Migrations are written by tools.schema, and as long as there are tables.
+GENERATED = ".migrations.versions."
 FUNCTION_LINES_P95 = 45
 FUNCTION_LINES_MAX = 80
 
@@ -217,7 +219,7 @@ def check_files(modules: Sequence[Module], report: Report) -> None:
     if median > FILE_LINES_MEDIAN:
         report.breaches.append(f"the median file has {median:g} lines; the budget is {FILE_LINES_MEDIAN}")
     for module in modules:
-        if len(module.lines) > FILE_LINES_MAX:
+        if len(module.lines) > FILE_LINES_MAX and GENERATED not in module.name:
             report.breaches.append(f"{module.path}: {len(module.lines)} lines; the budget is {FILE_LINES_MAX}")
 
 

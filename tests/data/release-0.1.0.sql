@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'a1ee96ac691522bbc6a4a7a371d7485bcfd41c590ceed5fdece1be8c0787dd18');
+INSERT INTO "event_head" VALUES(1,23,'7323c66b08a985b9be562383a0899ca5ff85f7ee610c923f45fac258cd1787ae');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/c402d4603e3b','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','f6201c2149a06f23aef3ba2253a1b285c553525f3c14b1d0eeb043f0bd94de37');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','f6201c2149a06f23aef3ba2253a1b285c553525f3c14b1d0eeb043f0bd94de37','8cd2cbf27957048969eaddad99afe5d742c87889f7ed76d5da3003b37cd8ee73');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','8cd2cbf27957048969eaddad99afe5d742c87889f7ed76d5da3003b37cd8ee73','fff19bf989d6833c0bc19f2f14ddad03a74310851bab7c47dbd30331a0894959');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','fff19bf989d6833c0bc19f2f14ddad03a74310851bab7c47dbd30331a0894959','2b9bd8f24d4466b75fdd0c799db22b26d8173ab4cef3ff85815bc3d1d69b253b');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','2b9bd8f24d4466b75fdd0c799db22b26d8173ab4cef3ff85815bc3d1d69b253b','78dc80870c90a343b852fccd35615a91469bb641a963b6e7a1c6b71b36517969');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','78dc80870c90a343b852fccd35615a91469bb641a963b6e7a1c6b71b36517969','ad4f0fff9e11a9bafbbabfa1b853e1fb8563126b4506a4737a4ac9ba84c43e75');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','ad4f0fff9e11a9bafbbabfa1b853e1fb8563126b4506a4737a4ac9ba84c43e75','87c88d65b2547e5ecf752acf3d802b3794a1f1c23c757839b2de187cebadf9d1');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','87c88d65b2547e5ecf752acf3d802b3794a1f1c23c757839b2de187cebadf9d1','0bbfb33bda3c4ca049468f2701acb351a3a5c3dd3c32bc238a7960485e59c2b1');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','0bbfb33bda3c4ca049468f2701acb351a3a5c3dd3c32bc238a7960485e59c2b1','78d9665bac85950d5c1867b1db8a3a5fbe01e4aa7fef1049ac83a4ac080150a1');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','78d9665bac85950d5c1867b1db8a3a5fbe01e4aa7fef1049ac83a4ac080150a1','b562fbf91b0fa28317f47104c7a0cdde63051ce793759afd22dbffd22310ddef');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','b562fbf91b0fa28317f47104c7a0cdde63051ce793759afd22dbffd22310ddef','8ff63cf4a4116596d3dd5c0491f086b94af22031447826c7c5dc7ca0d831c19e');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','8ff63cf4a4116596d3dd5c0491f086b94af22031447826c7c5dc7ca0d831c19e','c2c956e9fc2c7b6f21d86a883ee92eaec930bd530784a069c8a7af115c0507dd');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','c2c956e9fc2c7b6f21d86a883ee92eaec930bd530784a069c8a7af115c0507dd','71e029949061c64fb13353b6ee44b77ad6f7cff1b23c3fa3fc8e800149b686e8');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','71e029949061c64fb13353b6ee44b77ad6f7cff1b23c3fa3fc8e800149b686e8','1f347edd8fda3789203130dd38887ecc916b35a6dcb1f6df4d532eb82908916a');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','1f347edd8fda3789203130dd38887ecc916b35a6dcb1f6df4d532eb82908916a','360564883d64a43f9688b7a5a3d6c85422c5edf270d2166763658df46bd8e21c');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','360564883d64a43f9688b7a5a3d6c85422c5edf270d2166763658df46bd8e21c','ccd50c1b39f75202a4cb34fee20cef2faee4760e126debd3c497b1643ec2cae5');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','ccd50c1b39f75202a4cb34fee20cef2faee4760e126debd3c497b1643ec2cae5','636124d0a2f88d66ece118eb88c2a1e1070f218b6baf181502689298762fb023');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','636124d0a2f88d66ece118eb88c2a1e1070f218b6baf181502689298762fb023','b660795ba3bc1949bc94b57b8d5a8e8b5d89fe6b73d2b33cd68ac595100f65e8');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','b660795ba3bc1949bc94b57b8d5a8e8b5d89fe6b73d2b33cd68ac595100f65e8','a1ee96ac691522bbc6a4a7a371d7485bcfd41c590ceed5fdece1be8c0787dd18');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/0bffa23d1f59','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','5d8b4680ee165fac4d67bacf4a8591897adb145c5728d62b3ec71b516e3842dc');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','5d8b4680ee165fac4d67bacf4a8591897adb145c5728d62b3ec71b516e3842dc','066b49f8674d8e86a82ac8cb1fda2e8c1025e7be9a54a56dc2de3f3f1a482bf9');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','066b49f8674d8e86a82ac8cb1fda2e8c1025e7be9a54a56dc2de3f3f1a482bf9','af4d45d1b3df829c340bc745be888f5959d4258b68150d415f111edf691c3695');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','af4d45d1b3df829c340bc745be888f5959d4258b68150d415f111edf691c3695','05a3d54fc6f1e40789285a0fd49b26c3089e666c6fac19d43adb3e5f14b46529');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','05a3d54fc6f1e40789285a0fd49b26c3089e666c6fac19d43adb3e5f14b46529','dfb67dcfc7a55281ad363271d236d2dfc5d1e6766437b703a76e9f205b1bdc69');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','dfb67dcfc7a55281ad363271d236d2dfc5d1e6766437b703a76e9f205b1bdc69','e11b82dd4e40992b360946e455489c376b88f3a3e06205b03ae9385252510221');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','e11b82dd4e40992b360946e455489c376b88f3a3e06205b03ae9385252510221','5cbc85bcb0a6ba3daa73ac94ed3bd76063133f4696392a0179c17f95ad1ca202');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','5cbc85bcb0a6ba3daa73ac94ed3bd76063133f4696392a0179c17f95ad1ca202','73d1324a1cf74cf78ac734ebcda94b8cb6d672be4225b6be5cee1ddf125a2816');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','73d1324a1cf74cf78ac734ebcda94b8cb6d672be4225b6be5cee1ddf125a2816','8ec32064fe6e87f02ed8589c4acab2e57b44805c0202bc244625e819b89a3676');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','8ec32064fe6e87f02ed8589c4acab2e57b44805c0202bc244625e819b89a3676','6f4203bc1b0f65b785ce3b46c04b7b49fb3ed1f461d90d2d6e6d28c15f65f7e9');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','6f4203bc1b0f65b785ce3b46c04b7b49fb3ed1f461d90d2d6e6d28c15f65f7e9','316e801525b9cc06f33bd31ac6e206e6b9c5b3aaeccf4d658233ba9732b343b2');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','316e801525b9cc06f33bd31ac6e206e6b9c5b3aaeccf4d658233ba9732b343b2','de1ef38d0cee6452ca51fffcb48c105339928679fc2c6a407714291e23d449b2');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','de1ef38d0cee6452ca51fffcb48c105339928679fc2c6a407714291e23d449b2','c884503b6c13158d4553f65dd736a378428b63305def1b5c9a827332cdf7c2c6');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','c884503b6c13158d4553f65dd736a378428b63305def1b5c9a827332cdf7c2c6','157ca8706e2ec6423c12fcc1fe388f580f7c9f29a639825d0995af5a5715d33f');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','157ca8706e2ec6423c12fcc1fe388f580f7c9f29a639825d0995af5a5715d33f','cbe3781068c53ba6020afb965fe222990a9d4c9432a17a8c8935b903150e8dac');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','cbe3781068c53ba6020afb965fe222990a9d4c9432a17a8c8935b903150e8dac','09df691e69f283323f998eb6a259b81babd7940fc568ebe7b2ebcade7f94d169');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','09df691e69f283323f998eb6a259b81babd7940fc568ebe7b2ebcade7f94d169','8f0807e2c1c3cab3bbb048452038ef583094baf7113d0944a18d7a9c6d5333af');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','8f0807e2c1c3cab3bbb048452038ef583094baf7113d0944a18d7a9c6d5333af','8ec22f751b41cc30237d71ac8de1ebf2b364c84d706b6e92bb40147e228e77f3');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','8ec22f751b41cc30237d71ac8de1ebf2b364c84d706b6e92bb40147e228e77f3','7323c66b08a985b9be562383a0899ca5ff85f7ee610c923f45fac258cd1787ae');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -130,6 +130,37 @@ CREATE TABLE experiments (
 );
 INSERT INTO "experiments" VALUES(0,'default','Default','mlflow-artifacts:/0',1,1700000000000,1700000000000);
 INSERT INTO "experiments" VALUES(1,'vision','digits','mlflow-artifacts:/1',1,1700000000000,1700000000000);
+CREATE TABLE gate_approvals (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	version INTEGER NOT NULL, 
+	digest TEXT NOT NULL, 
+	policy TEXT NOT NULL, 
+	gate TEXT NOT NULL, 
+	question TEXT NOT NULL, 
+	principal TEXT NOT NULL, 
+	approves INTEGER NOT NULL, 
+	comment TEXT NOT NULL, 
+	at_ms INTEGER NOT NULL
+);
+CREATE TABLE gate_results (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	version INTEGER NOT NULL, 
+	digest TEXT NOT NULL, 
+	policy TEXT NOT NULL, 
+	gate TEXT NOT NULL, 
+	question TEXT NOT NULL, 
+	beside TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	place INTEGER NOT NULL, 
+	verdict TEXT, 
+	finding TEXT NOT NULL, 
+	requested_by TEXT NOT NULL, 
+	created_ms INTEGER NOT NULL, 
+	started_ms INTEGER, 
+	ended_ms INTEGER, 
+	lease_ms INTEGER, 
+	token TEXT NOT NULL
+);
 CREATE TABLE logged_model_metrics (
 	model INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -302,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$is9/7KmxnA28qC9fA6chow==$CjCr2eAjvADtcAqvQJ3f5sJ+O1nT/Y+lc7jw6c/mUh3auKEFo8+qr432xDwZMANOik7pmE/BPVwH8V+3EhfTaQ==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$VnpW+I2gxZcKV8AVnv2syQ==$ALJx+Wi5pQNdDAzn6pCbBmnjChWEFHBe4mfp4qylfF5yUAIdMU+LK4j8p+dZWPCP2/0nwOfCaIY6oz3163cP/Q==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -419,10 +450,13 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('c402d4603e3b','robot','141276f83b4b020ce5f65be67fdf1179dfea1086e00ef23c7b260ffe3b50f1ba','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('0bffa23d1f59','robot','ce313a2cde7e5977c993304b6ea84183bef43ec6319978eca31fc0fa888350ee','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
+CREATE INDEX ix_gate_approvals_version ON gate_approvals (version, id);
+CREATE INDEX ix_gate_results_digest ON gate_results (digest, id);
+CREATE INDEX ix_gate_results_state ON gate_results (state, id);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);

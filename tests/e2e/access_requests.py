@@ -181,6 +181,11 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"GET {alias}": get(f"{one}/aliases/champion{here}"),
         f"PUT {alias}": send("PUT", f"{one}/aliases/new{here}", {"version": 1}),
         f"DELETE {alias}": send("DELETE", f"{one}/aliases/champion{here}"),
+        f"GET {version}/gates": get(f"{one}/versions/1/gates{here}"),
+        f"POST {version}/gates": send("POST", f"{one}/versions/1/gates{here}", {}),
+        f"PUT {version}/gates/{{policy}}/{{gate}}/approval": send(
+            "PUT", f"{one}/versions/1/gates/{SESAME}-policy/lead/approval{here}", {"approves": False}, by="root"
+        ),
     }
 
 

@@ -18,10 +18,12 @@ from mlwright.app.guard import Guard
 from mlwright.app.settings import Settings
 from mlwright.app.wiring import Platform
 from mlwright.artifacts import service as artifacts
+from mlwright.kernel import store
 from mlwright.kernel.http import Face, Route, Router
 from mlwright.kernel.identity import LOCAL
+from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.service import aliases, registration
+from mlwright.registry.service import aliases, gates, registration
 from mlwright.registry.service import models as registered
 from mlwright.registry.service.registration import Description
 from mlwright.registry.spec import NewVersion
@@ -100,7 +102,9 @@ class World:
         gone = experiments.create(tx, LOCAL, f"{SESAME}-gone", project=PROJECT)
         experiments.delete_experiment(tx, LOCAL, gone)
         run = runs.create(tx, LOCAL, number, f"{SESAME}-user", 1_000, f"{SESAME}-run").info.run_id
-        points = [Metric(f"{SESAME}/loss", 1 / (step + 1), 1_000 + step, step) for step in range(20)]
+        points = [
+            Metric(f"{SESAME}/loss", 1 / (step + 1), 1_000 + step, step) for step in range(40)
+        ]  # so many do not wait
         tags = [Tag("t", SESAME), Tag("mlflow.note.content", SESAME)]
         runs.log_batch(tx, LOCAL, run, points, [Param("p", SESAME)], tags)
         dataset = DatasetInput(Dataset(f"{SESAME}-data", "d1", "local", "{}"), [Tag(inputs.CONTEXT_TAG, "training")])
@@ -131,6 +135,9 @@ class World:
         new = NewVersion(name, f"mlflow-artifacts:/{folder}", run, description=SESAME, tags={"t": SESAME})
         registration.create(tx, owner, new, Description())
         aliases.move(tx, owner, name, "champion", 1)
+        asked = [{"name": "lead", "approval": {}}, {"name": "check", "command": {"command": ["true"]}}]
+        manifest = Manifest(API_VERSION, gates.KIND.name, Metadata(f"{SESAME}-policy", PROJECT), {"gates": asked})
+        store.apply(tx, LOCAL, gates.KIND, manifest)
         return name
 
 

@@ -1,5 +1,7 @@
 """Artifacts as other slices see them: their ports `Files`, on the artifacts slice."""
 
+from pathlib import Path
+
 from starlette.responses import Response
 
 from mlwright.artifacts import service, transfer
@@ -59,6 +61,11 @@ class VersionFiles:
         if file.content is not None:
             return file.content[:limit]
         return b"".join(self._blobs.read(file.digest, 0, min(limit, file.size))) if file.size else b""
+
+    def copy(self, file: ArtifactFile, target: Path) -> None:
+        with target.open("wb") as out:
+            for piece in [file.content] if file.content is not None else self._blobs.read(file.digest):
+                out.write(piece)
 
     def send(self, file: ArtifactFile) -> Response:
         return transfer.send(file, self._blobs)

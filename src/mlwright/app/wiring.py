@@ -3,6 +3,7 @@
 from starlette.types import ASGIApp
 
 import mlwright.artifacts.tables
+import mlwright.registry.gates.tables
 import mlwright.registry.tables
 import mlwright.security.tables
 import mlwright.tracking.tables  # noqa: F401 - the four register their tables
@@ -24,9 +25,11 @@ from mlwright.kernel.http import Face, Router, problem
 from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.api import ModelsApi
+from mlwright.registry.api.gates import GatesApi
+from mlwright.registry.api.models import ModelsApi
+from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.mlflow import face as registry_face
-from mlwright.registry.service import models
+from mlwright.registry.service import gates, models
 from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security import ui as security_pages
@@ -59,9 +62,10 @@ class Platform:
         self.database = Database(self.engine)
         self._passwords = PasswordChecks(self.database)
         self.project = projects.kind(_held_by)
-        self.kinds = Kinds([self.project])
+        self.kinds = Kinds([self.project, gates.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
+        self.gates = GateRunner(self.database, VersionFiles(self.blobs))
 
     def router(self) -> ASGIApp:
         """The ASGI application with all faces; who reads with a browser gets errors as pages."""
@@ -76,6 +80,7 @@ class Platform:
             *EventsApi(self.database).operations(),
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
+            *GatesApi(self.database).operations(),
             *GarbageCollector(self.database, self.blobs).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
@@ -97,6 +102,7 @@ class Platform:
         return self.database.read_now(security.any_admin)
 
     def close(self) -> None:
+        self.gates.close()
         self.database.close()
 
     def _create_defaults(self, tx: Tx) -> None:

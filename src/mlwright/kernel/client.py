@@ -21,11 +21,13 @@ _ERRORS: dict[str, type[MlwrightError]] = {
         errors.AlreadyExists,
         errors.Conflict,
         errors.Immutable,
+        errors.GateClosed,
         errors.Unauthenticated,
         errors.Denied,
         errors.Unavailable,
         errors.TooManyAttempts,
         errors.StorageFull,
+        errors.Untrusted,
         errors.Unsupported,
     )
 }

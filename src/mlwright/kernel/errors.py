@@ -93,6 +93,13 @@ class Immutable(Conflict):
     title = "Immutable"
 
 
+class GateClosed(Conflict):
+    """A gate has not been passed, so that nothing may lead to the model version."""
+
+    code = "gate_closed"
+    title = "Gate closed"
+
+
 class Unauthenticated(MlwrightError):
     """The caller did not say who it is, or not believably."""
 
@@ -139,6 +146,14 @@ class StorageFull(MlwrightError):
     code = "storage_full"
     title = "Storage full"
     status = 507
+
+
+class Untrusted(MlwrightError):
+    """Bytes are not what somebody vouched for, or nobody did: they are not used."""
+
+    code = "untrusted"
+    title = "Not trusted"
+    status = 422
 
 
 class Unsupported(MlwrightError):

@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mlwright.kernel.errors import Invalid, MlwrightError, Unauthenticated, Unavailable
+from mlwright.kernel.errors import GateClosed, Invalid, MlwrightError, Unauthenticated, Unavailable
 from mlwright.kernel.http import JsonResponse, Route, read_body
 
 T = TypeVar("T")
@@ -24,10 +24,12 @@ _ERRORS: dict[str, tuple[str, int]] = {
     "already_exists": ("RESOURCE_ALREADY_EXISTS", 400),
     "conflict": ("INVALID_STATE", 400),
     "immutable": ("INVALID_STATE", 409),
+    "gate_closed": ("PERMISSION_DENIED", 403),
     "unauthenticated": ("UNAUTHENTICATED", 401),
     "denied": ("PERMISSION_DENIED", 403),
     "unavailable": ("TEMPORARILY_UNAVAILABLE", 503),
     "too_many_attempts": ("REQUEST_LIMIT_EXCEEDED", 429),
+    "untrusted": ("INVALID_PARAMETER_VALUE", 400),
     "storage_full": ("RESOURCE_EXHAUSTED", 507),
     "unsupported": ("NOT_IMPLEMENTED", 501),
     "method_not_allowed": ("BAD_REQUEST", 405),
@@ -41,7 +43,8 @@ _encoder = msgspec.json.Encoder()
 def show_error(error: MlwrightError) -> Response:
     """An error as MLflow's clients know it: error_code and message."""
     code, status = _ERRORS.get(error.code, ("INTERNAL_ERROR", 500))
-    hinted = error.hint and (status == 401 or status >= 500)  # other texts are MLflow's own, word by word
+    # Other texts are MLflow's own, word by word.
+    hinted = error.hint and (status == 401 or status >= 500 or isinstance(error, GateClosed))
     message = f"{error.message} Hint: {error.hint}" if hinted else error.message
     response = JsonResponse(_encoder.encode({"error_code": code, "message": message}), status)
     if isinstance(error, Unavailable):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from mlwright.kernel.errors import Invalid, NotFound
+from mlwright.kernel.identity import Role
 from mlwright.kernel.transaction import Tx
 
 T = TypeVar("T")
@@ -103,6 +104,7 @@ class Kind(NamedTuple):
         spec: the struct of its spec, with defaults and descriptions, that forbids unknown fields.
         summary: one sentence.
         is_project: each resource is a project of its own name; only administrators of the server make and remove it.
+        changed_by: the role in its project that is needed to make, change and remove one.
         before_delete: called in the transaction that removes a resource; raises to refuse, or cleans up.
     """
 
@@ -111,6 +113,7 @@ class Kind(NamedTuple):
     spec: type[msgspec.Struct]
     summary: str
     is_project: bool = False
+    changed_by: Role = Role.EDITOR
     before_delete: Callable[[Tx, Resource], None] | None = None
 
     def validated(self, spec: Mapping[str, Any]) -> dict[str, Any]:

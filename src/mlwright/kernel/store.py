@@ -226,7 +226,7 @@ def _require_writable(tx: Tx, caller: Caller, kind: Kind, project: str, before: 
         else:
             caller.require(project, Role.ADMIN)
         return
-    caller.require(project, Role.EDITOR)
+    caller.require(project, kind.changed_by)
     require_project(tx, project)
 
 
@@ -234,7 +234,7 @@ def _require_removable(caller: Caller, kind: Kind, project: str) -> None:
     if kind.is_project:
         caller.require_server_admin()
     else:
-        caller.require(project, Role.EDITOR)
+        caller.require(project, kind.changed_by)
 
 
 def _check_unchanged(wanted: Metadata, before: Resource | None) -> None:

@@ -13,7 +13,7 @@ from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.kernel.upsert import upsert
 from mlwright.registry import validation
-from mlwright.registry.service import models, versions
+from mlwright.registry.service import gates, models, versions
 from mlwright.registry.service.models import Found
 from mlwright.registry.spec import Alias, ModelVersion
 from mlwright.registry.tables import model_aliases
@@ -41,16 +41,18 @@ def move(
     version: int,
     expected: int | UnsetType | None = UNSET,
     project: str = "",
+    override: str = "",
 ) -> Alias:
     """Let an alias lead to a version.
 
     Args:
         expected: where it must lead until now, None for nowhere; when not given, the last one to move it wins.
+        override: why it shall lead there though a gate is closed; for administrators of the project.
 
-    Raises Conflict when it leads elsewhere than expected, and NotFound.
+    Raises Conflict when it leads elsewhere than expected, GateClosed, and NotFound.
     """
     validation.check_new_alias(alias)
-    model, _ = versions.find(tx, caller, name, version, Role.EDITOR, project)
+    model, found = versions.find(tx, caller, name, version, Role.EDITOR, project)
     before = _version_of(tx, model, alias)
     if expected is not UNSET and before != expected:
         where = f"leads to version {before}" if before is not None else "does not exist"
@@ -60,6 +62,7 @@ def move(
             path="expected",
             hint="somebody moved it; look again",
         )
+    gates.guard(tx, caller, found, alias=alias, override=override)
     tx.run(_put, {"model": model.row, "alias": alias, "version": version})
     _emit(tx, caller, model, "moved", {"alias": alias, "before": {"version": before}, "after": {"version": version}})
     return Alias(alias, version)

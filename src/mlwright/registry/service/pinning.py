@@ -45,6 +45,11 @@ def pin(tx: Tx, caller: Caller, source: str, target: str, project: str) -> Pinne
     return Pinned(f"{locations.SCHEME}/{target}", digest_of(files), sum(file.size for file in files), files)
 
 
+def root(storage: str) -> str:
+    """The artifact folder behind the storage URI of a version whose files are pinned."""
+    return storage.removeprefix(f"{locations.SCHEME}/")
+
+
 def relative(file: ArtifactFile, root: str) -> ArtifactFile:
     """The file with its path below the folder `root`."""
     return ArtifactFile(

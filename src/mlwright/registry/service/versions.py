@@ -14,7 +14,7 @@ from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.kernel.upsert import upsert
 from mlwright.registry import validation
-from mlwright.registry.service import models, pinning, rows
+from mlwright.registry.service import gates, models, pinning, rows
 from mlwright.registry.service.models import Found
 from mlwright.registry.spec import ModelVersion, Stage
 from mlwright.registry.tables import model_aliases, model_version_tags, model_versions
@@ -110,6 +110,7 @@ def transition(
             path="archive_existing_versions",
         )
     model, found = find(tx, caller, name, version, Role.EDITOR, project)
+    gates.guard(tx, caller, found, stage=stage)
     now = tx.now_ms()
     others = tx.all(_in_stage, {"model": model.row, "stage": stage.value, "version": version}) if archive else []
     tx.many(_set_stage, [{"version_": row, "new_stage": Stage.ARCHIVED.value, "now": now} for row, _ in others])

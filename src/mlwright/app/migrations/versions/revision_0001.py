@@ -29,6 +29,8 @@ def upgrade() -> None:
     events()
     experiment_tags()
     experiments()
+    gate_approvals()
+    gate_results()
     logged_model_metrics()
     logged_model_params()
     logged_model_tags()
@@ -186,6 +188,52 @@ def experiments() -> None:
         sa.UniqueConstraint("project", "name", name="uq_experiments_name"),
         sqlite_autoincrement=True,
     )
+
+
+def gate_approvals() -> None:
+    op.create_table(
+        "gate_approvals",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("version", Int64, nullable=False),
+        sa.Column("digest", String, nullable=False),
+        sa.Column("policy", String, nullable=False),
+        sa.Column("gate", String, nullable=False),
+        sa.Column("question", String, nullable=False),
+        sa.Column("principal", String, nullable=False),
+        sa.Column("approves", Int64, nullable=False),
+        sa.Column("comment", String, nullable=False),
+        sa.Column("at_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_gate_approvals_version", "gate_approvals", ["version", "id"], unique=False)
+
+
+def gate_results() -> None:
+    op.create_table(
+        "gate_results",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("version", Int64, nullable=False),
+        sa.Column("digest", String, nullable=False),
+        sa.Column("policy", String, nullable=False),
+        sa.Column("gate", String, nullable=False),
+        sa.Column("question", String, nullable=False),
+        sa.Column("beside", String, nullable=False),
+        sa.Column("state", String, nullable=False),
+        sa.Column("place", Int64, nullable=False),
+        sa.Column("verdict", String, nullable=True),
+        sa.Column("finding", String, nullable=False),
+        sa.Column("requested_by", String, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("started_ms", Int64, nullable=True),
+        sa.Column("ended_ms", Int64, nullable=True),
+        sa.Column("lease_ms", Int64, nullable=True),
+        sa.Column("token", String, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_gate_results_digest", "gate_results", ["digest", "id"], unique=False)
+    op.create_index("ix_gate_results_state", "gate_results", ["state", "id"], unique=False)
 
 
 def logged_model_metrics() -> None:

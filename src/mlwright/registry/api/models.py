@@ -80,10 +80,14 @@ class VersionPage(msgspec.Struct, frozen=True):
 
 
 class MoveAlias(msgspec.Struct, forbid_unknown_fields=True):
-    """Where the alias is to lead. `expected` is where it leads now, null for nowhere: if it does not, nothing moves."""
+    """Where the alias is to lead. `expected` is where it leads now, null for nowhere: if it does not, nothing moves.
+
+    `override` is the reason of an administrator who moves it though a gate is closed.
+    """
 
     version: int
     expected: int | UnsetType | None = UNSET
+    override: str = ""
 
 
 def version_view(each: ModelVersion, *, whole: bool = False) -> VersionView:
@@ -187,7 +191,7 @@ class ModelsApi:
         body, (caller, project), (name, alias) = await read_json(request, MoveAlias), _where(request), _alias(request)
         return json_response(
             await self._database.write(
-                lambda tx: aliases.move(tx, caller, name, alias, body.version, body.expected, project)
+                lambda tx: aliases.move(tx, caller, name, alias, body.version, body.expected, project, body.override)
             )
         )
 

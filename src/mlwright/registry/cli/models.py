@@ -59,6 +59,7 @@ def list_versions(client: Client, model: str, project: str, limit: int, output: 
 @click.argument("version", type=int, required=False)
 @click.option("--expected", type=int, help="Move it only if it leads to this version now; 0: only if it is new.")
 @click.option("--remove", is_flag=True, help="Remove the alias.")
+@click.option("--override", default="", metavar="REASON", help="Move it though a gate is closed; for administrators.")
 @_project
 @with_client
 @output_option
@@ -69,6 +70,7 @@ def alias(
     version: int | None,
     expected: int | None,
     remove: bool,
+    override: str,
     project: str,
     output: str,
 ) -> None:
@@ -80,7 +82,7 @@ def alias(
     elif version is None:
         show(client.get(path, project=project or None), output)
     else:
-        body = {"version": version} | ({} if expected is None else {"expected": expected or None})
+        body = {"version": version, "override": override} | ({} if expected is None else {"expected": expected or None})
         show(client.put(f"{path}{where}", body), output)
 
 

@@ -1,0 +1,76 @@
+"""The words of running programs."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a program and everything it starts may use together.
+
+    Attributes:
+        seconds: wall-clock time.
+        memory_bytes: resident memory; shared pages count once per process.
+        processes: at a time, threads not counted.
+    """
+
+    seconds: float = 300.0
+    memory_bytes: int = 2 << 30
+    processes: int = 64
+
+
+class Ending(StrEnum):
+    """Why a program is not running any more."""
+
+    EXITED = "exited"
+    KILLED = "killed"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    PROCESSES = "processes"
+    CANCELLED = "cancelled"
+    NOT_STARTED = "not started"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a program ran.
+
+    Attributes:
+        ending: why it ended.
+        status: its exit status; of one that a signal killed, 128 and the signal's number; None if we killed it.
+        output: what it printed, standard output and error together; the middle is left out when it is long.
+        output_bytes: how much it printed.
+        seconds: how long it ran.
+        peak_memory_bytes: most resident memory of the whole tree that was seen.
+        problem: why it could not be started.
+    """
+
+    ending: Ending
+    status: int | None = None
+    output: str = ""
+    output_bytes: int = 0
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    problem: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        """It ended by itself and said that all is well."""
+        return self.ending is Ending.EXITED and self.status == 0
+
+    def explain(self, limits: Limits) -> str:
+        """Why it did not succeed, in words."""
+        match self.ending:
+            case Ending.EXITED:
+                return f"it ended with exit status {self.status}"
+            case Ending.KILLED:
+                return f"signal {(self.status or 128) - 128} killed it (exit status {self.status})"
+            case Ending.TIMEOUT:
+                return f"it took longer than {limits.seconds:g} s"
+            case Ending.MEMORY:
+                return f"it used more than {limits.memory_bytes / (1 << 20):,.0f} MiB of memory"
+            case Ending.PROCESSES:
+                return f"it started more than {limits.processes} processes"
+            case Ending.CANCELLED:
+                return "it was cancelled"
+            case Ending.NOT_STARTED:
+                return f"it could not be started: {self.problem}"

@@ -1,0 +1,114 @@
+"""`mlwright gate`."""
+
+import time
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from mlwright.kernel.cli import output_option, show, with_client
+from mlwright.kernel.client import Client
+from mlwright.kernel.errors import GateClosed, Invalid
+
+_COLUMNS = ["policy", "gate", "kind", "state", "verdict", "reason"]
+_LOOK_AGAIN_S = 0.5
+_project = click.option("--project", default="", help="Where the model is; your own project when not given.")
+_policy = click.option("--policy", default="", help="Only the gates of this policy.")
+_comment = click.option("--comment", default="", help="Why.")
+
+
+@click.group()
+def gate() -> None:
+    """What a model version must show before an alias may lead to it. A version is written MODEL/3."""
+
+
+@gate.command("explain")
+@click.argument("version")
+@_policy
+@_project
+@with_client
+@output_option
+def explain(client: Client, version: str, policy: str, project: str, output: str) -> None:
+    """Show how VERSION stands before each gate, and why."""
+    show(_standings(client, version, policy, project, output), output, _COLUMNS)
+
+
+@gate.command("run")
+@click.argument("version")
+@_policy
+@click.option("--again", is_flag=True, help="Also the gates that have an answer.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the answers.")
+@_project
+@with_client
+@output_option
+def run(client: Client, version: str, policy: str, again: bool, wait: bool, project: str, output: str) -> None:
+    """Have the gates of VERSION run. Fails unless all of them are passed; people's approval is not waited for."""
+    body = {"policy": policy, "again": again}
+    asked = client.post(f"{_path(version)}{_where(project)}", body)
+    if not wait:
+        click.echo(f"{asked['requested']} gates will run", err=True)
+        return
+    while any(each["state"] in {"waiting", "running"} for each in _standings(client, version, policy, project, "json")):
+        time.sleep(_LOOK_AGAIN_S)
+    found = _standings(client, version, policy, project, output)
+    show(found, output, _COLUMNS)
+    closed = [each for each in _standings(client, version, policy, project, "json") if not _passed(each)]
+    if closed:
+        raise GateClosed(f"{len(closed)} of {len(found)} gates of {version} have not been passed")
+
+
+@gate.command("approve")
+@click.argument("version")
+@click.argument("name", metavar="POLICY/GATE")
+@_comment
+@_project
+@with_client
+@output_option
+def approve(client: Client, version: str, name: str, comment: str, project: str, output: str) -> None:
+    """Say yes to VERSION at a gate."""
+    _say(client, version, name, {"approves": True, "comment": comment}, project, output)
+
+
+@gate.command("reject")
+@click.argument("version")
+@click.argument("name", metavar="POLICY/GATE")
+@_comment
+@_project
+@with_client
+@output_option
+def reject(client: Client, version: str, name: str, comment: str, project: str, output: str) -> None:
+    """Say no to VERSION at a gate."""
+    _say(client, version, name, {"approves": False, "comment": comment}, project, output)
+
+
+def _say(client: Client, version: str, name: str, body: dict[str, object], project: str, output: str) -> None:
+    policy, slash, gate_name = name.partition("/")
+    if not slash:
+        raise Invalid(f"{name!r} names no gate", path="POLICY/GATE", hint="write it as in: mlwright gate explain")
+    place = f"{quote(policy, safe='')}/{quote(gate_name, safe='')}"
+    found = client.put(f"{_path(version)}/{place}/approval{_where(project)}", body)
+    show([_flat(found)] if output == "table" else found, output, _COLUMNS)
+
+
+def _standings(client: Client, version: str, policy: str, project: str, output: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get(_path(version), policy=policy or None, project=project or None)
+    return [_flat(each) for each in found] if output == "table" else found
+
+
+def _flat(standing: dict[str, Any]) -> dict[str, Any]:
+    return {**standing, "verdict": standing["finding"]["verdict"], "reason": standing["finding"]["reason"]}
+
+
+def _passed(standing: dict[str, Any]) -> bool:
+    return bool(standing["state"] == "done" and standing["finding"]["verdict"] == "pass")
+
+
+def _path(version: str) -> str:
+    name, slash, number = version.rpartition("/")
+    if not slash:
+        raise Invalid(f"{version!r} names no version", path="VERSION", hint="write MODEL/3")
+    return f"/v1/models/{quote(name, safe='')}/versions/{quote(number, safe='')}/gates"
+
+
+def _where(project: str) -> str:
+    return f"?project={quote(project)}" if project else ""

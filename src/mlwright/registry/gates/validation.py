@@ -1,0 +1,152 @@
+"""The gate `validation`: is the model good enough, no worse than the one in place, and so for everybody?"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mlwright.kernel.errors import Invalid
+from mlwright.registry.gates import statistics
+from mlwright.registry.gates.evaluation import Evaluation, paired
+from mlwright.registry.gates.metrics import METRICS, Rows
+from mlwright.registry.gates.spec import (
+    Check,
+    Fairness,
+    Finding,
+    NoWorseThan,
+    Slices,
+    Threshold,
+    Validation,
+    Verdict,
+    conclude,
+    judged,
+    undecided,
+)
+from mlwright.registry.gates.statistics import ROC_AUC, Interval
+
+
+class Question(NamedTuple):
+    """How sure an answer must be. `seed` makes it the same each time."""
+
+    confidence: float
+    seed: int
+
+
+def validate(spec: Validation, candidate: Evaluation, baselines: Mapping[str, Evaluation | None], seed: int) -> Finding:
+    """Answer all questions of the gate.
+
+    Args:
+        spec: the questions.
+        candidate: the evaluation of the version in question.
+        baselines: by alias, that of the version there; None where there is no version, which is no reason to fail.
+        seed: of resampling.
+    """
+    question = Question(spec.confidence, seed)
+    checks = [_threshold(each, candidate.rows, question, "") for each in spec.thresholds]
+    checks += [_no_worse(other, candidate, baselines, question) for other in spec.no_worse_than]
+    for cut in spec.slices:
+        checks += _slices(cut, candidate, question)
+    for group in spec.fairness:
+        checks += _fairness(group, candidate, question)
+    return conclude(checks)
+
+
+def _threshold(threshold: Threshold, rows: Rows, question: Question, where: str) -> Check:
+    name = f"{threshold.metric}{where}"
+    bounds = [f"≥ {threshold.min:g}" if threshold.min is not None else ""]
+    bounds.append(f"≤ {threshold.max:g}" if threshold.max is not None else "")
+    required = " and ".join(filter(None, bounds))
+    if _lacks_scores(threshold.metric, rows):
+        return undecided(name, required, "the evaluation has no probabilities")
+    return judged(name, required, _estimate(threshold.metric, rows, question), threshold.min, threshold.max)
+
+
+def _estimate(metric: str, rows: Rows, question: Question) -> Interval:
+    if metric == ROC_AUC:
+        return statistics.roc_auc(rows, question.confidence)
+    return statistics.estimate(METRICS[metric], rows, *question)
+
+
+def _lacks_scores(metric: str, *models: Rows) -> bool:
+    needed = metric == ROC_AUC or METRICS[metric].needs_scores
+    return needed and any(rows.scores is None for rows in models)
+
+
+def _no_worse(
+    other: NoWorseThan, candidate: Evaluation, baselines: Mapping[str, Evaluation | None], question: Question
+) -> Check:
+    name = f"{other.metric} beside @{other.alias}"
+    required = f"worse by at most {other.margin:g}"
+    baseline = baselines[other.alias]
+    if baseline is None:
+        return _nobody_there(name, required, other.alias)
+    try:
+        mine, its = paired(candidate, baseline)
+    except Invalid as error:
+        return undecided(name, required, error.message)
+    if _lacks_scores(other.metric, mine, its):
+        return undecided(name, required, "an evaluation has no probabilities")
+    higher_is_better = other.metric == ROC_AUC or METRICS[other.metric].higher_is_better
+    least, most = (-other.margin, None) if higher_is_better else (None, other.margin)
+    return judged(name, required, _difference(other.metric, mine, its, question), least, most)
+
+
+def _difference(metric: str, mine: Rows, its: Rows, question: Question) -> Interval:
+    if metric == ROC_AUC:
+        return statistics.roc_auc_difference(mine, its, question.confidence)
+    found = statistics.difference(METRICS[metric], mine, its, *question)
+    if metric != "accuracy_score":
+        return found
+    exact = statistics.mcnemar(mine, its)
+    only = f"{exact.only_candidate} rows only right here, {exact.only_baseline} only there"
+    return found._replace(method=f"{found.method}; McNemar's exact test: p = {exact.p_value:.3g}, {only}")
+
+
+def _nobody_there(name: str, required: str, alias: str) -> Check:
+    return Check(name, Verdict.PASS, required, f"no version is @{alias} yet")
+
+
+def _slices(cut: Slices, candidate: Evaluation, question: Question) -> list[Check]:
+    """Each slice at a confidence that makes all of them together hold at the stated one (Bonferroni)."""
+    groups = [(column, *group) for column in cut.columns for group in _groups(candidate, column, cut.min_rows)]
+    if not groups:
+        return [undecided(f"slices by {', '.join(cut.columns)}", f"{cut.min_rows} rows", "no slice has as many")]
+    together = Question(1 - (1 - question.confidence) / (len(groups) * max(len(cut.thresholds), 1)), question.seed)
+    return [
+        _threshold(threshold, rows, together, f" where {column} = {value}")
+        for column, value, rows in groups
+        for threshold in cut.thresholds
+    ]
+
+
+def _groups(candidate: Evaluation, column: str, min_rows: int) -> list[tuple[str, Rows]]:
+    """The values of a column with at least so many rows, and these rows."""
+    values, number = np.unique(candidate.column(column), return_inverse=True)
+    counts = np.bincount(number, minlength=len(values))
+    return [
+        (str(value), candidate.rows.take(number == place))
+        for place, value in enumerate(values)
+        if counts[place] >= max(min_rows, 1)
+    ]
+
+
+def _fairness(group: Fairness, candidate: Evaluation, question: Question) -> list[Check]:
+    rows = [each for _, each in _groups(candidate, group.column, group.min_rows)]
+    asked: Sequence[tuple[str, float | None, Sequence[str]]] = (
+        ("demographic parity", group.demographic_parity, ["selection_rate"]),
+        ("equalized odds", group.equalized_odds, ["recall_score", "false_positive_rate"]),
+    )
+    checks = []
+    for title, most, metrics in asked:
+        for metric in metrics if most is not None else ():
+            name = f"{title} by {group.column}: {metric}"
+            required = f"groups differ by at most {most:g}"
+            if len(rows) < 2:
+                checks.append(undecided(name, required, f"fewer than two groups have {group.min_rows} rows"))
+            else:
+                checks.append(judged(name, required, _spread(metric, rows, question), None, most))
+    return checks
+
+
+def _spread(metric: str, rows: Sequence[Rows], question: Question) -> Interval:
+    return statistics.spread(METRICS[metric], rows, *question)

@@ -1,0 +1,443 @@
+"""The verbs of gates: which ones a version must pass, how it stands, who has approved it, and the guard of aliases.
+
+Invariant: nothing leads to a version by an alias or stage that a policy guards, unless each gate of the policy has been
+passed with just this digest, this question, and beside the versions that stand there now; or an administrator has said
+otherwise, with a reason, on the record.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import bindparam, insert, null, select, update
+
+from mlwright.kernel import store
+from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound
+from mlwright.kernel.events import Draft
+from mlwright.kernel.identity import Caller, Role
+from mlwright.kernel.query import Query
+from mlwright.kernel.resources import Kind
+from mlwright.kernel.transaction import Tx
+from mlwright.registry.gates.spec import Approval, Finding, Gate, GatePolicySpec, Verdict
+from mlwright.registry.gates.tables import gate_approvals, gate_results
+from mlwright.registry.service import rows
+from mlwright.registry.spec import ModelVersion, Stage
+from mlwright.registry.tables import model_aliases, model_versions
+
+KIND = Kind(
+    "GatePolicy",
+    "gatepolicies",
+    GatePolicySpec,
+    "Gates that a model version must pass before an alias or stage may lead to it.",
+    changed_by=Role.ADMIN,
+)
+#: Topic of `Changes`: a gate is to run.
+TOPIC = "gates"
+#: Who reads policies and runs gates, whatever the caller may see.
+SYSTEM = Caller("system", everywhere=Role.ADMIN)
+_HOUR_MS = 3_600_000
+#: An answer that nobody has renewed for so long was left behind by a server that died.
+LEASE_MS = 30_000
+
+_results = gate_results.c
+#: What is not pinned has no digest, and answers for itself only.
+_answers = Query(
+    select(*_results)
+    .where(
+        _results.digest == bindparam("digest"),
+        (_results.digest != "") | (_results.version == bindparam("version")),
+    )
+    .order_by(_results.id.desc())
+)
+_insert = Query(
+    insert(gate_results).values({column.name: bindparam(column.name) for column in _results if column.name != "id"})
+)
+_open = Query(
+    select(*_results)
+    .where((_results.state == "waiting") | ((_results.state == "running") & (_results.lease_ms < bindparam("now"))))
+    .order_by(_results.id)
+    .limit(100)
+)
+_version = Query(select(*rows.VERSION_COLUMNS).where(model_versions.c.id == bindparam("version")))
+_claim = Query(
+    update(gate_results)
+    .where(_results.id == bindparam("number"))
+    .values(state="running", token=bindparam("new_token"), started_ms=bindparam("now"), lease_ms=bindparam("until"))
+)
+_renew = Query(
+    update(gate_results)
+    .where(_results.id == bindparam("number"), _results.token == bindparam("own_token"), _results.state == "running")
+    .values(lease_ms=bindparam("until"))
+)
+_finish = Query(
+    update(gate_results)
+    .where(_results.id == bindparam("number"), _results.token == bindparam("own_token"), _results.state == "running")
+    .values(
+        state="done",
+        verdict=bindparam("new_verdict"),
+        finding=bindparam("new_finding"),
+        ended_ms=bindparam("now"),
+        lease_ms=null(),
+    )
+)
+_approvals = gate_approvals.c
+_approvals_of = Query(select(*_approvals).where(_approvals.version == bindparam("version")).order_by(_approvals.id))
+_approve = Query(
+    insert(gate_approvals).values({column.name: bindparam(column.name) for column in _approvals if column.name != "id"})
+)
+_by_alias = Query(
+    select(*rows.VERSION_COLUMNS)
+    .join(model_aliases, model_aliases.c.model == model_versions.c.model)
+    .where(
+        model_aliases.c.version == model_versions.c.version,
+        model_versions.c.project == bindparam("project"),
+        model_versions.c.name == bindparam("name"),
+        model_aliases.c.alias == bindparam("alias"),
+    )
+)
+
+
+class Policy(NamedTuple):
+    """A policy of a project."""
+
+    name: str
+    spec: GatePolicySpec
+
+
+class Result(NamedTuple):
+    """A row of gate_results."""
+
+    id: int
+    version: int
+    digest: str
+    policy: str
+    gate: str
+    question: str
+    beside: str
+    state: str
+    place: int
+    verdict: str | None
+    finding: str
+    requested_by: str
+    created_ms: int
+    started_ms: int | None
+    ended_ms: int | None
+    lease_ms: int | None
+    token: str
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a version stands before one gate. `state` is missing, waiting, running or done."""
+
+    policy: str
+    gate: str
+    kind: str
+    state: str
+    finding: Finding
+    started_ms: int | None = None
+    ended_ms: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the gate has been passed."""
+        return self.state == "done" and self.finding.verdict is Verdict.PASS
+
+
+_NOT_YET = Finding(Verdict.INCONCLUSIVE, "it has not run for this version yet", [])
+
+
+def policies(tx: Tx, project: str, model: str) -> list[Policy]:
+    """The policies that are about a model."""
+    found = [
+        Policy(each.metadata.name, msgspec.convert(each.spec, GatePolicySpec))
+        for each in store.list_all(tx, SYSTEM, KIND, project)
+    ]
+    return [policy for policy in found if policy.spec.covers(model)]
+
+
+def request(tx: Tx, caller: Caller, version: ModelVersion, policy: str = "", *, again: bool = False) -> int:
+    """Have the gates of a version run that have no answer yet. Returns how many will.
+
+    Args:
+        policy: only this one.
+        again: also those that have an answer.
+    """
+    found = [each for each in policies(tx, version.project, version.name) if policy in {"", each.name}]
+    if policy and not found:
+        raise NotFound(f"there is no gate policy {policy!r} about {version.name!r}", path="policy")
+    count = 0
+    for each in found:
+        for place, gate in enumerate(each.spec.gates):
+            state = _standing(tx, version, each, gate).state
+            if gate.approval is None and (state == "missing" or (again and state == "done")):
+                tx.run(_insert, _waiting(tx, caller, version, each, gate, place))
+                count += 1
+    if count:
+        tx.topics.add(TOPIC)
+    return count
+
+
+def _waiting(tx: Tx, caller: Caller, version: ModelVersion, policy: Policy, gate: Gate, place: int) -> dict[str, Any]:
+    nothing = dict.fromkeys(("verdict", "started_ms", "ended_ms", "lease_ms"))
+    return {
+        **nothing,
+        "version": version.row,
+        "digest": version.digest or "",
+        "policy": policy.name,
+        "gate": gate.name,
+        "question": gate.question,
+        "beside": _beside(tx, version, gate),
+        "state": "waiting",
+        "place": place,
+        "finding": "",
+        "requested_by": caller.name,
+        "created_ms": tx.now_ms(),
+        "token": "",
+    }
+
+
+def standings(tx: Tx, version: ModelVersion, policy: str = "") -> list[Standing]:
+    """How a version stands before all gates that are about it, in their order."""
+    found = [each for each in policies(tx, version.project, version.name) if policy in {"", each.name}]
+    return [_standing(tx, version, each, gate) for each in found for gate in each.spec.gates]
+
+
+def guard(
+    tx: Tx, caller: Caller, version: ModelVersion, alias: str = "", stage: Stage | None = None, override: str = ""
+) -> None:
+    """Called before an alias or stage leads to a version. Raises GateClosed with what is missing.
+
+    Args:
+        override: why it shall lead there nevertheless; for administrators of the project.
+    """
+    closed = [
+        (policy.name, standing)
+        for policy in policies(tx, version.project, version.name)
+        if alias in policy.spec.aliases or stage in policy.spec.stages
+        for standing in (_standing(tx, version, policy, gate) for gate in policy.spec.gates)
+        if not standing.is_open
+    ]
+    if not closed:
+        return
+    target = f"@{alias}" if alias else f"the stage {stage.value}" if stage else ""
+    reasons = "; ".join(f"{name}/{each.gate}: {_in_words(each)}" for name, each in closed)
+    if not override:
+        raise GateClosed(
+            f"Version {version.version} of {version.name!r} may not be {target}: {reasons}",
+            path="version",
+            hint=f"see: mlwright gate explain {version.name}/{version.version}",
+        )
+    caller.require(version.project, Role.ADMIN)
+    gates = [{"policy": name, "gate": each.gate, "reason": _in_words(each)} for name, each in closed]
+    _emit(tx, caller, version, "overridden", {"target": target, "reason": override, "closed": gates})
+
+
+def _in_words(standing: Standing) -> str:
+    if standing.state in {"waiting", "running"}:
+        return f"it is {standing.state}"
+    return f"{standing.finding.verdict.value}: {standing.finding.reason}"
+
+
+def _standing(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate) -> Standing:
+    if gate.approval is not None:
+        return _approved(tx, version, policy, gate, gate.approval)
+    beside = _beside(tx, version, gate)
+    for row in tx.all(_answers, {"version": version.row, "digest": version.digest or ""}):
+        result = Result._make(row)
+        asked = (result.policy, result.gate, result.question, result.digest)
+        if asked != (policy.name, gate.name, gate.question, version.digest or ""):
+            continue
+        if not _still_beside(result.beside, beside, version):
+            continue
+        finding = msgspec.json.decode(result.finding, type=Finding) if result.state == "done" else _NOT_YET
+        return Standing(policy.name, gate.name, gate.kind, result.state, finding, result.started_ms, result.ended_ms)
+    return Standing(policy.name, gate.name, gate.kind, "missing", _NOT_YET)
+
+
+def _beside(tx: Tx, version: ModelVersion, gate: Gate) -> str:
+    """Which versions the gate compares with, as JSON: by alias, their digest; null where there is none."""
+    aliases = sorted({each.alias for each in gate.validation.no_worse_than}) if gate.validation else []
+    found: dict[str, str | None] = {}
+    for alias in aliases:
+        other = beside(tx, version, alias)
+        found[alias] = other.digest if other else None
+    return msgspec.json.encode(found).decode()
+
+
+def beside(tx: Tx, version: ModelVersion, alias: str) -> ModelVersion | None:
+    """The version of the same model that an alias leads to now."""
+    row = tx.one(_by_alias, {"project": version.project, "name": version.name, "alias": alias})
+    return rows.versions(tx, [row])[0] if row else None
+
+
+def _still_beside(then: str, now: str, version: ModelVersion) -> bool:
+    """Whether an answer beside those versions still counts. What has got the alias since needs no new one."""
+    before, after = (msgspec.json.decode(text, type=dict[str, str | None]) for text in (then, now))
+    return before.keys() == after.keys() and all(after[alias] in {before[alias], version.digest} for alias in after)
+
+
+# --- people -------------------------------------------------------------------------------------------------------
+
+
+def approve(
+    tx: Tx, caller: Caller, version: ModelVersion, policy: str, gate: str, *, approves: bool, comment: str = ""
+) -> Standing:
+    """Say yes or no to a version. The latest word of each person counts. Raises NotFound, Denied, Invalid."""
+    found = next((each for each in policies(tx, version.project, version.name) if each.name == policy), None)
+    asked = next((each for each in found.spec.gates if each.name == gate), None) if found else None
+    if found is None or asked is None:
+        raise NotFound(f"no gate {policy}/{gate} is about {version.name!r}", path="gate")
+    if asked.approval is None:
+        raise Invalid(f"the gate {policy}/{gate} is not passed by approval", path="gate")
+    if not asked.approval.approvers:
+        caller.require(version.project, Role.ADMIN)
+    elif caller.name not in asked.approval.approvers:
+        raise Denied(f"{caller.name!r} is not among those who approve at {policy}/{gate}")
+    if approves and asked.approval.not_requester and caller.name == version.author:
+        raise Denied("who registered a version does not approve it", hint="ask somebody else")
+    values = {
+        "version": version.row,
+        "digest": version.digest or "",
+        "policy": policy,
+        "gate": gate,
+        "question": asked.question,
+        "principal": caller.name,
+        "approves": int(approves),
+        "comment": comment,
+        "at_ms": tx.now_ms(),
+    }
+    tx.run(_approve, values)
+    data = {"policy": policy, "gate": gate, "digest": version.digest, "comment": comment}
+    if approves:
+        _emit(tx, caller, version, "approved", data)
+    else:
+        _emit(tx, caller, version, "rejected", data)
+    return _standing(tx, version, found, asked)
+
+
+def _approved(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate, asked: Approval) -> Standing:
+    since = tx.now_ms() - asked.expires_hours * _HOUR_MS
+    latest: dict[str, tuple[bool, int]] = {}
+    for _, _, digest, name, place, question, principal, approves, _, at_ms in tx.all(
+        _approvals_of, {"version": version.row}
+    ):
+        if (digest, name, place, question) == (version.digest or "", policy.name, gate.name, gate.question):
+            latest[principal] = (bool(approves), at_ms)
+    finding = _counted(latest, asked, since)
+    state = "missing" if finding.verdict is Verdict.INCONCLUSIVE else "done"
+    last_ms = max((at_ms for _, at_ms in latest.values()), default=None)
+    return Standing(policy.name, gate.name, gate.kind, state, finding, last_ms, last_ms)
+
+
+def _counted(latest: Mapping[str, tuple[bool, int]], asked: Approval, since: float) -> Finding:
+    """What the latest words say: a no never expires, a yes does."""
+    against = sorted(name for name, (approves, _) in latest.items() if not approves)
+    if against:
+        return Finding(Verdict.FAIL, f"rejected by {', '.join(against)}", [])
+    in_favour = sorted(name for name, (_, at_ms) in latest.items() if at_ms >= since)
+    if len(in_favour) >= asked.count:
+        return Finding(Verdict.PASS, f"approved by {', '.join(in_favour)}", [])
+    return Finding(Verdict.INCONCLUSIVE, f"{len(in_favour)} of {asked.count} approvals", [])
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+
+class Work(NamedTuple):
+    """A gate to run, claimed with a token."""
+
+    result: Result
+    version: ModelVersion
+    policy: str
+    gate: Gate
+
+
+def claim(tx: Tx, token: str) -> Work | None:
+    """Take the next gate that may run; None when there is none. Those that need not run any more are answered."""
+    now = tx.now_ms()
+    for row in tx.all(_open, {"now": now}):
+        result = Result._make(row)
+        work = _work(tx, result)
+        if work is None:
+            _answer(tx, result, Finding(Verdict.INCONCLUSIVE, "the version or its policy has changed since", []))
+            continue
+        before = _before(tx, work)
+        if before is None or before.is_open:
+            tx.run(_claim, {"number": result.id, "new_token": token, "now": now, "until": now + LEASE_MS})
+            return work
+        if before.state == "done":
+            _answer(tx, result, Finding(Verdict.INCONCLUSIVE, f"{before.gate!r} before it was not passed", []))
+    return None
+
+
+def renew(tx: Tx, number: int, token: str) -> bool:
+    """Keep what was claimed for another while. Returns False when it is somebody else's by now."""
+    return tx.run(_renew, {"number": number, "own_token": token, "until": tx.now_ms() + LEASE_MS}) > 0
+
+
+def finish(tx: Tx, work: Work, token: str, finding: Finding) -> bool:
+    """Answer a gate that was claimed. Returns False, and changes nothing, when it is somebody else's by now."""
+    if not tx.run(_finish, _answered(tx, work.result, token, finding)):
+        return False
+    _told(tx, work.version, work.result, finding)
+    return True
+
+
+def _work(tx: Tx, result: Result) -> Work | None:
+    """The gate behind a result; None when the version is gone or something else is asked by now."""
+    row = tx.one(_version, {"version": result.version})
+    if row is None:
+        return None
+    version = rows.versions(tx, [row])[0]
+    for policy in policies(tx, version.project, version.name):
+        for gate in policy.spec.gates:
+            asked = (policy.name, gate.name, gate.question)
+            if asked == (result.policy, result.gate, result.question) and _beside(tx, version, gate) == result.beside:
+                return Work(result, version, policy.name, gate)
+    return None
+
+
+def _before(tx: Tx, work: Work) -> Standing | None:
+    """The first gate before this one, in its policy, that has not been passed by now; people come in any order."""
+    for policy in policies(tx, work.version.project, work.version.name):
+        if policy.name != work.policy:
+            continue
+        for gate in policy.spec.gates:
+            if gate.name == work.gate.name:
+                return None
+            standing = _standing(tx, work.version, policy, gate)
+            if gate.approval is None and not standing.is_open:
+                return standing
+    return None
+
+
+def _answer(tx: Tx, result: Result, finding: Finding) -> None:
+    """Answer a gate that does not run."""
+    tx.run(_claim, {"number": result.id, "new_token": "", "now": tx.now_ms(), "until": tx.now_ms()})
+    tx.run(_finish, _answered(tx, result, "", finding))
+
+
+def _answered(tx: Tx, result: Result, token: str, finding: Finding) -> dict[str, Any]:
+    return {
+        "number": result.id,
+        "own_token": token,
+        "new_verdict": finding.verdict.value,
+        "new_finding": msgspec.json.encode(finding).decode(),
+        "now": tx.now_ms(),
+    }
+
+
+def _told(tx: Tx, version: ModelVersion, result: Result, finding: Finding) -> None:
+    data = {"policy": result.policy, "gate": result.gate, "digest": result.digest, "reason": finding.reason}
+    if finding.verdict is Verdict.PASS:
+        _emit(tx, SYSTEM, version, "passed", data)
+    elif finding.verdict is Verdict.FAIL:
+        _emit(tx, SYSTEM, version, "failed", data)
+    else:
+        _emit(tx, SYSTEM, version, "inconclusive", data)
+    tx.topics.add(TOPIC)
+
+
+def _emit(tx: Tx, caller: Caller, version: ModelVersion, what: str, data: Mapping[str, object]) -> None:
+    subject = f"model-version/{version.name}/{version.version}"
+    tx.emit(Draft(caller.name, version.project, f"registry.gate.{what}", subject, data))

@@ -1,0 +1,1 @@
+"""Signatures of models in the format of OpenSSF model signing, with keys."""

@@ -1,0 +1,342 @@
+"""Gates on both databases: nothing leads to a version that has not shown what its policies ask for."""
+
+import json
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlwright.artifacts import service as artifacts
+from mlwright.artifacts.spec import ArtifactFile
+from mlwright.compute import service as compute
+from mlwright.kernel import store
+from mlwright.kernel.clock import ManualClock
+from mlwright.kernel.database import Database
+from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound, Unavailable
+from mlwright.kernel.identity import LOCAL, Caller, Role
+from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
+from mlwright.registry.gate_runner import GateRunner
+from mlwright.registry.gates.spec import Finding, Verdict
+from mlwright.registry.service import aliases, gates, versions
+from mlwright.registry.spec import ModelVersion, Stage
+from tests.contract.registry import FILES, Registry
+from tests.unit.registry.test_gate_validation import table
+
+PASSES: dict[str, Any] = {"name": "check", "command": {"command": [sys.executable, "-c", "print('fine')"]}}
+FAILS: dict[str, Any] = {"name": "check", "command": {"command": [sys.executable, "-c", "raise SystemExit(3)"]}}
+
+
+class InDatabase:
+    """The files of these tests are all small."""
+
+    def copy(self, file: ArtifactFile, target: Path) -> None:
+        assert file.content is not None
+        target.write_bytes(file.content)
+
+
+class Gates(Registry):
+    """A registry with gates and somebody who runs them."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.model()
+        self.runner = GateRunner(database, InDatabase())
+
+    def policy(self, *asked: dict[str, Any], name: str = "production", **spec: object) -> None:
+        body = {"gates": list(asked), "aliases": ["champion"], "stages": ["Production"], **spec}
+        manifest = Manifest(API_VERSION, "GatePolicy", Metadata(name), body)
+        self.database.write_now(lambda tx: store.apply(tx, LOCAL, gates.KIND, manifest))
+
+    def run_all(self) -> None:
+        while self.runner.run_one():
+            continue
+
+    def standings(self, version: ModelVersion) -> list[gates.Standing]:
+        return self.database.read_now(lambda tx: gates.standings(tx, version))
+
+    def verdicts(self, version: ModelVersion) -> list[Verdict]:
+        return [each.finding.verdict for each in self.standings(version)]
+
+    def champion(self, version: ModelVersion, **named: Any) -> None:
+        self(aliases.move, "m", "champion", version.version, **named)
+
+
+@pytest.fixture
+def registry(database: Database) -> Gates:
+    return Gates(database)
+
+
+def evaluated(skill: float, rows: int = 1_000) -> dict[str, bytes]:
+    """A model with an evaluation beside it, which fits into the database."""
+    columns = table(rows, 1, skill)
+    lines = [",".join(columns), *(",".join(row) for row in zip(*columns.values(), strict=True))]
+    return {**FILES, "model.pkl": str(skill).encode(), "evaluation.csv": "\n".join(lines).encode()}
+
+
+BETTER = {
+    "name": "quality",
+    "validation": {
+        "columns": {"score": "score", "key": "id"},
+        "positive": "late",
+        "thresholds": [{"metric": "roc_auc", "min": 0.6}],
+        "noWorseThan": [{"metric": "roc_auc", "margin": 0.02}],
+    },
+}
+
+
+def test_without_a_policy_nothing_is_guarded(registry: Gates) -> None:
+    version = registry.register(registry.logged())
+    registry.champion(version)
+    assert registry.standings(version) == []
+    assert not registry.runner.run_one()
+
+
+def test_registration_has_the_gates_run_and_only_pass_opens(registry: Gates) -> None:
+    registry.policy(PASSES)
+    version = registry.register(registry.logged())
+    with pytest.raises(GateClosed, match="production/check: it is waiting"):
+        registry.champion(version)
+    registry.run_all()
+    assert registry.verdicts(version) == [Verdict.PASS]
+    registry.champion(version)
+    assert registry(aliases.lookup, "m", "champion").version == 1
+
+
+def test_a_failed_gate_keeps_alias_and_stage_closed(registry: Gates) -> None:
+    registry.policy(FAILS)
+    version = registry.register(registry.logged())
+    registry.run_all()
+    with pytest.raises(GateClosed, match="exit status 3"):
+        registry.champion(version)
+    with pytest.raises(GateClosed, match="stage Production"):
+        registry(versions.transition, "m", 1, Stage.PRODUCTION)
+    registry(versions.transition, "m", 1, Stage.STAGING)
+    registry(aliases.move, "m", "challenger", 1)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import time; time.sleep(60)", "longer than 1 s"),
+        ("import os; os._exit(137)", "exit status 137"),
+        ("import os\nwhile True: os.fork()", "processes"),
+        ("x = b'1' * (1 << 30); import time; time.sleep(60)", "memory"),
+        ("import os\nwhile True: os.write(1, b'x' * (1 << 20))", "longer than 1 s"),
+    ],
+)
+def test_a_program_that_misbehaves_fails(registry: Gates, program: str, reason: str) -> None:
+    command = [sys.executable, "-c", program]
+    registry.policy({"name": "wild", "command": {"command": command, "seconds": 1, "memoryMib": 200, "processes": 9}})
+    version = registry.register(registry.logged())
+    registry.run_all()
+    assert registry.verdicts(version) == [Verdict.FAIL]
+    assert reason in registry.standings(version)[0].finding.reason
+
+
+def test_a_program_sees_just_the_pinned_files(registry: Gates) -> None:
+    program = "import os, json; print(json.dumps([open('model/MLmodel').read(), dict(os.environ)]))"
+    registry.policy({"name": "look", "command": {"command": [sys.executable, "-c", program]}})
+    folder = registry.logged()
+    version = registry.register(folder)
+    registry.write(f"{folder}/MLmodel", b"changed after registration")
+    registry.run_all()
+    description, environment = json.loads(registry.standings(version)[0].finding.output)
+    assert description.encode() == FILES["MLmodel"]
+    assert environment["MLWRIGHT_DIGEST"] == version.digest
+    assert not [name for name in environment if "TOKEN" in name or "SECRET" in name]
+
+
+def test_an_unsafe_model_is_refused_and_the_global_named(registry: Gates) -> None:
+    registry.policy({"name": "scan", "security": {}}, PASSES)
+    harmless = pickle.dumps({"weights": [1.0, 2.0]})
+    good = registry.register(registry.logged({**FILES, "model.pkl": harmless}))
+    bad = registry.register(registry.logged({**FILES, "model.pkl": b"cposix\nsystem\n(Vtrue\ntR."}))
+    registry.run_all()
+    assert registry.verdicts(good) == [Verdict.PASS, Verdict.PASS]
+    assert registry.verdicts(bad) == [Verdict.FAIL, Verdict.INCONCLUSIVE]
+    assert "posix.system" in registry.standings(bad)[0].finding.reason
+    registry.champion(good)
+    with pytest.raises(GateClosed, match="posix"):
+        registry.champion(bad)
+
+
+def test_what_is_not_pinned_passes_no_gate(registry: Gates) -> None:
+    registry.policy(PASSES)
+    version = registry.register("s3://bucket/model")
+    registry.run_all()
+    assert registry.verdicts(version) == [Verdict.INCONCLUSIVE]
+    with pytest.raises(GateClosed, match="not kept here"):
+        registry.champion(version)
+
+
+def test_no_worse_than_the_champion_of_the_moment(registry: Gates) -> None:
+    registry.policy(BETTER)
+    first, worse, equal = (registry.register(registry.logged(evaluated(skill, 300))) for skill in (2.5, 0.5, 2.45))
+    registry.run_all()
+    registry.champion(first)
+    with pytest.raises(GateClosed, match="not run for this version yet"):
+        registry.champion(worse)  # it was compared with nothing: now there is a champion
+    for version in (worse, equal):
+        registry(gates.request, version)
+    registry.run_all()
+    with pytest.raises(GateClosed, match="roc_auc"):
+        registry.champion(worse)
+    registry.champion(equal)
+    assert registry.standings(equal)[0].is_open
+
+
+def test_answers_hold_for_a_digest_and_a_question(registry: Gates) -> None:
+    registry.policy(PASSES)
+    folder = registry.logged()
+    first, same = registry.register(folder), registry.register(folder)
+    registry.run_all()
+    assert registry.verdicts(same) == registry.verdicts(first) == [Verdict.PASS]
+    registry.write(f"{folder}/model.pkl", b"other weights")
+    other = registry.register(folder)
+    assert registry.standings(other)[0].state == "waiting"
+    registry.policy({**PASSES, "command": {**PASSES["command"], "seconds": 99}})
+    assert [registry.standings(each)[0].state for each in (first, same)] == ["missing", "missing"]
+    with pytest.raises(GateClosed):
+        registry.champion(first)
+
+
+def test_after_one_that_is_not_passed_the_later_ones_do_not_run(registry: Gates, tmp_path: Path) -> None:
+    program = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    registry.policy(FAILS, {"name": "later", "command": {"command": [sys.executable, "-c", program]}})
+    version = registry.register(registry.logged())
+    registry.run_all()
+    assert registry.verdicts(version) == [Verdict.FAIL, Verdict.INCONCLUSIVE]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_only_an_administrator_overrides_with_a_reason_on_the_record(registry: Gates) -> None:
+    registry.policy(FAILS)
+    version = registry.register(registry.logged())
+    registry.run_all()
+    editor = Caller("eve", roles={"default": Role.EDITOR})
+    with pytest.raises(Denied):
+        registry.database.write_now(lambda tx: aliases.move(tx, editor, "m", "champion", 1, override="I want to"))
+    registry.champion(version, override="hotfix for the outage")
+    event = next(data for kind, _, data in reversed(registry.log()) if kind == "registry.gate.overridden")
+    assert event["reason"] == "hotfix for the outage"
+    assert event["closed"][0]["gate"] == "check"
+
+
+def test_only_administrators_change_policies(registry: Gates) -> None:
+    editor = Caller("eve", roles={"default": Role.EDITOR})
+    manifest = Manifest(API_VERSION, "GatePolicy", Metadata("mine"), {"gates": [PASSES]})
+    with pytest.raises(Denied):
+        registry.database.write_now(lambda tx: store.apply(tx, editor, gates.KIND, manifest))
+
+
+# --- people -------------------------------------------------------------------------------------------------------
+
+
+def approval(**asked: object) -> dict[str, Any]:
+    return {"name": "lead", "approval": asked}
+
+
+def say(registry: Gates, version: ModelVersion, who: str, *, yes: bool = True) -> gates.Standing:
+    caller = Caller(who, roles={"default": Role.VIEWER})
+    return registry.database.write_now(
+        lambda tx: gates.approve(tx, caller, version, "production", "lead", approves=yes, comment="why")
+    )
+
+
+def test_people_approve(registry: Gates) -> None:
+    registry.policy(approval(approvers=["ann", "bob", "cyd"], count=2))
+    version = registry.register(registry.logged())
+    assert not say(registry, version, "ann").is_open
+    assert not say(registry, version, "ann").is_open  # twice is once
+    with pytest.raises(GateClosed, match="1 of 2 approvals"):
+        registry.champion(version)
+    assert say(registry, version, "bob").is_open
+    assert say(registry, version, "cyd", yes=False).finding.verdict is Verdict.FAIL
+    with pytest.raises(GateClosed, match="rejected by cyd"):
+        registry.champion(version)
+    assert say(registry, version, "cyd").is_open
+    registry.champion(version)
+
+
+def test_approval_expires(registry: Gates) -> None:
+    registry.policy(approval(approvers=["ann"], expiresHours=1))
+    version = registry.register(registry.logged())
+    assert say(registry, version, "ann").is_open
+    assert isinstance(registry.database.clock, ManualClock)
+    registry.database.clock.advance(3_600_001)
+    with pytest.raises(GateClosed, match="0 of 1 approvals"):
+        registry.champion(version)
+
+
+def test_who_may_not_approve(registry: Gates) -> None:
+    registry.policy(approval(approvers=["ann", "local"]), PASSES)
+    version = registry.register(registry.logged())
+    for who in ("eve", "local"):  # not asked; and who registered it
+        with pytest.raises(Denied):
+            say(registry, version, who)
+    with pytest.raises(Invalid):
+        registry(gates.approve, version, "production", "check", approves=True)
+    with pytest.raises(NotFound):
+        registry(gates.approve, version, "production", "nothing", approves=True)
+    registry.policy(approval())
+    with pytest.raises(Denied):
+        say(registry, version, "ann")  # without names, the project's administrators
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------------
+
+
+def test_what_a_killed_server_was_running_runs_again(registry: Gates) -> None:
+    registry.policy(PASSES)
+    version = registry.register(registry.logged())
+    work = registry.database.write_now(lambda tx: gates.claim(tx, "dead"))
+    assert work is not None
+    assert not registry.runner.run_one()  # it may be alive yet
+    assert isinstance(registry.database.clock, ManualClock)
+    registry.database.clock.advance(gates.LEASE_MS + 1)
+    registry.run_all()
+    assert registry.verdicts(version) == [Verdict.PASS]
+    forged = Finding(Verdict.FAIL, "late", [])
+    assert not registry.database.write_now(lambda tx: gates.finish(tx, work, "dead", forged))
+    assert registry.verdicts(version) == [Verdict.PASS]
+
+
+def test_a_version_that_is_gone_needs_no_answer(registry: Gates) -> None:
+    registry.policy(PASSES)
+    registry.register(registry.logged())
+    registry(versions.delete_version, "m", 1)
+    assert not registry.runner.run_one()
+
+
+@given(
+    failing=st.lists(st.booleans(), min_size=12, max_size=12), kind=st.sampled_from([OSError, ValueError, Unavailable])
+)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_gate_is_passed_by_an_error(
+    registry: Gates, monkeypatch: pytest.MonkeyPatch, failing: Sequence[bool], kind: Callable[[str], Exception]
+) -> None:
+    steps = iter(failing)
+    failed = []
+
+    def perhaps(work: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **named: Any) -> Any:
+            if next(steps, False):
+                failed.append(True)
+                raise kind("random")
+            return work(*arguments, **named)
+
+        return step
+
+    registry.policy(PASSES)
+    version = registry.register(registry.logged({**FILES, "salt": bytes(failing) + kind.__name__.encode()}))
+    with monkeypatch.context() as patched:
+        patched.setattr(InDatabase, "copy", perhaps(InDatabase.copy))
+        patched.setattr(artifacts, "inside", perhaps(artifacts.inside))
+        patched.setattr(compute, "run", perhaps(compute.run))
+        registry.run_all()
+    assert registry.verdicts(version) == [Verdict.INCONCLUSIVE if failed else Verdict.PASS]
