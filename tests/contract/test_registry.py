@@ -15,8 +15,11 @@ from mlwright.registry import search
 from mlwright.registry.service import aliases, models, pinning, registration, rows, versions
 from mlwright.registry.service.registration import ReplacedError
 from mlwright.registry.spec import Alias, CodeState, NewVersion, PinnedFile, Stage, UsedDataset
+from mlwright.security import projects
 from mlwright.tracking.service import experiments, inputs, purge, runs
-from mlwright.tracking.spec import Dataset, DatasetInput, Tag
+from mlwright.tracking.service import models as logged_models
+from mlwright.tracking.spec import Dataset, DatasetInput, LoggedModel, Tag
+from tests.contract.conftest import PROJECT
 from tests.contract.registry import FILES, OWNERS, Registry
 
 
@@ -280,6 +283,24 @@ def test_models_of_others_are_copied_by_those_who_may_see_them(registry: Registr
     with pytest.raises(NotFound):
         thief(artifacts.get, f"{root}/MLmodel")
     assert thief(artifacts.below, OWNERS, root) == []
+
+
+def test_who_may_read_a_logged_model_may_register_it_elsewhere(registry: Registry) -> None:
+    """The version is linked to the logged model only by those who may change that one."""
+    logged: LoggedModel = registry(logged_models.create, 0, "tree")
+    for path, content in FILES.items():
+        registry.write(f"0/models/{logged.model_id}/artifacts/{path}", content)
+    registry.database.write_now(lambda tx: projects.create(tx, LOCAL, PROJECT, "prod"))
+    roles = {"default": Role.VIEWER, "prod": Role.EDITOR}
+    promoter = Registry(registry.database, Caller("promoter", roles=roles, project="prod"))
+    promoter.model("served")
+    version = promoter.register(f"models:/{logged.model_id}", "served", model_id=logged.model_id)
+    assert (version.project, promoter.files(version)) == ("prod", FILES)
+    assert registry(logged_models.get, logged.model_id).tags == []
+    registry(logged_models.set_tags, logged.model_id, [Tag("mlflow.modelVersions", "{broken")])
+    registry.register(f"models:/{logged.model_id}", model_id=logged.model_id)
+    (tag,) = registry(logged_models.get, logged.model_id).tags
+    assert tag.value == '[{"name": "m", "version": 1}]'
 
 
 # --- search ------------------------------------------------------------------------------------------------------

@@ -51,6 +51,16 @@ def register_from_run(client: MlflowClient, run_id: str) -> int:
     return int(client.create_model_version(NAME, uri, run_id, tags={"kind": "plain"}, description="by hand").version)
 
 
+def prompts() -> list[str]:
+    """Prompts are registered models with a tag, and no models to those who search."""
+    name = f"prompt {mlflow.__version__}".replace(" ", "-").replace(".", "-")
+    for template in ("Hi {{name}}", "Hello {{name}}"):
+        mlflow.genai.register_prompt(name=name, template=template)
+    mlflow.genai.set_prompt_alias(name, alias="polite", version=2)
+    found = [mlflow.genai.load_prompt(f"prompts:/{name}{which}").template for which in ("/1", "@polite")]
+    return [*found, *(each.name for each in MlflowClient().search_registered_models(f"name = '{name}'"))]
+
+
 def refusals(client: MlflowClient, folder: Path) -> list[str]:
     """Every way a client can try to change what was registered."""
     found = []
@@ -96,6 +106,7 @@ def main() -> None:
         int(each.version) for each in client.search_model_versions(f"name = '{NAME}' AND tags.checked = 'yes'")
     ]
     facts["aliases"] = list(client.get_model_version_by_alias(NAME, "champion").aliases)
+    facts["prompts"] = prompts() if MAJOR >= 3 else []
     facts["refused"] = refusals(client, folder)
     for run_id in run_ids:
         client.delete_run(run_id)

@@ -48,6 +48,7 @@ def test_a_models_life(version: str, mlwright_url: str, tmp_path: Path) -> None:
     assert facts["copy"] == [1, f"models:/{name}/1", True]
     assert (facts["plain"], facts["searched"], facts["aliases"]) == (3, [1], ["champion"])
     assert len(facts["refused"]) == 3
+    assert facts["prompts"] == ([] if version.startswith("2.") else ["Hi {{name}}", "Hello {{name}}"])
     assert (facts["left"], facts["models"]) == ([1, 3], [name])
     assert facts["uri"].startswith("mlflow-artifacts:/registry/")
 

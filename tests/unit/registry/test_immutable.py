@@ -12,6 +12,7 @@ from mlwright.app.gc import GarbageCollector
 from mlwright.app.settings import Settings
 from mlwright.app.wiring import Platform
 from mlwright.kernel.identity import LOCAL
+from mlwright.registry.service import models
 from tests.unit.registry.registered import ARTIFACTS, FILES, MLFLOW, Registered
 
 
@@ -128,3 +129,16 @@ def test_mlflows_pages_find_the_versions_of_a_run(registered: Registered) -> Non
     version = {"name": "tree", "version": "1", "source": source, "status": "READY", "aliases": [], "tags": []}
     assert data["mlflowGetRun"]["run"]["modelVersions"] == [version]
     assert data["mlflowSearchModelVersions"]["modelVersions"] == [version]
+
+
+def test_a_project_with_models_is_not_deleted(registered: Registered) -> None:
+    manifest = {
+        "apiVersion": "mlwright.dev/v1", "kind": "Project", "metadata": {"name": "new"}, "spec": {"description": "x"},
+    }  # fmt: skip
+    assert registered.ask("POST", "/v1/resources", json.dumps(manifest).encode()).status < 300
+    database = registered.platform.database
+    database.write_now(lambda tx: models.create(tx, LOCAL, "kept", project="new"))
+    refused = registered.ask("DELETE", "/v1/resources/project/new")
+    assert (refused.status, "1 registered model" in refused.json["detail"]) == (409, True)
+    database.write_now(lambda tx: models.delete_model(tx, LOCAL, "kept", "new"))
+    assert registered.ask("DELETE", "/v1/resources/project/new").status < 300

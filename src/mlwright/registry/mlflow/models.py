@@ -181,7 +181,9 @@ class ModelRoutes:
         message, caller = await decode(request, SetAlias), caller_of(request)
         name, alias = required("name", message.name), required("alias", message.alias)
         try:
-            found = await self._database.read(lambda tx: aliases.lookup(tx, caller, name, alias), brief=True)
+            found = await self._database.read(
+                lambda tx: aliases.lookup(tx, caller, name, alias), brief=alias.lower() != aliases.LATEST
+            )
         except NotFound as error:
             if error.path == "alias":  # MLflow calls it a wrong parameter
                 raise Invalid(error.message, path="alias") from error

@@ -18,6 +18,9 @@ from mlwright.registry.service.models import Found
 from mlwright.registry.spec import Alias, ModelVersion
 from mlwright.registry.tables import model_aliases
 
+#: Leads to the newest version without being set, in small letters or capitals.
+LATEST = "latest"
+
 _aliases = model_aliases.c
 _get = Query(select(_aliases.version).where(_aliases.model == bindparam("model"), _aliases.alias == bindparam("alias")))
 _put = Query(
@@ -80,7 +83,7 @@ def remove(tx: Tx, caller: Caller, name: str, alias: str, project: str = "") -> 
 def lookup(tx: Tx, caller: Caller, name: str, alias: str, project: str = "") -> ModelVersion:
     """The version an alias leads to; "latest" leads to the newest. Raises NotFound."""
     validation.check_alias(alias)
-    if alias.lower() == "latest":
+    if alias.lower() == LATEST:
         newest = models.latest(tx, caller, name, (), project)
         if not newest:
             raise NotFound(f"Latest version not found for model {name}.", path="name")

@@ -203,6 +203,12 @@ def latest(tx: Tx, caller: Caller, name: str, stages: Sequence[Stage] = (), proj
     return [rows.with_aliases(version, model.aliases) for version in chosen]
 
 
+def is_prompt(tx: Tx, model: int) -> bool:
+    """Whether the model with this row number is a prompt."""
+    row = tx.one(_tag, {"model": model, "key": PROMPT_TAG})
+    return row is not None and _is_true(row[0])
+
+
 def touch(tx: Tx, model: int) -> None:
     """Note that something of the model changed now."""
     tx.run(_touch, {"model_": model, "now": tx.now_ms()})
@@ -227,8 +233,7 @@ def project_of(tx: Tx, model: int) -> str | None:
 
 
 def _taken(tx: Tx, number: int, name: str, tags: Mapping[str, str]) -> AlreadyExists:
-    stored = tx.one(_tag, {"model": number, "key": PROMPT_TAG})
-    old, new = (_kind(text) for text in (stored[0] if stored else "", tags.get(PROMPT_TAG, "")))
+    old, new = _kind(prompt=is_prompt(tx, number)), _kind(prompt=_is_true(tags.get(PROMPT_TAG, "")))
     if old != new:
         return AlreadyExists(
             f"Tried to create a {new.lower()} with name {name!r}, but the name is already taken by a {old.lower()}."
@@ -238,8 +243,12 @@ def _taken(tx: Tx, number: int, name: str, tags: Mapping[str, str]) -> AlreadyEx
     return AlreadyExists(f"{new} (name={name}) already exists.", path="name", hint="choose another name")
 
 
-def _kind(prompt_tag: str) -> str:
-    return "Prompt" if prompt_tag.lower() == "true" else "Registered Model"
+def _is_true(text: str) -> bool:
+    return text.lower() == "true"
+
+
+def _kind(*, prompt: bool) -> str:
+    return "Prompt" if prompt else "Registered Model"
 
 
 def _emit(tx: Tx, caller: Caller, project: str, name: str, what: str, data: Mapping[str, Any]) -> None:

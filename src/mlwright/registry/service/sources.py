@@ -11,11 +11,11 @@ from urllib.parse import unquote, unquote_plus, urlparse, urlsplit
 
 from mlwright.artifacts.spec import root_path
 from mlwright.kernel.errors import Invalid, NotFound
-from mlwright.kernel.identity import Caller
+from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.transaction import Tx
 from mlwright.registry import validation
 from mlwright.registry.service import aliases, models, versions
-from mlwright.registry.spec import PROMPT_TAG, ModelVersion, NewVersion
+from mlwright.registry.spec import ModelVersion, NewVersion
 from mlwright.tracking.service import models as logged_models
 from mlwright.tracking.service import runs
 
@@ -113,8 +113,7 @@ def _registered(tx: Tx, caller: Caller, new: NewVersion) -> ModelVersion | None:
     parsed = _parsed(source)
     if parsed.model_id:
         return None
-    model = models.get(tx, caller, parsed.name)
-    if model.tags.get(PROMPT_TAG, "").lower() == "true":
+    if models.is_prompt(tx, models.find(tx, caller, parsed.name, Role.VIEWER).row):
         raise Invalid(
             f"Invalid model version source: '{source}'. Prompt versions cannot be used as model version sources.",
             path="source",
