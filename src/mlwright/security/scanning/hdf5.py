@@ -22,6 +22,8 @@ _CODE = tuple(b'"%s"' % name for name in (b"Lambda", b"__lambda__", b"TorchModul
 #: Head of a fractal heap: version, length of ids, then the length of its filters, which must be none.
 _HEAP = b"FRHP"
 _FILTERED_HEAP = re.compile(rb"FRHP\x00[\x00-\xff]{2}(?!\x00\x00)[\x00-\xff]{2}")
+#: What tells the description of a model that cannot be read from bytes that look like JSON by chance.
+_SUSPECT = re.compile(rb'"class_name"|\\u00[2-7]')
 _FIRST_LOOK = 1 << 16
 _MAX_STARTS = 20_000
 _MAX_CONFIG = 16 * MEBI
@@ -59,7 +61,7 @@ def _check_configs(looker: Looker, source: Source, member: str) -> None:
             if length:
                 scan_config(looker, document, member)
                 checked += 1
-            elif b'"class_name"' in stream.peek(_FIRST_LOOK):
+            elif _SUSPECT.search(stream.peek(_FIRST_LOOK)):
                 raise RefusedError("keras-foreign", "the description of the model cannot be read")
             stream.skip(length or 1)
         else:
@@ -88,6 +90,6 @@ def _object(stream: Stream) -> tuple[object, int]:
         try:
             return json.JSONDecoder().raw_decode(text)
         except (ValueError, RecursionError):
-            if '"class_name"' not in text:
+            if not _SUSPECT.search(text.encode("latin-1")):
                 break
     return None, 0

@@ -35,10 +35,6 @@ class Looker(Protocol):
         """Keep a finding. Raises OverBudgetError when there are enough."""
         ...
 
-    def look_text(self, source: Source, member: str, depth: int) -> None:
-        """Look into what begins like JSON and is none. Raises OverBudgetError."""
-        ...
-
     def seekable(self, source: Source) -> AbstractContextManager[View]:
         """The same bytes, readable anywhere: what comes out of a decompressor is put on the disk for that time.
 

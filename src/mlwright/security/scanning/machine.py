@@ -40,6 +40,8 @@ _RICH_MEMO = 200_000
 #: So many values lie on the stack before it is thinned out for the first time; the topmost stay as they are.
 _RICH_STACK = 200_000
 _RICH_TOP = 64
+#: A mark takes as much memory as so many values.
+_MARK_WEIGHT = 10
 #: Texts that decisions about arrays need; codes of their types are short.
 _KEPT = frozenset((b"storage", b"shape", b"dtype", b"numpy_array_alignment_bytes"))
 _CODE_SIZE = 4
@@ -119,6 +121,8 @@ class Machine:
         self._depth = 0
         self._arrays = 0
         self._thin_at = _RICH_STACK
+        self._thin_marks = 0
+        self._thin_done = 0
         self._sparse: dict[int, Value] = {}
         self._op = ""
 
@@ -127,7 +131,7 @@ class Machine:
     def walk(self) -> None:
         """Walk one pickle to its STOP. Raises RefusedError when that cannot be done."""
         self.stack, self.memo, self._marks, self._sparse, self._depth = [], [], [], {}, 0
-        self._thin_at = _RICH_STACK
+        self._thin_at, self._thin_marks, self._thin_done = _RICH_STACK, 0, 0
         self.frame_end = self.stream.offset
         stops = self.stops
         while self.stops == stops:
@@ -135,7 +139,10 @@ class Machine:
                 self._stride(stops)
             else:
                 self._step()
-            if len(self.stack) + self._depth > self._values or len(self.memo) + len(self._sparse) > self._values:
+            many = max(
+                len(self.stack) + self._depth, len(self.memo) + len(self._sparse), _MARK_WEIGHT * len(self._marks)
+            )
+            if many > self._values:
                 raise RefusedError("pickle-limits", f"more than {self._values:,} values at a time", offset=self.at)
             if len(self.stack) + self._depth > self._thin_at:
                 self._thin_stack()
@@ -176,17 +183,20 @@ class Machine:
                 marks.append(stack)
                 self._depth += len(stack) + 1
                 self.stack = stack = []
+                self._thin_done = 0
                 pos += 1
             elif op in _FILLERS and marks and marks[-1] and fillable(marks[-1][-1]):
                 if op == 0x75 and len(stack) <= 2 * MAX_KEPT:
                     keep_items(marks[-1][-1], stack)
-                self.stack = stack = marks.pop()
-                self._depth -= len(stack) + 1
+                self.stack = stack = self._back()
                 pos += 1
             elif op in _INTEGERS:
                 stop = pos + _INTEGERS[op]
                 stack.append(int.from_bytes(buf[pos + 1 : stop], "little", signed=op == 0x4A))
                 pos = stop
+            elif op == 0x85 and stack:  # TUPLE1
+                stack[-1] = (flat(stack[-1]),)
+                pos += 1
             elif op == 0x86 and len(stack) > 1:  # TUPLE2
                 last = stack.pop()
                 stack[-1] = (flat(stack[-1]), flat(last))
@@ -362,14 +372,22 @@ class Machine:
         self._marks.append(self.stack)
         self._depth += len(self.stack) + 1
         self.stack = []
+        self._thin_done = 0
 
     def pop_mark(self) -> list[Value]:
         """The values since the last mark. Raises RefusedError when there is none."""
         if not self._marks:
             raise self.malformed("a mark is missing")
-        values, self.stack = self.stack, self._marks.pop()
-        self._depth -= len(self.stack) + 1
+        values, self.stack = self.stack, self._back()
         return values
+
+    def _back(self) -> list[Value]:
+        """The stack below the last mark, which is taken away."""
+        below = self._marks.pop()
+        self._depth -= len(below) + 1
+        self._thin_marks = min(self._thin_marks, len(self._marks))
+        self._thin_done = 0
+        return below
 
     def pop_any(self) -> None:
         """POP: a value, or the mark if there is none above it."""
@@ -415,10 +433,14 @@ class Machine:
         return OPAQUE if isinstance(value, int) else value
 
     def _thin_stack(self) -> None:
-        """Keep of all values but the topmost what decisions need. The next time comes when twice as many are there."""
-        for values in (*self._marks, self.stack):
-            values[:-_RICH_TOP] = [self._thin(value) for value in values[:-_RICH_TOP]]
-        self._thin_at = 2 * (len(self.stack) + self._depth)
+        """Keep of all values but the topmost what decisions need. What was thinned out before is passed over."""
+        for values in self._marks[self._thin_marks :]:
+            values[:] = map(self._thin, values)
+        self._thin_marks = len(self._marks)
+        done, top = min(self._thin_done, len(self.stack)), max(self._thin_done, len(self.stack) - _RICH_TOP)
+        self.stack[done:top] = map(self._thin, self.stack[done:top])
+        self._thin_done = top
+        self._thin_at = len(self.stack) + self._depth + _RICH_STACK
 
     # --- arguments ---
 

@@ -104,10 +104,6 @@ class Inspector:
             raise RefusedError("format-unknown", "the content is in no known format")
         return name
 
-    def look_text(self, source: Source, member: str, depth: int) -> None:
-        """Look into what begins like JSON and is none. Raises OverBudgetError."""
-        texts.scan_text(self, source, member, depth)
-
     @contextmanager
     def seekable(self, source: Source) -> Iterator[View]:
         """The same bytes, readable anywhere. Raises OverBudgetError when they are too many for the disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 
 from mlwright.security.scanning.tars import BLOCK, is_tar_header
 
@@ -72,11 +73,26 @@ def kind(head: bytes, size: int | None) -> str:
         return "safetensors"
     if _UBJSON.match(head):
         return "xgboost ubjson"
-    if is_text(head):
-        return "json" if head.lstrip()[:1] in (b"{", b"[") else "text"
-    if head[0] == 0x78 and len(head) > 1 and int.from_bytes(head[:2], "big") % 31 == 0:
+    if _is_zlib(head):
         return "zlib"
+    if is_text(head):
+        return "json" if begins_json(head) else "text"
     return "onnx" if _may_be_onnx(head) else ""
+
+
+def begins_json(text: bytes) -> bool:
+    """True when an object or a list comes first, behind what JSON's readers pass over."""
+    return text.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+
+
+def _is_zlib(head: bytes) -> bool:
+    """True when something can be unpacked: packed bytes can be made to look like a text, so that looks do not count."""
+    if head[0] != 0x78:
+        return False
+    try:
+        return bool(zlib.decompressobj().decompress(head, 1))
+    except zlib.error:
+        return False
 
 
 def is_text(head: bytes) -> bool:

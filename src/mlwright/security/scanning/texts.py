@@ -11,6 +11,7 @@ from mlwright.security.scanning.keras import is_keras, scan_config
 from mlwright.security.scanning.limits import MEBI, RefusedError
 from mlwright.security.scanning.looking import Looker
 from mlwright.security.scanning.skops import is_skops, scan_schema
+from mlwright.security.scanning.sniff import begins_json
 from mlwright.security.scanning.streams import Source, Stream
 
 _MAX_JSON = 16 * MEBI
@@ -27,6 +28,7 @@ _YAML_PYTHON = re.compile(
 _MLMODEL = re.compile(rb"(?m)^[\"']?flavors[\"']?\s*:")
 #: What a JSON text too large to be parsed must not contain.
 _JSON_CODE = re.compile(rb'"(?:class_name|__class__|registered_name)"')
+_JSON_LARGE = re.compile(rb'"(?:class_name|__class__|registered_name)"|\\u00[2-7]')
 #: The loaders of MLflow itself. Each reads files beside the description, which are scanned too.
 _LOADERS = frozenset(
     f"mlflow.{name}"
@@ -38,7 +40,21 @@ _CODE_KEYS = ("code", "code_path", "model_code_path")
 
 
 def scan_text(looker: Looker, source: Source, member: str, depth: int) -> None:
-    """Search a text of any length for what a YAML loader would make objects of, and read MLflow's descriptions."""
+    """Search a text of any length for what a YAML loader would make objects of, and read MLflow's descriptions.
+
+    JSON may come behind any white space.
+    """
+    beginning = _search_tags(looker, source, member)
+    if not beginning.strip() and len(beginning) == _MAX_MLMODEL:
+        raise RefusedError("format-malformed", "the text begins with more white space than anybody would write")
+    if begins_json(beginning):
+        _scan_objects(looker, source, member)
+    if _MLMODEL.search(beginning) or _is_mlmodel(looker, member):
+        _scan_mlmodel(looker, beginning, member)
+
+
+def _search_tags(looker: Looker, source: Source, member: str) -> bytes:
+    """Note tags of YAML that make Python objects; returns how the text begins."""
     with source.open() as stream:
         beginning = stream.peek(_MAX_MLMODEL)
         before = b""
@@ -49,8 +65,7 @@ def scan_text(looker: Looker, source: Source, member: str, depth: int) -> None:
                 looker.note("yaml-code", f"the text makes an object by {target}", member=member, target=target)
                 break
             before = window[-_OVERLAP:]
-    if _MLMODEL.search(beginning) or _is_mlmodel(looker, member):
-        _scan_mlmodel(looker, beginning, member)
+    return beginning
 
 
 def _is_mlmodel(looker: Looker, member: str) -> bool:
@@ -108,23 +123,29 @@ def _scan_mlmodel(looker: Looker, text: bytes, member: str) -> None:
 
 def scan_json(looker: Looker, source: Source, member: str, depth: int) -> None:
     """JSON is data, unless Keras or skops build objects from it."""
-    if _is_mlmodel(looker, member):
+    if _is_mlmodel(looker, member) or not _scan_objects(looker, source, member):
         scan_text(looker, source, member, depth)
+
+
+def _scan_objects(looker: Looker, source: Source, member: str) -> bool:
+    """Check what Keras or skops would build; False for what only begins like JSON."""
     with source.open() as stream:
         text = stream.peek(_MAX_JSON + 1)
         if len(text) > _MAX_JSON:
-            if _search(stream, _JSON_CODE) is not None:
+            if _search(stream, _JSON_LARGE) is not None:
                 raise RefusedError("format-malformed", "a description of objects in JSON is too long to be checked")
-            return
+            return True
     if not _JSON_CODE.search(text) and b"\\u" not in text:
-        return  # whatever else it is, no key of Keras or skops stands in it
+        return True  # whatever else it is, no key of Keras or skops stands in it
     try:
         # As Keras and skops read it: of a key that is there twice, the last one counts.
         document = json.loads(text)
-    except (ValueError, RecursionError):
-        looker.look_text(source, member, depth)
-        return
+    except RecursionError:
+        raise RefusedError("format-malformed", "JSON is nested too deeply") from None
+    except ValueError:
+        return False
     if is_skops(document):
         scan_schema(looker, document, member)
     elif is_keras(document):
         scan_config(looker, document, member)
+    return True

@@ -57,8 +57,10 @@ Value = object
 
 def flat(value: Value) -> Value:
     """The value, without what is nested in it deeper than decisions look: else a short file could fill the memory."""
-    if type(value) is tuple and any(type(inner) is tuple or type(inner) is dict for inner in value):
-        return TUPLE
+    if type(value) is tuple:
+        for inner in value:
+            if type(inner) is tuple or type(inner) is dict:
+                return TUPLE
     return value
 
 

@@ -128,6 +128,28 @@ def test_a_bomb_takes_little_memory(tmp_path: Path) -> None:
     assert int(peak_kib) < 100 << 10
 
 
+def test_hostile_pickles_take_little_memory(tmp_path: Path) -> None:
+    """Half a million values of each kind in one process: without thinning out they would take hundreds of megabytes."""
+    count = 500_000
+    for name, body in {
+        "texts": (b"\x8c\xf0" + b"x" * 240) * count,
+        "dictionaries": b"}" * count,
+        "tuples": b"N" + b"\x85" * count,
+        "marks": b"(" * count,
+    }.items():
+        (tmp_path / name).write_bytes(b"\x80\x04" + body + b".")
+    code = (
+        "import pathlib, sys\n"
+        "from mlwright.security.scanning.files import scan\n"
+        "print(len(list(scan([sys.argv[1]]))))\n"
+        "print(pathlib.Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True)
+    files, peak_kib = done.stdout.split()
+    assert files == "4"
+    assert int(peak_kib) < 160 << 10
+
+
 def test_a_file_of_50_gigabytes_is_decided_at_once(tmp_path: Path) -> None:
     size = 50 << 30
     assert scan_file(sparse(tmp_path / "zeros", size)).findings[0].rule == "format-unknown"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from typing import Any
 
 import pytest
 
 from mlwright.security.scanning.spec import Verdict
-from tests.unit.security.scanning.samples import report, rules, zipped
+from tests.unit.security.scanning.samples import EVIL, report, rules, zipped
 
 DENSE = {
     "module": "keras.layers",
@@ -50,6 +51,29 @@ def test_a_keras_model_may_use_what_is_on_the_list(change: dict[str, Any], rule:
     assert rules(model(DENSE, {**DENSE, **change})) == expected
 
 
+def test_no_way_of_writing_json_hides_a_keras_model() -> None:
+    wild = model({**DENSE, "class_name": "Lambda"})
+    for text in (
+        b"\xef\xbb\xbf" + wild,
+        b" \n" * 5000 + wild,
+        wild.replace(b"class_name", b"class_\\u006eame"),
+        wild.decode().encode("utf-16"),
+        wild.replace(b"{", b" " * (17 << 20) + b"{", 1),
+        wild.replace(b'"config"', b" " * (17 << 20) + b'"config"', 1).replace(b"class_name", b"class_\\u006eame"),
+    ):
+        assert report(zipped({"config.json": text})).verdict is Verdict.UNSAFE, text[:40]
+
+
+def test_packed_bytes_that_look_like_text_are_unpacked() -> None:
+    """A zlib stream may consist of printable characters alone; joblib unpacks whatever begins with an x."""
+    packed = zlib.compressobj(wbits=-15, strategy=zlib.Z_FIXED)
+    body = packed.compress(EVIL) + packed.flush()
+    content = b"x^" + body + zlib.adler32(EVIL).to_bytes(4, "big")
+    assert zlib.decompress(content) == EVIL
+    assert rules(content) == {"pickle-global"}
+    assert rules(b"x^2 + y^2 is no text to a loader that unpacks\n") == {"archive-malformed"}
+
+
 def test_hdf5_is_searched_for_the_description_of_a_model() -> None:
     head = b"\x89HDF\r\n\x1a\n" + bytes(3000)
     assert report(head).kind == "hdf5"
@@ -60,6 +84,12 @@ def test_hdf5_is_searched_for_the_description_of_a_model() -> None:
     assert rules(named + model({**DENSE, "class_name": "Lambda"})) == {"keras-code"}
     assert rules(named + model(DENSE)[:-10] + bytes(1000)) == {"keras-foreign"}
     assert rules(named) == {"keras-foreign"}
+    split = (
+        model({**DENSE, "class_name": "Lambda"})
+        .replace(b"class_name", b"class_\\u006eame")
+        .replace(b"Lam", b"\\u004cam")
+    )
+    assert report(named + model(DENSE) + split[:100] + bytes(9) + split[100:]).verdict is Verdict.UNSAFE
     assert rules(head + b"FRHP\0\x08\0\x01\0" + bytes(100)) == {"format-malformed"}
 
 
@@ -157,7 +187,8 @@ def test_yaml_must_not_make_python_objects() -> None:
         (b"{L" + struct.pack(">q", 7) + b"learner{", "xgboost ubjson"),
         (b"\x89PNG\r\n\x1a\n" + bytes(20), "png"),
         (b"PAR1" + bytes(20), "parquet"),
-        (b"x^2 + y\n", "text"),
+        (b"x = 1\n", "text"),
+        (b"xyz\n", "text"),
         (b"{% template %}", "json"),
     ],
 )
@@ -169,6 +200,13 @@ def test_harmless_content_is_recognized(content: bytes, kind: str) -> None:
 def test_unknown_content_is_refused() -> None:
     assert rules(b"\x00\x01\x02\x03" * 100) == {"format-unknown"}
     assert rules(zipped({"weights": b"\x00\x01\x02\x03" * 100})) == {"format-unknown"}
+
+
+def test_white_space_before_what_is_no_json_is_no_way_to_fail() -> None:
+    for text in (b" " * 5000 + b"{% template %}", b" " * 5000 + b"{}", b"{% template %}", b"[1, 2", b" " * (2 << 20)):
+        for name in ("MLmodel", "other"):
+            found = report(zipped({name: text})).findings
+            assert not [each for each in found if "scanner failed" in each.message], text[-20:]
 
 
 def test_json_that_is_too_deep_is_refused_or_text() -> None:
