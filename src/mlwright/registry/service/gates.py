@@ -165,6 +165,8 @@ def request(tx: Tx, caller: Caller, version: ModelVersion, policy: str = "", *, 
     found = [each for each in policies(tx, version.project, version.name) if policy in {"", each.name}]
     if policy and not found:
         raise NotFound(f"there is no gate policy {policy!r} about {version.name!r}", path="policy")
+    if found:
+        tx.take_time()
     count = 0
     for each in found:
         for place, gate in enumerate(each.spec.gates):
@@ -210,10 +212,16 @@ def guard(
     Args:
         override: why it shall lead there nevertheless; for administrators of the project.
     """
-    closed = [
-        (policy.name, standing)
+    asked = [
+        policy
         for policy in policies(tx, version.project, version.name)
         if alias in policy.spec.aliases or stage in policy.spec.stages
+    ]
+    if asked:
+        tx.take_time()
+    closed = [
+        (policy.name, standing)
+        for policy in asked
         for standing in (_standing(tx, version, policy, gate) for gate in policy.spec.gates)
         if not standing.is_open
     ]
