@@ -21,7 +21,7 @@ from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound, Unavai
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.registry.gate_runner import GateRunner
-from mlwright.registry.gates.spec import Finding, Verdict
+from mlwright.registry.gates.spec import Decision, GateVerdict
 from mlwright.registry.service import aliases, gates, versions
 from mlwright.registry.spec import ModelVersion, Stage
 from tests.contract.registry import FILES, Registry
@@ -59,8 +59,8 @@ class Gates(Registry):
     def standings(self, version: ModelVersion) -> list[gates.Standing]:
         return self.database.read_now(lambda tx: gates.standings(tx, version))
 
-    def verdicts(self, version: ModelVersion) -> list[Verdict]:
-        return [each.finding.verdict for each in self.standings(version)]
+    def verdicts(self, version: ModelVersion) -> list[GateVerdict]:
+        return [each.decision.verdict for each in self.standings(version)]
 
     def champion(self, version: ModelVersion, **named: Any) -> None:
         self(aliases.move, "m", "champion", version.version, **named)
@@ -102,7 +102,7 @@ def test_registration_has_the_gates_run_and_only_pass_opens(registry: Gates) -> 
     with pytest.raises(GateClosed, match="production/check: it is waiting"):
         registry.champion(version)
     registry.run_all()
-    assert registry.verdicts(version) == [Verdict.PASS]
+    assert registry.verdicts(version) == [GateVerdict.PASS]
     registry.champion(version)
     assert registry(aliases.lookup, "m", "champion").version == 1
 
@@ -134,8 +134,8 @@ def test_a_program_that_misbehaves_fails(registry: Gates, program: str, reason: 
     registry.policy({"name": "wild", "command": {"command": command, "seconds": 1, "memoryMib": 200, "processes": 9}})
     version = registry.register(registry.logged())
     registry.run_all()
-    assert registry.verdicts(version) == [Verdict.FAIL]
-    assert reason in registry.standings(version)[0].finding.reason
+    assert registry.verdicts(version) == [GateVerdict.FAIL]
+    assert reason in registry.standings(version)[0].decision.reason
 
 
 def test_a_program_sees_just_the_pinned_files(registry: Gates) -> None:
@@ -145,7 +145,7 @@ def test_a_program_sees_just_the_pinned_files(registry: Gates) -> None:
     version = registry.register(folder)
     registry.write(f"{folder}/MLmodel", b"changed after registration")
     registry.run_all()
-    description, environment = json.loads(registry.standings(version)[0].finding.output)
+    description, environment = json.loads(registry.standings(version)[0].decision.output)
     assert description.encode() == FILES["MLmodel"]
     assert environment["MLWRIGHT_DIGEST"] == version.digest
     assert not [name for name in environment if "TOKEN" in name or "SECRET" in name]
@@ -157,9 +157,9 @@ def test_an_unsafe_model_is_refused_and_the_global_named(registry: Gates) -> Non
     good = registry.register(registry.logged({**FILES, "model.pkl": harmless}))
     bad = registry.register(registry.logged({**FILES, "model.pkl": b"cposix\nsystem\n(Vtrue\ntR."}))
     registry.run_all()
-    assert registry.verdicts(good) == [Verdict.PASS, Verdict.PASS]
-    assert registry.verdicts(bad) == [Verdict.FAIL, Verdict.INCONCLUSIVE]
-    assert "posix.system" in registry.standings(bad)[0].finding.reason
+    assert registry.verdicts(good) == [GateVerdict.PASS, GateVerdict.PASS]
+    assert registry.verdicts(bad) == [GateVerdict.FAIL, GateVerdict.INCONCLUSIVE]
+    assert "posix.system" in registry.standings(bad)[0].decision.reason
     registry.champion(good)
     with pytest.raises(GateClosed, match="posix"):
         registry.champion(bad)
@@ -169,7 +169,7 @@ def test_what_is_not_pinned_passes_no_gate(registry: Gates) -> None:
     registry.policy(PASSES)
     version = registry.register("s3://bucket/model")
     registry.run_all()
-    assert registry.verdicts(version) == [Verdict.INCONCLUSIVE]
+    assert registry.verdicts(version) == [GateVerdict.INCONCLUSIVE]
     with pytest.raises(GateClosed, match="not kept here"):
         registry.champion(version)
 
@@ -195,7 +195,7 @@ def test_answers_hold_for_a_digest_and_a_question(registry: Gates) -> None:
     folder = registry.logged()
     first, same = registry.register(folder), registry.register(folder)
     registry.run_all()
-    assert registry.verdicts(same) == registry.verdicts(first) == [Verdict.PASS]
+    assert registry.verdicts(same) == registry.verdicts(first) == [GateVerdict.PASS]
     registry.write(f"{folder}/model.pkl", b"other weights")
     other = registry.register(folder)
     assert registry.standings(other)[0].state == "waiting"
@@ -210,7 +210,7 @@ def test_after_one_that_is_not_passed_the_later_ones_do_not_run(registry: Gates,
     registry.policy(FAILS, {"name": "later", "command": {"command": [sys.executable, "-c", program]}})
     version = registry.register(registry.logged())
     registry.run_all()
-    assert registry.verdicts(version) == [Verdict.FAIL, Verdict.INCONCLUSIVE]
+    assert registry.verdicts(version) == [GateVerdict.FAIL, GateVerdict.INCONCLUSIVE]
     assert not (tmp_path / "ran").exists()
 
 
@@ -256,7 +256,7 @@ def test_people_approve(registry: Gates) -> None:
     with pytest.raises(GateClosed, match="1 of 2 approvals"):
         registry.champion(version)
     assert say(registry, version, "bob").is_open
-    assert say(registry, version, "cyd", yes=False).finding.verdict is Verdict.FAIL
+    assert say(registry, version, "cyd", yes=False).decision.verdict is GateVerdict.FAIL
     with pytest.raises(GateClosed, match="rejected by cyd"):
         registry.champion(version)
     assert say(registry, version, "cyd").is_open
@@ -300,10 +300,10 @@ def test_what_a_killed_server_was_running_runs_again(registry: Gates) -> None:
     assert isinstance(registry.database.clock, ManualClock)
     registry.database.clock.advance(gates.LEASE_MS + 1)
     registry.run_all()
-    assert registry.verdicts(version) == [Verdict.PASS]
-    forged = Finding(Verdict.FAIL, "late", [])
+    assert registry.verdicts(version) == [GateVerdict.PASS]
+    forged = Decision(GateVerdict.FAIL, "late", [])
     assert not registry.database.write_now(lambda tx: gates.finish(tx, work, "dead", forged))
-    assert registry.verdicts(version) == [Verdict.PASS]
+    assert registry.verdicts(version) == [GateVerdict.PASS]
 
 
 def test_a_version_that_is_gone_needs_no_answer(registry: Gates) -> None:
@@ -339,4 +339,4 @@ def test_no_gate_is_passed_by_an_error(
         patched.setattr(artifacts, "inside", perhaps(artifacts.inside))
         patched.setattr(compute, "run", perhaps(compute.run))
         registry.run_all()
-    assert registry.verdicts(version) == [Verdict.INCONCLUSIVE if failed else Verdict.PASS]
+    assert registry.verdicts(version) == [GateVerdict.INCONCLUSIVE if failed else GateVerdict.PASS]

@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'7323c66b08a985b9be562383a0899ca5ff85f7ee610c923f45fac258cd1787ae');
+INSERT INTO "event_head" VALUES(1,23,'b23ce6e0e4ce620b96d6b4bbe3f1eb1953dd86f34578d11d555b2856b120c0a1');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/0bffa23d1f59','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','5d8b4680ee165fac4d67bacf4a8591897adb145c5728d62b3ec71b516e3842dc');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','5d8b4680ee165fac4d67bacf4a8591897adb145c5728d62b3ec71b516e3842dc','066b49f8674d8e86a82ac8cb1fda2e8c1025e7be9a54a56dc2de3f3f1a482bf9');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','066b49f8674d8e86a82ac8cb1fda2e8c1025e7be9a54a56dc2de3f3f1a482bf9','af4d45d1b3df829c340bc745be888f5959d4258b68150d415f111edf691c3695');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','af4d45d1b3df829c340bc745be888f5959d4258b68150d415f111edf691c3695','05a3d54fc6f1e40789285a0fd49b26c3089e666c6fac19d43adb3e5f14b46529');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','05a3d54fc6f1e40789285a0fd49b26c3089e666c6fac19d43adb3e5f14b46529','dfb67dcfc7a55281ad363271d236d2dfc5d1e6766437b703a76e9f205b1bdc69');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','dfb67dcfc7a55281ad363271d236d2dfc5d1e6766437b703a76e9f205b1bdc69','e11b82dd4e40992b360946e455489c376b88f3a3e06205b03ae9385252510221');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','e11b82dd4e40992b360946e455489c376b88f3a3e06205b03ae9385252510221','5cbc85bcb0a6ba3daa73ac94ed3bd76063133f4696392a0179c17f95ad1ca202');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','5cbc85bcb0a6ba3daa73ac94ed3bd76063133f4696392a0179c17f95ad1ca202','73d1324a1cf74cf78ac734ebcda94b8cb6d672be4225b6be5cee1ddf125a2816');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','73d1324a1cf74cf78ac734ebcda94b8cb6d672be4225b6be5cee1ddf125a2816','8ec32064fe6e87f02ed8589c4acab2e57b44805c0202bc244625e819b89a3676');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','8ec32064fe6e87f02ed8589c4acab2e57b44805c0202bc244625e819b89a3676','6f4203bc1b0f65b785ce3b46c04b7b49fb3ed1f461d90d2d6e6d28c15f65f7e9');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','6f4203bc1b0f65b785ce3b46c04b7b49fb3ed1f461d90d2d6e6d28c15f65f7e9','316e801525b9cc06f33bd31ac6e206e6b9c5b3aaeccf4d658233ba9732b343b2');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','316e801525b9cc06f33bd31ac6e206e6b9c5b3aaeccf4d658233ba9732b343b2','de1ef38d0cee6452ca51fffcb48c105339928679fc2c6a407714291e23d449b2');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','de1ef38d0cee6452ca51fffcb48c105339928679fc2c6a407714291e23d449b2','c884503b6c13158d4553f65dd736a378428b63305def1b5c9a827332cdf7c2c6');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','c884503b6c13158d4553f65dd736a378428b63305def1b5c9a827332cdf7c2c6','157ca8706e2ec6423c12fcc1fe388f580f7c9f29a639825d0995af5a5715d33f');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','157ca8706e2ec6423c12fcc1fe388f580f7c9f29a639825d0995af5a5715d33f','cbe3781068c53ba6020afb965fe222990a9d4c9432a17a8c8935b903150e8dac');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','cbe3781068c53ba6020afb965fe222990a9d4c9432a17a8c8935b903150e8dac','09df691e69f283323f998eb6a259b81babd7940fc568ebe7b2ebcade7f94d169');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','09df691e69f283323f998eb6a259b81babd7940fc568ebe7b2ebcade7f94d169','8f0807e2c1c3cab3bbb048452038ef583094baf7113d0944a18d7a9c6d5333af');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','8f0807e2c1c3cab3bbb048452038ef583094baf7113d0944a18d7a9c6d5333af','8ec22f751b41cc30237d71ac8de1ebf2b364c84d706b6e92bb40147e228e77f3');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','8ec22f751b41cc30237d71ac8de1ebf2b364c84d706b6e92bb40147e228e77f3','7323c66b08a985b9be562383a0899ca5ff85f7ee610c923f45fac258cd1787ae');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/ae0ae201c872','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','94f45d83e53e74764e888e912f32f4eda8633a8b14b1930d6bac189d1b6cf7e9');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','94f45d83e53e74764e888e912f32f4eda8633a8b14b1930d6bac189d1b6cf7e9','221061b21a2258dc40cdd0b259c61a5233097abbba9ab48c09b91d228f3cc645');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','221061b21a2258dc40cdd0b259c61a5233097abbba9ab48c09b91d228f3cc645','097dd7fb5725d1d737ab965923f16da929734e0147099951caeee50efdfb7478');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','097dd7fb5725d1d737ab965923f16da929734e0147099951caeee50efdfb7478','5fdebe61a22b304fea8920254fd242ec0a912b79bacf5d53440e68ae7649af53');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','5fdebe61a22b304fea8920254fd242ec0a912b79bacf5d53440e68ae7649af53','499a5df1ba1295b2d663b9fe0b838da1e052c5f9522692256e2805f10fcedbff');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','499a5df1ba1295b2d663b9fe0b838da1e052c5f9522692256e2805f10fcedbff','915d2e378e6deb234026f4794b10d45d95e6a0ff7da4fae2e08cd96a02591b3b');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','915d2e378e6deb234026f4794b10d45d95e6a0ff7da4fae2e08cd96a02591b3b','05e557c6a2c721ecf80459ff9ab6b1ad1dda3c767791f4c05179b1608d314f54');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','05e557c6a2c721ecf80459ff9ab6b1ad1dda3c767791f4c05179b1608d314f54','1857278e502964a8019ef0a5a292a53daa5ea475304f012614151aaa4f96a626');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','1857278e502964a8019ef0a5a292a53daa5ea475304f012614151aaa4f96a626','67a4dc967cad728624d969cde1ba229e57a2bfd9c2144e9984ce47d9a0612a5e');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','67a4dc967cad728624d969cde1ba229e57a2bfd9c2144e9984ce47d9a0612a5e','51e79800949ef79ea7454085a0ef23881f44cde06310bf2f76388492b3fa88b4');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','51e79800949ef79ea7454085a0ef23881f44cde06310bf2f76388492b3fa88b4','3438bff43c191a5770331240c2a32c17f332e05e25e4e2f7b3eb597e1554bb90');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','3438bff43c191a5770331240c2a32c17f332e05e25e4e2f7b3eb597e1554bb90','ff09bdf512e4d993a62ba4a22b1dba9cfa57ff7f579373ff2435f3dd803a3f67');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','ff09bdf512e4d993a62ba4a22b1dba9cfa57ff7f579373ff2435f3dd803a3f67','0ee577e8d3c3cea8b65b5b9dd7e69b0636dc57b5f87f1968766f4d1c70712cab');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','0ee577e8d3c3cea8b65b5b9dd7e69b0636dc57b5f87f1968766f4d1c70712cab','6fbe90f4d22094aa349d3555b7ab068a0f7acad2eb6a39a48c01db7a877b15e3');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','6fbe90f4d22094aa349d3555b7ab068a0f7acad2eb6a39a48c01db7a877b15e3','1cc83252f2e44756b313e9870f2780d75f14200789b68cc35408fbea0aa2f46a');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','1cc83252f2e44756b313e9870f2780d75f14200789b68cc35408fbea0aa2f46a','78f218197ff4eb04f1c02f8489fdc31790a509470d65e68c793654c1f38ff119');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','78f218197ff4eb04f1c02f8489fdc31790a509470d65e68c793654c1f38ff119','994745d9e14624065c93895dd73e901e725fd0e1b19004168b9b1efb41fa95f6');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','994745d9e14624065c93895dd73e901e725fd0e1b19004168b9b1efb41fa95f6','2ef87d985fd0fda87b357b21c110e4a966b30caea5b74f69dcb044b4b37ec8f0');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','2ef87d985fd0fda87b357b21c110e4a966b30caea5b74f69dcb044b4b37ec8f0','b23ce6e0e4ce620b96d6b4bbe3f1eb1953dd86f34578d11d555b2856b120c0a1');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -153,7 +153,7 @@ CREATE TABLE gate_results (
 	state TEXT NOT NULL, 
 	place INTEGER NOT NULL, 
 	verdict TEXT, 
-	finding TEXT NOT NULL, 
+	decision TEXT NOT NULL, 
 	requested_by TEXT NOT NULL, 
 	created_ms INTEGER NOT NULL, 
 	started_ms INTEGER, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$VnpW+I2gxZcKV8AVnv2syQ==$ALJx+Wi5pQNdDAzn6pCbBmnjChWEFHBe4mfp4qylfF5yUAIdMU+LK4j8p+dZWPCP2/0nwOfCaIY6oz3163cP/Q==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$dhnb6j3uZc2gvH0jG74vkw==$cJq8rCFZThEO8Ca/WMYQeLP8Lw855WXkD40/m+Fzq2TxePZzt3Y6NLA0sfGxQDlSHSUl1ksXUPgHWx9fRDoA0Q==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,7 +450,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('0bffa23d1f59','robot','ce313a2cde7e5977c993304b6ea84183bef43ec6319978eca31fc0fa888350ee','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('ae0ae201c872','robot','58d09a68147a0107dded5670aaacfa37ba134131edc0b756b4832bb48e513743','nightly',1700000000000,NULL);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);

@@ -45,7 +45,12 @@ def prepare(engine: Engine, newest: str, known: frozenset[str], upgrade: Callabl
 def _revision(engine: Engine) -> str | None:
     connection = engine.connect(writable=True)
     try:
-        return _recorded(connection.cursor(), engine.dialect)
+        cursor = connection.cursor()
+        for command in engine.begin(writable=True):  # waits while another server makes the tables
+            cursor.execute(command)
+        found = _recorded(cursor, engine.dialect)
+        cursor.execute("ROLLBACK")
+        return found
     finally:
         connection.close()
 

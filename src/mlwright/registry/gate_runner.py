@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import mlwright
 from mlwright.artifacts import service as artifacts
@@ -20,14 +20,24 @@ from mlwright.compute import service as compute
 from mlwright.compute.spec import Limits
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid, MlwrightError, NotFound
-from mlwright.registry.gates import validation
-from mlwright.registry.gates.evaluation import Evaluation, read
 from mlwright.registry.gates.scanned import scanned
-from mlwright.registry.gates.spec import Check, Command, Finding, Security, Validation, Verdict, conclude, undecided
+from mlwright.registry.gates.spec import (
+    Check,
+    Command,
+    Decision,
+    GateVerdict,
+    Security,
+    Validation,
+    conclude,
+    undecided,
+)
 from mlwright.registry.service import gates as service
 from mlwright.registry.service import pinning
 from mlwright.registry.service.gates import Work
 from mlwright.registry.spec import ModelVersion
+
+if TYPE_CHECKING:
+    from mlwright.registry.gates.evaluation import Evaluation
 
 _SOURCE = Path(mlwright.__file__).parent.parent
 _log = logging.getLogger(__name__)
@@ -87,12 +97,12 @@ class GateRunner:
         renewing = threading.Thread(target=self._renew, args=(work, token, ended), daemon=True)
         renewing.start()
         try:
-            finding = self._decide(work)
+            decision = self._decide(work)
         finally:
             ended.set()
             renewing.join()
         if not self._stopped.is_set():
-            self._database.write_now(lambda tx: service.finish(tx, work, token, finding))
+            self._database.write_now(lambda tx: service.finish(tx, work, token, decision))
         return True
 
     def _renew(self, work: Work, token: str, ended: threading.Event) -> None:
@@ -100,20 +110,22 @@ class GateRunner:
             with contextlib.suppress(MlwrightError):
                 self._database.write_now(lambda tx: service.renew(tx, work.result.id, token))
 
-    def _decide(self, work: Work) -> Finding:
+    def _decide(self, work: Work) -> Decision:
         """Whatever goes wrong here, the gate is not passed by it."""
         folder = Path(tempfile.mkdtemp(prefix="mlwright-gate-"))
         try:
             return self._answer(work, folder)
         except MlwrightError as error:
-            return Finding(Verdict.INCONCLUSIVE, error.message, [undecided(work.gate.kind, "an answer", error.message)])
+            return Decision(
+                GateVerdict.INCONCLUSIVE, error.message, [undecided(work.gate.kind, "an answer", error.message)]
+            )
         except Exception:  # the boundary of a gate: its own defect must neither pass it nor stop the others
             _log.exception("the gate %s/%s failed", work.policy, work.gate.name)
-            return Finding(Verdict.INCONCLUSIVE, "an internal error occurred; it has been logged", [])
+            return Decision(GateVerdict.INCONCLUSIVE, "an internal error occurred; it has been logged", [])
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _answer(self, work: Work, folder: Path) -> Finding:
+    def _answer(self, work: Work, folder: Path) -> Decision:
         if work.gate.validation is not None:
             return self._validate(work, work.gate.validation, folder)
         if work.gate.security is not None:
@@ -122,7 +134,9 @@ class GateRunner:
             return self._command(work, work.gate.command, folder)
         raise Invalid(f"gates of the kind {work.gate.kind} do not run")
 
-    def _validate(self, work: Work, asked: Validation, folder: Path) -> Finding:
+    def _validate(self, work: Work, asked: Validation, folder: Path) -> Decision:
+        from mlwright.registry.gates import validation  # brings NumPy, which the start of a server need not wait for
+
         candidate = self._evaluation(work.version, asked, folder / "candidate")
         baselines: dict[str, Evaluation | None] = {}
         for alias in {each.alias for each in asked.no_worse_than}:
@@ -130,14 +144,16 @@ class GateRunner:
             baselines[alias] = self._evaluation(other, asked, folder / f"@{alias}") if other else None
         return validation.validate(asked, candidate, baselines, seed=int(work.gate.question[:8], 16))
 
-    def _evaluation(self, version: ModelVersion, asked: Validation, target: Path) -> Evaluation:
+    def _evaluation(self, version: ModelVersion, asked: Validation, target: Path) -> "Evaluation":
+        from mlwright.registry.gates.evaluation import read
+
         stored = self._pinned(version).get(asked.evaluation)
         if stored is None:
             raise NotFound(f"version {version.version} has no file {asked.evaluation!r}: log it with the model")
         self._copy(stored, target)
         return read(target, asked.columns, asked.positive)
 
-    def _scan(self, work: Work, asked: Security, folder: Path) -> Finding:
+    def _scan(self, work: Work, asked: Security, folder: Path) -> Decision:
         """In a process of its own: what it looks at was made to mislead it, and to use up its memory."""
         self._unpack(work.version, folder / "model")
         command = [sys.executable, "-m", "mlwright", "scan", "model", "-o", "json"]
@@ -145,15 +161,15 @@ class GateRunner:
         outcome = compute.run(command, folder, environment, Limits(asked.seconds), self._stopped)
         return scanned(outcome, Limits(asked.seconds))
 
-    def _command(self, work: Work, asked: Command, folder: Path) -> Finding:
+    def _command(self, work: Work, asked: Command, folder: Path) -> Decision:
         self._unpack(work.version, folder / "model")
         limits = Limits(asked.seconds, asked.memory_mib << 20, asked.processes)
         outcome = compute.run(asked.command, folder, self._environment(work), limits, self._stopped)
         required = f"{' '.join(asked.command)[:200]} ends with exit status 0"
-        verdict = Verdict.PASS if outcome.succeeded else Verdict.FAIL
+        verdict = GateVerdict.PASS if outcome.succeeded else GateVerdict.FAIL
         found = f"it took {outcome.seconds:.3g} s" if outcome.succeeded else outcome.explain(limits)
-        finding = conclude([Check("command", verdict, required, found)])
-        return Finding(finding.verdict, finding.reason, finding.checks, outcome.output)
+        decision = conclude([Check("command", verdict, required, found)])
+        return Decision(decision.verdict, decision.reason, decision.checks, outcome.output)
 
     def _environment(self, work: Work) -> Mapping[str, str]:
         ours = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from mlwright.kernel.errors import Invalid
 from mlwright.registry.gates import statistics
 from mlwright.registry.gates.metrics import METRICS, Rows
+from mlwright.registry.gates.names import METRIC_NAMES, ROC_AUC
+from mlwright.registry.gates.spec import Interval
 from tests.components import mlflow_python
 
 _CLASSIFICATION = [name for name in METRICS if not name.startswith(("mean_", "root_", "r2"))]
@@ -102,7 +104,7 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "RESAMPLES", 400)
 
 
-def _covers(interval: Callable[[int], statistics.Interval], truth: float, times: int = 200) -> float:
+def _covers(interval: Callable[[int], Interval], truth: float, times: int = 200) -> float:
     found = [interval(seed) for seed in range(times)]
     return sum(each.low <= truth <= each.high for each in found) / times
 
@@ -193,3 +195,7 @@ def test_mcnemar_counts_what_only_one_got_right(mine: list[bool], data: st.DataO
     assert found.only_candidate == sum(a and not b for a, b in zip(mine, other, strict=True))
     exact = sum(math.comb(found[0] + found[1], k) for k in range(min(found[:2]) + 1)) / 2 ** (found[0] + found[1])
     assert found.p_value == pytest.approx(min(1.0, 2 * exact))
+
+
+def test_the_names_are_those_of_the_metrics() -> None:
+    assert {*METRICS, ROC_AUC} == METRIC_NAMES

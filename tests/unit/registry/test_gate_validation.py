@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlwright.kernel.errors import Invalid, MlwrightError
 from mlwright.registry.gates.evaluation import Evaluation, paired, read
-from mlwright.registry.gates.spec import Check, Columns, Validation, Verdict, conclude
+from mlwright.registry.gates.spec import Check, Columns, GateVerdict, Validation, conclude
 from mlwright.registry.gates.validation import validate
 
 COLUMNS = Columns(score="score", key="id")
@@ -50,29 +50,29 @@ def spec(text: str) -> Validation:
     return msgspec.json.decode(text, type=Validation)
 
 
-def verdict(asked: str, candidate: Evaluation, baseline: Evaluation | None = None) -> Verdict:
+def verdict(asked: str, candidate: Evaluation, baseline: Evaluation | None = None) -> GateVerdict:
     return validate(spec(asked), candidate, {"champion": baseline}, 1).verdict
 
 
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        ('{"thresholds":[{"metric":"roc_auc","min":0.8}]}', Verdict.PASS),
-        ('{"thresholds":[{"metric":"roc_auc","min":0.999}]}', Verdict.FAIL),
-        ('{"thresholds":[{"metric":"log_loss","max":0.1}]}', Verdict.FAIL),
-        ('{"thresholds":[{"metric":"expected_calibration_error","max":0.5}]}', Verdict.PASS),
-        ('{"thresholds":[{"metric":"accuracy_score","min":0.5,"max":0.6}]}', Verdict.FAIL),
-        ("{}", Verdict.INCONCLUSIVE),
+        ('{"thresholds":[{"metric":"roc_auc","min":0.8}]}', GateVerdict.PASS),
+        ('{"thresholds":[{"metric":"roc_auc","min":0.999}]}', GateVerdict.FAIL),
+        ('{"thresholds":[{"metric":"log_loss","max":0.1}]}', GateVerdict.FAIL),
+        ('{"thresholds":[{"metric":"expected_calibration_error","max":0.5}]}', GateVerdict.PASS),
+        ('{"thresholds":[{"metric":"accuracy_score","min":0.5,"max":0.6}]}', GateVerdict.FAIL),
+        ("{}", GateVerdict.INCONCLUSIVE),
     ],
 )
-def test_thresholds(tmp_path: Path, asked: str, expected: Verdict) -> None:
+def test_thresholds(tmp_path: Path, asked: str, expected: GateVerdict) -> None:
     assert verdict(asked, loaded(tmp_path / "e.csv", table(3_000, 1))) is expected
 
 
 def test_what_straddles_a_threshold_is_inconclusive(tmp_path: Path) -> None:
     few = loaded(tmp_path / "e.csv", table(60, 1))
     value = float((few.rows.labels == few.rows.predictions).mean())
-    assert verdict(f'{{"thresholds":[{{"metric":"accuracy_score","min":{value}}}]}}', few) is Verdict.INCONCLUSIVE
+    assert verdict(f'{{"thresholds":[{{"metric":"accuracy_score","min":{value}}}]}}', few) is GateVerdict.INCONCLUSIVE
 
 
 def test_no_worse_than_the_champion(tmp_path: Path) -> None:
@@ -81,10 +81,10 @@ def test_no_worse_than_the_champion(tmp_path: Path) -> None:
     )
     for metric in ("accuracy_score", "log_loss", "roc_auc", "f1_score"):
         asked = f'{{"noWorseThan":[{{"metric":"{metric}","margin":0.01}}]}}'
-        assert verdict(asked, good, bad) is Verdict.PASS, metric
-        assert verdict(asked, same, good) is Verdict.PASS, metric
-        assert verdict(asked, bad, good) is Verdict.FAIL, metric
-        assert verdict(asked, bad, None) is Verdict.PASS
+        assert verdict(asked, good, bad) is GateVerdict.PASS, metric
+        assert verdict(asked, same, good) is GateVerdict.PASS, metric
+        assert verdict(asked, bad, good) is GateVerdict.FAIL, metric
+        assert verdict(asked, bad, None) is GateVerdict.PASS
 
 
 def test_rows_are_paired_by_their_key(tmp_path: Path) -> None:
@@ -102,40 +102,43 @@ def test_evaluations_of_other_rows_decide_nothing(tmp_path: Path) -> None:
     one, other = loaded(tmp_path / "a.csv", table(500, 1)), loaded(tmp_path / "b.csv", table(500, 2))
     few = loaded(tmp_path / "c.csv", table(400, 1))
     asked = '{"noWorseThan":[{"metric":"accuracy_score"}]}'
-    assert verdict(asked, one, other) is Verdict.INCONCLUSIVE
-    assert verdict(asked, one, few) is Verdict.INCONCLUSIVE
+    assert verdict(asked, one, other) is GateVerdict.INCONCLUSIVE
+    assert verdict(asked, one, few) is GateVerdict.INCONCLUSIVE
 
 
 def test_a_slice_that_is_bad_fails_though_the_whole_is_good(tmp_path: Path) -> None:
     found = loaded(tmp_path / "e.csv", table(6_000, 1, skill=2, bad="UA"))
-    assert verdict('{"thresholds":[{"metric":"accuracy_score","min":0.6}]}', found) is Verdict.PASS
+    assert verdict('{"thresholds":[{"metric":"accuracy_score","min":0.6}]}', found) is GateVerdict.PASS
     asked = '{"slices":[{"columns":["carrier"],"thresholds":[{"metric":"accuracy_score","min":0.6}]}]}'
     answer = validate(spec(asked), found, {}, 1)
-    assert answer.verdict is Verdict.FAIL
+    assert answer.verdict is GateVerdict.FAIL
     assert "carrier = UA" in answer.reason
-    assert [check.verdict for check in answer.checks] == [Verdict.PASS, Verdict.PASS, Verdict.FAIL]
+    assert [check.verdict for check in answer.checks] == [GateVerdict.PASS, GateVerdict.PASS, GateVerdict.FAIL]
 
 
 def test_slices_too_small_to_judge_decide_nothing(tmp_path: Path) -> None:
     asked = '{"slices":[{"columns":["carrier"],"minRows":1000,"thresholds":[{"metric":"accuracy_score","min":0}]}]}'
-    assert verdict(asked, loaded(tmp_path / "e.csv", table(300, 1))) is Verdict.INCONCLUSIVE
+    assert verdict(asked, loaded(tmp_path / "e.csv", table(300, 1))) is GateVerdict.INCONCLUSIVE
 
 
 def test_fairness_by_group(tmp_path: Path) -> None:
     found = loaded(tmp_path / "e.csv", table(6_000, 1, skill=2, bad="UA"))
     for asked in ("demographicParity", "equalizedOdds"):
-        assert verdict(f'{{"fairness":[{{"column":"carrier","{asked}":0.9}}]}}', found) is Verdict.PASS
-        assert verdict(f'{{"fairness":[{{"column":"carrier","{asked}":0.01}}]}}', found) is Verdict.FAIL
+        assert verdict(f'{{"fairness":[{{"column":"carrier","{asked}":0.9}}]}}', found) is GateVerdict.PASS
+        assert verdict(f'{{"fairness":[{{"column":"carrier","{asked}":0.01}}]}}', found) is GateVerdict.FAIL
     assert (
-        verdict('{"fairness":[{"column":"carrier","equalizedOdds":1,"minRows":9999}]}', found) is Verdict.INCONCLUSIVE
+        verdict('{"fairness":[{"column":"carrier","equalizedOdds":1,"minRows":9999}]}', found)
+        is GateVerdict.INCONCLUSIVE
     )
 
 
 def test_without_probabilities_what_needs_them_is_inconclusive(tmp_path: Path) -> None:
     found = read(stored(tmp_path / "e.csv", table(500, 1)), Columns(), "late")
     for metric in ("roc_auc", "log_loss"):
-        assert verdict(f'{{"thresholds":[{{"metric":"{metric}","min":0}}]}}', found) is Verdict.INCONCLUSIVE
-        assert verdict(f'{{"noWorseThan":[{{"metric":"{metric}","margin":1}}]}}', found, found) is Verdict.INCONCLUSIVE
+        assert verdict(f'{{"thresholds":[{{"metric":"{metric}","min":0}}]}}', found) is GateVerdict.INCONCLUSIVE
+        assert (
+            verdict(f'{{"noWorseThan":[{{"metric":"{metric}","margin":1}}]}}', found, found) is GateVerdict.INCONCLUSIVE
+        )
 
 
 def test_answers_are_the_same_each_time(tmp_path: Path) -> None:
@@ -228,8 +231,8 @@ def test_garbage_is_refused_and_nothing_else_happens(tmp_path_factory: pytest.Te
 # --- the conclusion -----------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.sampled_from(list(Verdict))))
-def test_a_gate_is_as_good_as_its_worst_check(verdicts: list[Verdict]) -> None:
+@given(st.lists(st.sampled_from(list(GateVerdict))))
+def test_a_gate_is_as_good_as_its_worst_check(verdicts: list[GateVerdict]) -> None:
     found = conclude([Check("n", each, "r", "f") for each in verdicts])
-    assert (found.verdict is Verdict.PASS) == (bool(verdicts) and set(verdicts) == {Verdict.PASS})
-    assert (found.verdict is Verdict.FAIL) == (Verdict.FAIL in verdicts)
+    assert (found.verdict is GateVerdict.PASS) == (bool(verdicts) and set(verdicts) == {GateVerdict.PASS})
+    assert (found.verdict is GateVerdict.FAIL) == (GateVerdict.FAIL in verdicts)

@@ -96,11 +96,11 @@ def _standings(client: Client, version: str, policy: str, project: str, output: 
 
 
 def _flat(standing: dict[str, Any]) -> dict[str, Any]:
-    return {**standing, "verdict": standing["finding"]["verdict"], "reason": standing["finding"]["reason"]}
+    return {**standing, "verdict": standing["decision"]["verdict"], "reason": standing["decision"]["reason"]}
 
 
 def _passed(standing: dict[str, Any]) -> bool:
-    return bool(standing["state"] == "done" and standing["finding"]["verdict"] == "pass")
+    return bool(standing["state"] == "done" and standing["decision"]["verdict"] == "pass")
 
 
 def _path(version: str) -> str:

@@ -3,7 +3,7 @@
 import msgspec
 
 from mlwright.compute.spec import Ending, Limits, Outcome
-from mlwright.registry.gates.spec import Check, Finding, Verdict, conclude, undecided
+from mlwright.registry.gates.spec import Check, Decision, GateVerdict, conclude, undecided
 
 _REQUIRED = "no file may run code when the model is loaded"
 #: Exit statuses of `mlwright scan`.
@@ -28,7 +28,7 @@ class _Report(msgspec.Struct):
     files: list[_File]
 
 
-def scanned(outcome: Outcome, limits: Limits) -> Finding:
+def scanned(outcome: Outcome, limits: Limits) -> Decision:
     """The answer of the gate. Only a scan that ended well and says so itself is passed."""
     if outcome.ending is not Ending.EXITED or outcome.status not in {_CLEAN, _UNSAFE}:
         return _undecided(f"the scan gave no answer: {outcome.explain(limits)}", outcome)
@@ -36,16 +36,18 @@ def scanned(outcome: Outcome, limits: Limits) -> Finding:
         files = msgspec.json.decode(outcome.output, type=_Report).files
     except msgspec.DecodeError as error:
         if outcome.status == _UNSAFE:
-            return Finding(Verdict.FAIL, "there are unsafe files; the list is too long to read", [], outcome.output)
+            return Decision(
+                GateVerdict.FAIL, "there are unsafe files; the list is too long to read", [], outcome.output
+            )
         return _undecided(f"the scan's report cannot be read: {error}", outcome)
     checks = [_check(file) for file in files]
-    if outcome.status == _UNSAFE and all(check.verdict is Verdict.PASS for check in checks):
+    if outcome.status == _UNSAFE and all(check.verdict is GateVerdict.PASS for check in checks):
         return _undecided("the scan's report contradicts its exit status", outcome)
     return conclude(checks)
 
 
 def _check(file: _File) -> Check:
-    verdict = {"safe": Verdict.PASS, "unsafe": Verdict.FAIL}.get(file.verdict, Verdict.INCONCLUSIVE)
+    verdict = {"safe": GateVerdict.PASS, "unsafe": GateVerdict.FAIL}.get(file.verdict, GateVerdict.INCONCLUSIVE)
     found = "; ".join(_in_words(each) for each in file.findings[:5]) or file.verdict
     return Check(file.path, verdict, _REQUIRED, found)
 
@@ -56,5 +58,5 @@ def _in_words(reason: _Reason) -> str:
     return f"{reason.message}{where}{path}"
 
 
-def _undecided(found: str, outcome: Outcome) -> Finding:
-    return Finding(Verdict.INCONCLUSIVE, found, [undecided("scan", _REQUIRED, found)], outcome.output[-10_000:])
+def _undecided(found: str, outcome: Outcome) -> Decision:
+    return Decision(GateVerdict.INCONCLUSIVE, found, [undecided("scan", _REQUIRED, found)], outcome.output[-10_000:])

@@ -4,12 +4,11 @@ import fnmatch
 import hashlib
 import math
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
-from mlwright.registry.gates.metrics import METRICS
-from mlwright.registry.gates.statistics import ROC_AUC, Interval
+from mlwright.registry.gates.names import METRIC_NAMES
 from mlwright.registry.spec import Stage
 
 Confidence = Annotated[float, msgspec.Meta(gt=0, lt=1, description="Of intervals, two-sided, such as 0.95.")]
@@ -18,12 +17,21 @@ Margin = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-class Verdict(StrEnum):
+class GateVerdict(StrEnum):
     """What a gate says. Only `pass` opens it."""
 
     PASS = "pass"  # noqa: S105 - a verdict
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
+
+
+class Interval(NamedTuple):
+    """An estimate and where the truth lies with the stated confidence; NaN where that cannot be said."""
+
+    value: float
+    low: float
+    high: float
+    method: str
 
 
 class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,16 +47,16 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     """One question of a gate and its answer. `required` says in words what was asked for."""
 
     name: str
-    verdict: Verdict
+    verdict: GateVerdict
     required: str
     found: str
     measured: Measured | None = None
 
 
-class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a gate found: its verdict, what decided it, each check, and what its program printed."""
 
-    verdict: Verdict
+    verdict: GateVerdict
     reason: str
     checks: list[Check]
     output: str = ""
@@ -217,22 +225,22 @@ class GatePolicySpec(_Spec, frozen=True):
         return any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
 
 
-def conclude(checks: list[Check]) -> Finding:
+def conclude(checks: list[Check]) -> Decision:
     """The worst verdict of the checks. A gate that asked nothing has not been passed."""
-    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+    for verdict in (GateVerdict.FAIL, GateVerdict.INCONCLUSIVE):
         decisive = [check for check in checks if check.verdict is verdict]
         if decisive:
             more = f" (and {len(decisive) - 1} more)" if len(decisive) > 1 else ""
             first = decisive[0]
-            return Finding(verdict, f"{first.name}: {first.found}, required: {first.required}{more}", checks)
+            return Decision(verdict, f"{first.name}: {first.found}, required: {first.required}{more}", checks)
     if not checks:
-        return Finding(Verdict.INCONCLUSIVE, "the gate asks for nothing", checks)
-    return Finding(Verdict.PASS, f"all {len(checks)} checks passed", checks)
+        return Decision(GateVerdict.INCONCLUSIVE, "the gate asks for nothing", checks)
+    return Decision(GateVerdict.PASS, f"all {len(checks)} checks passed", checks)
 
 
 def undecided(name: str, required: str, found: str) -> Check:
     """A question that cannot be answered."""
-    return Check(name, Verdict.INCONCLUSIVE, required, found)
+    return Check(name, GateVerdict.INCONCLUSIVE, required, found)
 
 
 def judged(name: str, required: str, interval: Interval, least: float | None, most: float | None) -> Check:
@@ -240,19 +248,19 @@ def judged(name: str, required: str, interval: Interval, least: float | None, mo
     value, low, high, method = interval
     measured = Measured(_known(value), _known(low), _known(high), method)
     if any(math.isnan(number) for number in (value, low, high)):
-        return Check(name, Verdict.INCONCLUSIVE, required, "not known on these rows", measured)
+        return Check(name, GateVerdict.INCONCLUSIVE, required, "not known on these rows", measured)
     bottom, top = -math.inf if least is None else least, math.inf if most is None else most
-    verdict = Verdict.INCONCLUSIVE
+    verdict = GateVerdict.INCONCLUSIVE
     if bottom <= low and high <= top:
-        verdict = Verdict.PASS
+        verdict = GateVerdict.PASS
     elif high < bottom or low > top:
-        verdict = Verdict.FAIL
+        verdict = GateVerdict.FAIL
     return Check(name, verdict, required, f"{value:.6g} ({low:.6g} to {high:.6g})", measured)
 
 
 def _check_metric(name: str) -> None:
-    if name != ROC_AUC and name not in METRICS:
-        raise ValueError(f"there is no metric {name!r}; there are {', '.join(sorted((*METRICS, ROC_AUC)))}")
+    if name not in METRIC_NAMES:
+        raise ValueError(f"there is no metric {name!r}; there are {', '.join(sorted(METRIC_NAMES))}")
 
 
 def _known(number: float) -> float | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mlwright.kernel.errors import Invalid
 from mlwright.registry.gates.metrics import Floats, Metric, Rows
+from mlwright.registry.gates.spec import Interval
 
 RESAMPLES = 2_000
 #: Rows are resampled in at most so many random blocks: the sums of a block stand for its rows.
@@ -22,17 +23,6 @@ BLOCKS = 1_000
 #: From this share of undefined resamples on, the interval is not known.
 _MOST_UNDEFINED = 0.05
 _NORMAL = NormalDist()
-
-ROC_AUC = "roc_auc"
-
-
-class Interval(NamedTuple):
-    """An estimate and where the truth lies with the stated confidence; NaN where that cannot be said."""
-
-    value: float
-    low: float
-    high: float
-    method: str
 
 
 def estimate(metric: Metric, rows: Rows, confidence: float, seed: int) -> Interval:

@@ -18,7 +18,7 @@ gate_results = Table(
     required("state", String),  # waiting, running, done
     required("place", Int64),  # within the policy
     optional("verdict", String),
-    required("finding", String),  # JSON, see spec.Finding
+    required("decision", String),  # JSON, see spec.Decision
     required("requested_by", String),
     required("created_ms", Int64),
     optional("started_ms", Int64),

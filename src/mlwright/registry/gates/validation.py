@@ -9,20 +9,21 @@ from mlwright.kernel.errors import Invalid
 from mlwright.registry.gates import statistics
 from mlwright.registry.gates.evaluation import Evaluation, paired
 from mlwright.registry.gates.metrics import METRICS, Rows
+from mlwright.registry.gates.names import ROC_AUC
 from mlwright.registry.gates.spec import (
     Check,
+    Decision,
     Fairness,
-    Finding,
+    GateVerdict,
+    Interval,
     NoWorseThan,
     Slices,
     Threshold,
     Validation,
-    Verdict,
     conclude,
     judged,
     undecided,
 )
-from mlwright.registry.gates.statistics import ROC_AUC, Interval
 
 
 class Question(NamedTuple):
@@ -32,7 +33,9 @@ class Question(NamedTuple):
     seed: int
 
 
-def validate(spec: Validation, candidate: Evaluation, baselines: Mapping[str, Evaluation | None], seed: int) -> Finding:
+def validate(
+    spec: Validation, candidate: Evaluation, baselines: Mapping[str, Evaluation | None], seed: int
+) -> Decision:
     """Answer all questions of the gate.
 
     Args:
@@ -103,7 +106,7 @@ def _difference(metric: str, mine: Rows, its: Rows, question: Question) -> Inter
 
 
 def _nobody_there(name: str, required: str, alias: str) -> Check:
-    return Check(name, Verdict.PASS, required, f"no version is @{alias} yet")
+    return Check(name, GateVerdict.PASS, required, f"no version is @{alias} yet")
 
 
 def _slices(cut: Slices, candidate: Evaluation, question: Question) -> list[Check]:

@@ -18,7 +18,7 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.resources import Kind
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.gates.spec import Approval, Finding, Gate, GatePolicySpec, Verdict
+from mlwright.registry.gates.spec import Approval, Decision, Gate, GatePolicySpec, GateVerdict
 from mlwright.registry.gates.tables import gate_approvals, gate_results
 from mlwright.registry.service import rows
 from mlwright.registry.spec import ModelVersion, Stage
@@ -75,7 +75,7 @@ _finish = Query(
     .values(
         state="done",
         verdict=bindparam("new_verdict"),
-        finding=bindparam("new_finding"),
+        decision=bindparam("new_decision"),
         ended_ms=bindparam("now"),
         lease_ms=null(),
     )
@@ -117,7 +117,7 @@ class Result(NamedTuple):
     state: str
     place: int
     verdict: str | None
-    finding: str
+    decision: str
     requested_by: str
     created_ms: int
     started_ms: int | None
@@ -133,17 +133,17 @@ class Standing(msgspec.Struct, frozen=True):
     gate: str
     kind: str
     state: str
-    finding: Finding
+    decision: Decision
     started_ms: int | None = None
     ended_ms: int | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether the gate has been passed."""
-        return self.state == "done" and self.finding.verdict is Verdict.PASS
+        return self.state == "done" and self.decision.verdict is GateVerdict.PASS
 
 
-_NOT_YET = Finding(Verdict.INCONCLUSIVE, "it has not run for this version yet", [])
+_NOT_YET = Decision(GateVerdict.INCONCLUSIVE, "it has not run for this version yet", [])
 
 
 def policies(tx: Tx, project: str, model: str) -> list[Policy]:
@@ -191,7 +191,7 @@ def _waiting(tx: Tx, caller: Caller, version: ModelVersion, policy: Policy, gate
         "beside": _beside(tx, version, gate),
         "state": "waiting",
         "place": place,
-        "finding": "",
+        "decision": "",
         "requested_by": caller.name,
         "created_ms": tx.now_ms(),
         "token": "",
@@ -243,7 +243,7 @@ def guard(
 def _in_words(standing: Standing) -> str:
     if standing.state in {"waiting", "running"}:
         return f"it is {standing.state}"
-    return f"{standing.finding.verdict.value}: {standing.finding.reason}"
+    return f"{standing.decision.verdict.value}: {standing.decision.reason}"
 
 
 def _standing(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate) -> Standing:
@@ -257,8 +257,8 @@ def _standing(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate) -> Stan
             continue
         if not _still_beside(result.beside, beside, version):
             continue
-        finding = msgspec.json.decode(result.finding, type=Finding) if result.state == "done" else _NOT_YET
-        return Standing(policy.name, gate.name, gate.kind, result.state, finding, result.started_ms, result.ended_ms)
+        decision = msgspec.json.decode(result.decision, type=Decision) if result.state == "done" else _NOT_YET
+        return Standing(policy.name, gate.name, gate.kind, result.state, decision, result.started_ms, result.ended_ms)
     return Standing(policy.name, gate.name, gate.kind, "missing", _NOT_YET)
 
 
@@ -331,21 +331,21 @@ def _approved(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate, asked: 
     ):
         if (digest, name, place, question) == (version.digest or "", policy.name, gate.name, gate.question):
             latest[principal] = (bool(approves), at_ms)
-    finding = _counted(latest, asked, since)
-    state = "missing" if finding.verdict is Verdict.INCONCLUSIVE else "done"
+    decision = _counted(latest, asked, since)
+    state = "missing" if decision.verdict is GateVerdict.INCONCLUSIVE else "done"
     last_ms = max((at_ms for _, at_ms in latest.values()), default=None)
-    return Standing(policy.name, gate.name, gate.kind, state, finding, last_ms, last_ms)
+    return Standing(policy.name, gate.name, gate.kind, state, decision, last_ms, last_ms)
 
 
-def _counted(latest: Mapping[str, tuple[bool, int]], asked: Approval, since: float) -> Finding:
+def _counted(latest: Mapping[str, tuple[bool, int]], asked: Approval, since: float) -> Decision:
     """What the latest words say: a no never expires, a yes does."""
     against = sorted(name for name, (approves, _) in latest.items() if not approves)
     if against:
-        return Finding(Verdict.FAIL, f"rejected by {', '.join(against)}", [])
+        return Decision(GateVerdict.FAIL, f"rejected by {', '.join(against)}", [])
     in_favour = sorted(name for name, (_, at_ms) in latest.items() if at_ms >= since)
     if len(in_favour) >= asked.count:
-        return Finding(Verdict.PASS, f"approved by {', '.join(in_favour)}", [])
-    return Finding(Verdict.INCONCLUSIVE, f"{len(in_favour)} of {asked.count} approvals", [])
+        return Decision(GateVerdict.PASS, f"approved by {', '.join(in_favour)}", [])
+    return Decision(GateVerdict.INCONCLUSIVE, f"{len(in_favour)} of {asked.count} approvals", [])
 
 
 # --- running ------------------------------------------------------------------------------------------------------
@@ -367,14 +367,14 @@ def claim(tx: Tx, token: str) -> Work | None:
         result = Result._make(row)
         work = _work(tx, result)
         if work is None:
-            _answer(tx, result, Finding(Verdict.INCONCLUSIVE, "the version or its policy has changed since", []))
+            _answer(tx, result, Decision(GateVerdict.INCONCLUSIVE, "the version or its policy has changed since", []))
             continue
         before = _before(tx, work)
         if before is None or before.is_open:
             tx.run(_claim, {"number": result.id, "new_token": token, "now": now, "until": now + LEASE_MS})
             return work
         if before.state == "done":
-            _answer(tx, result, Finding(Verdict.INCONCLUSIVE, f"{before.gate!r} before it was not passed", []))
+            _answer(tx, result, Decision(GateVerdict.INCONCLUSIVE, f"{before.gate!r} before it was not passed", []))
     return None
 
 
@@ -383,11 +383,11 @@ def renew(tx: Tx, number: int, token: str) -> bool:
     return tx.run(_renew, {"number": number, "own_token": token, "until": tx.now_ms() + LEASE_MS}) > 0
 
 
-def finish(tx: Tx, work: Work, token: str, finding: Finding) -> bool:
+def finish(tx: Tx, work: Work, token: str, decision: Decision) -> bool:
     """Answer a gate that was claimed. Returns False, and changes nothing, when it is somebody else's by now."""
-    if not tx.run(_finish, _answered(tx, work.result, token, finding)):
+    if not tx.run(_finish, _answered(tx, work.result, token, decision)):
         return False
-    _told(tx, work.version, work.result, finding)
+    _told(tx, work.version, work.result, decision)
     return True
 
 
@@ -419,27 +419,27 @@ def _before(tx: Tx, work: Work) -> Standing | None:
     return None
 
 
-def _answer(tx: Tx, result: Result, finding: Finding) -> None:
+def _answer(tx: Tx, result: Result, decision: Decision) -> None:
     """Answer a gate that does not run."""
     tx.run(_claim, {"number": result.id, "new_token": "", "now": tx.now_ms(), "until": tx.now_ms()})
-    tx.run(_finish, _answered(tx, result, "", finding))
+    tx.run(_finish, _answered(tx, result, "", decision))
 
 
-def _answered(tx: Tx, result: Result, token: str, finding: Finding) -> dict[str, Any]:
+def _answered(tx: Tx, result: Result, token: str, decision: Decision) -> dict[str, Any]:
     return {
         "number": result.id,
         "own_token": token,
-        "new_verdict": finding.verdict.value,
-        "new_finding": msgspec.json.encode(finding).decode(),
+        "new_verdict": decision.verdict.value,
+        "new_decision": msgspec.json.encode(decision).decode(),
         "now": tx.now_ms(),
     }
 
 
-def _told(tx: Tx, version: ModelVersion, result: Result, finding: Finding) -> None:
-    data = {"policy": result.policy, "gate": result.gate, "digest": result.digest, "reason": finding.reason}
-    if finding.verdict is Verdict.PASS:
+def _told(tx: Tx, version: ModelVersion, result: Result, decision: Decision) -> None:
+    data = {"policy": result.policy, "gate": result.gate, "digest": result.digest, "reason": decision.reason}
+    if decision.verdict is GateVerdict.PASS:
         _emit(tx, SYSTEM, version, "passed", data)
-    elif finding.verdict is Verdict.FAIL:
+    elif decision.verdict is GateVerdict.FAIL:
         _emit(tx, SYSTEM, version, "failed", data)
     else:
         _emit(tx, SYSTEM, version, "inconclusive", data)

@@ -222,7 +222,7 @@ def gate_results() -> None:
         sa.Column("state", String, nullable=False),
         sa.Column("place", Int64, nullable=False),
         sa.Column("verdict", String, nullable=True),
-        sa.Column("finding", String, nullable=False),
+        sa.Column("decision", String, nullable=False),
         sa.Column("requested_by", String, nullable=False),
         sa.Column("created_ms", Int64, nullable=False),
         sa.Column("started_ms", Int64, nullable=True),
