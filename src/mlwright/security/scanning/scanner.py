@@ -160,6 +160,20 @@ def scan_open_file(file: int, path: str, size: int, limits: Limits) -> FileRepor
     )
 
 
+def scan_bytes(content: bytes, path: str, limits: Limits | None = None) -> FileReport:
+    """Scan what is no file, such as a small artifact out of the database; it raises nothing.
+
+    Args:
+        content: all of it.
+        path: what it is called in the report. MLflow's `MLmodel` is known by this name.
+        limits: the usual ones when not given.
+    """
+    with tempfile.TemporaryFile(prefix="mlwright-scan-") as file:
+        file.write(content)
+        file.flush()
+        return scan_open_file(file.fileno(), path, len(content), limits or Limits())
+
+
 def unreadable(path: str, size: int, why: str) -> FileReport:
     """The report of something that could not be looked into."""
     problem = finding("file-unreadable", why)

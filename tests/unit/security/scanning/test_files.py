@@ -11,6 +11,7 @@ import pytest
 
 from mlwright.security.scanning.files import scan, scan_file
 from mlwright.security.scanning.limits import Limits
+from mlwright.security.scanning.scanner import scan_bytes
 from mlwright.security.scanning.spec import FileReport, Verdict, judged
 from tests.unit.security.scanning.samples import BENIGN, EVIL
 
@@ -125,6 +126,14 @@ def test_what_may_not_be_read_is_unreadable(tmp_path: Path) -> None:
     path.write_bytes(BENIGN)
     path.chmod(0)
     assert scan_file(path).verdict is Verdict.UNREADABLE
+
+
+def test_bytes_are_scanned_like_files() -> None:
+    found = scan_bytes(EVIL, "models/1/model.pkl")
+    assert (found.path, found.size, found.verdict) == ("models/1/model.pkl", len(EVIL), Verdict.UNSAFE)
+    assert scan_bytes(BENIGN, "model.pkl").verdict is Verdict.SAFE
+    described = b"{'flavors': {'f': {'loader_module': 'evil'}}}"
+    assert scan_bytes(described, "models/1/MLmodel").verdict is Verdict.UNSAFE
 
 
 def test_a_file_that_shrinks_meanwhile_is_no_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
