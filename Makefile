@@ -51,6 +51,7 @@ peers: setup     ## install the real programs that tests compare us with (MLflow
 
 bench: setup     ## measure us beside MLflow on this machine (minutes)
 	@$(BIN)/python -m benchmarks.tracking
+	@$(BIN)/python -m benchmarks.registry
 
 clean:           ## remove environments, caches and built files
 	rm -rf .venv .venv-demo node_modules build dist docs/site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/mlwright/web/static/vendor

@@ -17,7 +17,7 @@ RESULTS = HERE / "RESULTS.md"
 INTRODUCTION = """# Results
 
 The last measurement of each row. Both servers ran on the same machine and were measured in turn; each figure
-is a median. Ratios above 1 are in mlwright's favour. Again: `python -m benchmarks.tracking`.
+is a median. Ratios above 1 are in mlwright's favour. Again: `make bench`.
 
 - While one server is measured, all processes of the other are paused: an MLflow server without work still takes a
   good part of a core.

@@ -6,10 +6,11 @@ import itertools
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from benchmarks import tracking
+from benchmarks import registry, suite, tracking
 from benchmarks.bench import Bench, figures
 from benchmarks.footprint import weigh
 from benchmarks.report import Row
@@ -123,25 +124,25 @@ def test_servers_go_on_when_a_measurement_fails(tmp_path: Path, monkeypatch: pyt
 
 
 def test_it_finds_the_version_of_what_is_measured() -> None:
-    assert tracking.said([*mlwright_command(), "--version"]) == __version__
+    assert suite.said([*mlwright_command(), "--version"]) == __version__
 
 
-def test_a_failing_row_does_not_stop_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failing_row_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = Row(name="good", label="good", unit="", peer=1.0, ours=1.0, must="")
 
     def fail(bench: Bench) -> list[Row]:
         raise RuntimeError("no answer")
 
-    monkeypatch.setattr(tracking, "BENCHMARKS", {"bad": fail, "good": lambda bench: [good]})
     bench = Bench(peer_python=tmp_path, rounds=1, seconds=1, root=tmp_path)
-    assert tracking.measure(bench, ["bad", "good"]) == [good]
+    assert suite.measure(bench, {"bad": fail, "good": lambda bench: [good]}) == [good]
     assert "bad: failed: RuntimeError: no answer" in capsys.readouterr().err
 
 
-def test_a_missing_peer_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tracking.main(["--peer", str(tmp_path / "python")]) == 2
+@pytest.mark.parametrize("module", [tracking, registry])
+def test_a_missing_peer_is_a_usage_error(
+    tmp_path: Path, module: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert module.main(["--peer", str(tmp_path / "python")]) == 2
     assert "hint:" in capsys.readouterr().err
 
 
