@@ -6,7 +6,7 @@ A small file comes and goes in one step, with its name. Larger ones are streamed
 import asyncio
 import mimetypes
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from mlwright.artifacts import service
 from mlwright.artifacts.spec import SMALL_BYTES, ArtifactFile, Owners
-from mlwright.kernel.blobs import PIECE_BYTES, Blob, Blobs, blob_of
+from mlwright.kernel.blobs import PIECE_BYTES, Blob, Blobs, BlobWriter, blob_of
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.http import caller_of
@@ -30,11 +30,12 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 async def store(request: Request, database: Database, blobs: Blobs, owners: Owners, path: str) -> ArtifactFile:
     """Keep the request's body as the file `path`. Nothing stays behind when the client goes away half-way."""
     caller, stream = caller_of(request), request.stream()
-    first = await _piece(stream)
-    if len(first) <= SMALL_BYTES:  # all of it: one transaction does everything
-        small = blob_of(first)
+    first = await _gathered(stream)
+    if _size(first) <= SMALL_BYTES:  # all of it: one transaction does everything
+        content = b"".join(first)
+        small = blob_of(content)
         brief = path.count("/") <= _BRIEF_DEPTH
-        return await database.write(lambda tx: service.put(tx, caller, owners, path, small, first), brief=brief)
+        return await database.write(lambda tx: service.put(tx, caller, owners, path, small, content), brief=brief)
     blob = await _receive(stream, first, database, blobs, lambda tx: service.place(tx, caller, owners, path))
     return await database.write(lambda tx: service.put(tx, caller, owners, path, blob))
 
@@ -46,49 +47,63 @@ async def receive(request: Request, database: Database, blobs: Blobs, allow: Cal
         allow: raises when the body may not be stored; called before anything is written.
     """
     stream = request.stream()
-    return await _receive(stream, await _piece(stream), database, blobs, allow)
+    return await _receive(stream, await _gathered(stream), database, blobs, allow)
 
 
 async def _receive(
-    stream: AsyncGenerator[bytes, None], first: bytes, database: Database, blobs: Blobs, allow: Callable[[Tx], object]
+    stream: AsyncGenerator[bytes, None],
+    first: list[bytes],
+    database: Database,
+    blobs: Blobs,
+    allow: Callable[[Tx], object],
 ) -> Blob:
-    if len(first) < PIECE_BYTES:  # all of it: one trip to a thread does everything
+    if _size(first) < PIECE_BYTES:  # all of it: one trip to a thread does everything
         return await database.read(lambda tx: (allow(tx), _stored(blobs, first))[1])
     await database.read(allow)
     return await _receive_rest(stream, blobs, first)
 
 
-async def _receive_rest(stream: AsyncGenerator[bytes, None], blobs: Blobs, piece: bytes) -> Blob:
+async def _receive_rest(stream: AsyncGenerator[bytes, None], blobs: Blobs, parts: list[bytes]) -> Blob:
     writer = await asyncio.to_thread(blobs.writer)
     try:
-        while piece:
-            await asyncio.to_thread(writer.write, piece)
-            piece = await _piece(stream)
+        while parts:
+            await asyncio.to_thread(_write, writer, parts)
+            parts = await _gathered(stream)
         return await asyncio.to_thread(writer.commit)
     except BaseException:  # also when the request is cancelled: half a blob must not stay
         await asyncio.to_thread(writer.abort)
         raise
 
 
-async def _piece(stream: AsyncGenerator[bytes, None]) -> bytes:
-    """The next PIECE_BYTES of the body or a little more; less only at its end."""
+async def _gathered(stream: AsyncGenerator[bytes, None]) -> list[bytes]:
+    """The next PIECE_BYTES of the body or a little more, in parts; less only at its end. Nothing is copied."""
     parts: list[bytes] = []
     size = 0
     try:
         async for part in stream:
-            parts.append(part)
+            if part:
+                parts.append(part)
             size += len(part)
             if size >= PIECE_BYTES:
                 break
     except ClientDisconnect as error:
         raise Invalid("The client went away before the upload was complete") from error
-    return b"".join(parts)
+    return parts
 
 
-def _stored(blobs: Blobs, data: bytes) -> Blob:
+def _size(parts: Sequence[bytes]) -> int:
+    return sum(map(len, parts))
+
+
+def _write(writer: BlobWriter, parts: Sequence[bytes]) -> None:
+    for part in parts:
+        writer.write(part)
+
+
+def _stored(blobs: Blobs, parts: Sequence[bytes]) -> Blob:
     writer = blobs.writer()
     try:
-        writer.write(data)
+        _write(writer, parts)
         return writer.commit()
     except BaseException:  # whatever went wrong: half a blob must not stay
         writer.abort()

@@ -10,6 +10,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -22,6 +23,8 @@ from mlwright.kernel.spool import SpoolFile
 PREFIX = "sha256:"
 #: Bytes per read and write while streaming.
 PIECE_BYTES = 1 << 20
+#: From this size on, a piece is hashed and written at the same time.
+_HASHED_BESIDE_BYTES = 128 << 10
 
 #: scheme of the artifact store URL -> "module:class"
 STORES = {
@@ -190,24 +193,38 @@ def _pieces(file: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:
 
 
 class _FileWriter:
-    """A file in `incoming` until its digest is known."""
+    """A file in `incoming` until its digest is known. Large pieces are hashed while they are written."""
 
     def __init__(self, store: DirectoryBlobs, path: Path) -> None:
         self._store = store
         self._path = path
         self._hash = hashlib.sha256()
+        self._hashing: ThreadPoolExecutor | None = None
         self._size = 0
         self._file = SpoolFile(path)
 
     def write(self, data: bytes) -> None:
+        hashed = self._hash_beside(data)
         try:
             self._file.write(data)
         except OSError as error:
             raise _explained(error, self._path) from error
-        self._hash.update(data)
+        finally:
+            hashed.result()
         self._size += len(data)
 
+    def _hash_beside(self, data: bytes) -> "Future[None]":
+        if len(data) < _HASHED_BESIDE_BYTES:  # switching threads would take longer
+            self._hash.update(data)
+            done: Future[None] = Future()
+            done.set_result(None)
+            return done
+        if self._hashing is None:
+            self._hashing = ThreadPoolExecutor(1, thread_name_prefix="mlwright-hash")
+        return self._hashing.submit(self._hash.update, data)
+
     def commit(self) -> Blob:
+        self._end_hashing()
         digits = self._hash.hexdigest()
         target = self._store.file(digits)
         try:
@@ -225,8 +242,14 @@ class _FileWriter:
         return Blob(f"{PREFIX}{digits}", self._size)
 
     def abort(self) -> None:
+        self._end_hashing()
         self._file.close()
         self._path.unlink(missing_ok=True)
+
+    def _end_hashing(self) -> None:
+        if self._hashing is not None:
+            self._hashing.shutdown()
+            self._hashing = None
 
 
 def _sync_folder(folder: Path) -> None:
