@@ -21,7 +21,7 @@ from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound, Unavai
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.registry.gate_runner import GateRunner
-from mlwright.registry.gates.spec import Decision, GateVerdict
+from mlwright.registry.gates.spec import Decision, GateVerdict, Standing
 from mlwright.registry.service import aliases, gates, versions
 from mlwright.registry.spec import ModelVersion, Stage
 from tests.contract.registry import FILES, Registry
@@ -56,7 +56,7 @@ class Gates(Registry):
         while self.runner.run_one():
             continue
 
-    def standings(self, version: ModelVersion) -> list[gates.Standing]:
+    def standings(self, version: ModelVersion) -> list[Standing]:
         return self.database.read_now(lambda tx: gates.standings(tx, version))
 
     def verdicts(self, version: ModelVersion) -> list[GateVerdict]:
@@ -241,7 +241,7 @@ def approval(**asked: object) -> dict[str, Any]:
     return {"name": "lead", "approval": asked}
 
 
-def say(registry: Gates, version: ModelVersion, who: str, *, yes: bool = True) -> gates.Standing:
+def say(registry: Gates, version: ModelVersion, who: str, *, yes: bool = True) -> Standing:
     caller = Caller(who, roles={"default": Role.VIEWER})
     return registry.database.write_now(
         lambda tx: gates.approve(tx, caller, version, "production", "lead", approves=yes, comment="why")

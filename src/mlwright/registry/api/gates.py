@@ -10,9 +10,9 @@ from mlwright.kernel.identity import Role
 from mlwright.kernel.openapi import Operation, Parameter
 from mlwright.kernel.transaction import Tx
 from mlwright.registry import validation
+from mlwright.registry.gates.spec import Standing
 from mlwright.registry.service import gates as service
 from mlwright.registry.service import versions
-from mlwright.registry.service.gates import Standing
 from mlwright.registry.spec import ModelVersion
 
 _TAG = "gates"

@@ -5,13 +5,25 @@ from typing import Any
 from urllib.parse import quote
 
 import click
+import msgspec
 
+from mlwright import __version__
 from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
 from mlwright.kernel.errors import GateClosed, Invalid
+from mlwright.registry.gates.spec import Standing
 
 _COLUMNS = ["gate", "policy", "kind", "state", "verdict", "reason"]
 _LOOK_AGAIN_S = 0.5
+_REPORTS = ["junit", "sarif", "markdown"]
+_report_option = click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["table", "json", "yaml", "name", *_REPORTS]),
+    default="table",
+    show_default=True,
+    help="Format.",
+)
 _project = click.option("--project", default="", help="Where the model is; your own project when not given.")
 _policy = click.option("--policy", default="", help="Only the gates of this policy.")
 _comment = click.option("--comment", default="", help="Why.")
@@ -27,10 +39,10 @@ def gate() -> None:
 @_policy
 @_project
 @with_client
-@output_option
+@_report_option
 def explain(client: Client, version: str, policy: str, project: str, output: str) -> None:
     """Show how VERSION stands before each gate, and why."""
-    show(_standings(client, version, policy, project, output), output, _COLUMNS)
+    _show(version, _standings(client, version, policy, project), output)
 
 
 @gate.command("run")
@@ -40,7 +52,7 @@ def explain(client: Client, version: str, policy: str, project: str, output: str
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the answers.")
 @_project
 @with_client
-@output_option
+@_report_option
 def run(client: Client, version: str, policy: str, again: bool, wait: bool, project: str, output: str) -> None:
     """Have the gates of VERSION run. Fails unless all of them are passed; people's approval is not waited for."""
     body = {"policy": policy, "again": again}
@@ -48,11 +60,12 @@ def run(client: Client, version: str, policy: str, again: bool, wait: bool, proj
     if not wait:
         click.echo(f"{asked['requested']} gates will run", err=True)
         return
-    while any(each["state"] in {"waiting", "running"} for each in _standings(client, version, policy, project, "json")):
+    found = _standings(client, version, policy, project)
+    while any(each["state"] in {"waiting", "running"} for each in found):
         time.sleep(_LOOK_AGAIN_S)
-    found = _standings(client, version, policy, project, output)
-    show(found, output, _COLUMNS)
-    closed = [each for each in _standings(client, version, policy, project, "json") if not _passed(each)]
+        found = _standings(client, version, policy, project)
+    _show(version, found, output)
+    closed = [each for each in found if not _passed(each)]
     if closed:
         raise GateClosed(f"{len(closed)} of {len(found)} gates of {version} have not been passed")
 
@@ -90,9 +103,22 @@ def _say(client: Client, version: str, name: str, body: dict[str, object], proje
     show([_flat(found)] if output == "table" else found, output, _COLUMNS)
 
 
-def _standings(client: Client, version: str, policy: str, project: str, output: str) -> list[dict[str, Any]]:
+def _standings(client: Client, version: str, policy: str, project: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = client.get(_path(version), policy=policy or None, project=project or None)
-    return [_flat(each) for each in found] if output == "table" else found
+    return found
+
+
+def _show(version: str, found: list[dict[str, Any]], output: str) -> None:
+    if output not in _REPORTS:
+        show([_flat(each) for each in found] if output == "table" else found, output, _COLUMNS)
+        return
+    from mlwright.registry.gates import reports  # of no use to the other formats
+
+    standings = msgspec.convert(found, list[Standing])
+    if output == "sarif":
+        show(reports.sarif(version, standings, __version__), "json")
+    else:
+        click.echo({"junit": reports.junit, "markdown": reports.markdown}[output](version, standings), nl=False)
 
 
 def _flat(standing: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,23 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     output: str = ""
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """How a version stands before one gate. `state` is missing, waiting, running or done."""
+
+    policy: str
+    gate: str
+    kind: str
+    state: str
+    decision: Decision
+    started_ms: int | None = None
+    ended_ms: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the gate has been passed."""
+        return self.state == "done" and self.decision.verdict is GateVerdict.PASS
+
+
 class _Spec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
     pass
 

@@ -18,7 +18,7 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.resources import Kind
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.gates.spec import Approval, Decision, Gate, GatePolicySpec, GateVerdict
+from mlwright.registry.gates.spec import Approval, Decision, Gate, GatePolicySpec, GateVerdict, Standing
 from mlwright.registry.gates.tables import gate_approvals, gate_results
 from mlwright.registry.service import rows
 from mlwright.registry.spec import ModelVersion, Stage
@@ -124,23 +124,6 @@ class Result(NamedTuple):
     ended_ms: int | None
     lease_ms: int | None
     token: str
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """How a version stands before one gate. `state` is missing, waiting, running or done."""
-
-    policy: str
-    gate: str
-    kind: str
-    state: str
-    decision: Decision
-    started_ms: int | None = None
-    ended_ms: int | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the gate has been passed."""
-        return self.state == "done" and self.decision.verdict is GateVerdict.PASS
 
 
 _NOT_YET = Decision(GateVerdict.INCONCLUSIVE, "it has not run for this version yet", [])
