@@ -42,4 +42,4 @@ def connect(server: str, data: Path | None) -> Client:
     context = click.get_current_context(silent=True)
     if context is not None:
         context.call_on_close(transport.close)
-    return Client(transport)
+    return Client(transport, alone=True)

@@ -65,10 +65,12 @@ class Client:
 
     Args:
         transport: how requests reach the server.
+        alone: there is no server: the platform works in this process, and only on what it is asked.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, alone: bool = False) -> None:
         self._transport = transport
+        self.alone = alone
 
     def get(self, path: str, /, **query: object) -> Any:
         """The decoded answer of a GET; query parameters that are None are left out."""

@@ -10,7 +10,7 @@ import msgspec
 from mlwright import __version__
 from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
-from mlwright.kernel.errors import GateClosed, Invalid
+from mlwright.kernel.errors import GateClosed, Invalid, Unavailable
 from mlwright.registry.gates.spec import Standing
 
 _COLUMNS = ["gate", "policy", "kind", "state", "verdict", "reason"]
@@ -55,6 +55,8 @@ def explain(client: Client, version: str, policy: str, project: str, output: str
 @_report_option
 def run(client: Client, version: str, policy: str, again: bool, wait: bool, project: str, output: str) -> None:
     """Have the gates of VERSION run. Fails unless all of them are passed; people's approval is not waited for."""
+    if wait and client.alone:
+        raise Unavailable("gates are run by a server, and none is running", hint="start one: mlwright up --detach")
     body = {"policy": policy, "again": again}
     asked = client.post(f"{_path(version)}{_where(project)}", body)
     if not wait:
