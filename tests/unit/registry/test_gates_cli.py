@@ -86,7 +86,7 @@ def test_without_a_server_gates_are_asked_for_but_not_waited_for(typed: Typed, d
     assert isinstance(typed("gate", "run", "tree/1").exception, Unavailable)
     run_gates(data_dir)
     assert "0 gates will run" in typed("gate", "run", "tree/1", "--no-wait").stderr
-    assert "1 gates will run" in typed("gate", "run", "tree/1", "--no-wait", "--again", "--policy", "production").stderr
+    assert "1 gate will run" in typed("gate", "run", "tree/1", "--no-wait", "--again", "--policy", "production").stderr
     run_gates(data_dir)
 
 

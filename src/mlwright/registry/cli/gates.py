@@ -60,7 +60,8 @@ def run(client: Client, version: str, policy: str, again: bool, wait: bool, proj
     body = {"policy": policy, "again": again}
     asked = client.post(f"{_path(version)}{_where(project)}", body)
     if not wait:
-        click.echo(f"{asked['requested']} gates will run", err=True)
+        count = asked["requested"]
+        click.echo(f"{count} gate{'s' * (count != 1)} will run", err=True)
         return
     found = _standings(client, version, policy, project)
     while any(each["state"] in {"waiting", "running"} for each in found):
@@ -69,7 +70,8 @@ def run(client: Client, version: str, policy: str, again: bool, wait: bool, proj
     _show(version, found, output)
     closed = [each for each in found if not _passed(each)]
     if closed:
-        raise GateClosed(f"{len(closed)} of {len(found)} gates of {version} have not been passed")
+        hint = f"mlwright gate explain {version} shows why"
+        raise GateClosed(f"{len(closed)} of {len(found)} gates of {version} not passed", hint=hint)
 
 
 @gate.command("approve")
