@@ -120,7 +120,7 @@ class GateRunner:
                 GateVerdict.INCONCLUSIVE, error.message, [undecided(work.gate.kind, "an answer", error.message)]
             )
         except Exception:  # the boundary of a gate: its own defect must neither pass it nor stop the others
-            _log.exception("the gate %s/%s failed", work.policy, work.gate.name)
+            _log.exception("the gate %s/%s failed", work.policy.name, work.gate.name)
             return Decision(GateVerdict.INCONCLUSIVE, "an internal error occurred; it has been logged", [])
         finally:
             shutil.rmtree(folder, ignore_errors=True)

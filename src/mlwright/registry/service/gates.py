@@ -46,6 +46,9 @@ _answers = Query(
     .where(
         _results.digest == bindparam("digest"),
         (_results.digest != "") | (_results.version == bindparam("version")),
+        _results.policy == bindparam("policy"),
+        _results.gate == bindparam("gate"),
+        _results.question == bindparam("question"),
     )
     .order_by(_results.id.desc())
 )
@@ -233,11 +236,15 @@ def _standing(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate) -> Stan
     if gate.approval is not None:
         return _approved(tx, version, policy, gate, gate.approval)
     beside = _beside(tx, version, gate)
-    for row in tx.all(_answers, {"version": version.row, "digest": version.digest or ""}):
+    asked = {
+        "digest": version.digest or "",
+        "version": version.row,
+        "policy": policy.name,
+        "gate": gate.name,
+        "question": gate.question,
+    }
+    for row in tx.all(_answers, asked):
         result = Result._make(row)
-        asked = (result.policy, result.gate, result.question, result.digest)
-        if asked != (policy.name, gate.name, gate.question, version.digest or ""):
-            continue
         if not _still_beside(result.beside, beside, version):
             continue
         decision = msgspec.json.decode(result.decision, type=Decision) if result.state == "done" else _NOT_YET
@@ -339,7 +346,7 @@ class Work(NamedTuple):
 
     result: Result
     version: ModelVersion
-    policy: str
+    policy: Policy
     gate: Gate
 
 
@@ -353,7 +360,7 @@ def claim(tx: Tx, token: str) -> Work | None:
             _answer(tx, result, Decision(GateVerdict.INCONCLUSIVE, "the version or its policy has changed since", []))
             continue
         before = _before(tx, work)
-        if before is None or before.is_open:
+        if before is None:
             tx.run(_claim, {"number": result.id, "new_token": token, "now": now, "until": now + LEASE_MS})
             return work
         if before.state == "done":
@@ -384,21 +391,18 @@ def _work(tx: Tx, result: Result) -> Work | None:
         for gate in policy.spec.gates:
             asked = (policy.name, gate.name, gate.question)
             if asked == (result.policy, result.gate, result.question) and _beside(tx, version, gate) == result.beside:
-                return Work(result, version, policy.name, gate)
+                return Work(result, version, policy, gate)
     return None
 
 
 def _before(tx: Tx, work: Work) -> Standing | None:
     """The first gate before this one, in its policy, that has not been passed by now; people come in any order."""
-    for policy in policies(tx, work.version.project, work.version.name):
-        if policy.name != work.policy:
-            continue
-        for gate in policy.spec.gates:
-            if gate.name == work.gate.name:
-                return None
-            standing = _standing(tx, work.version, policy, gate)
-            if gate.approval is None and not standing.is_open:
-                return standing
+    for gate in work.policy.spec.gates:
+        if gate.name == work.gate.name:
+            return None
+        standing = _standing(tx, work.version, work.policy, gate)
+        if gate.approval is None and not standing.is_open:
+            return standing
     return None
 
 
