@@ -38,9 +38,7 @@ class ArtifactFiles:
     def read(self, file: StoredFile, limit: int) -> bytes:
         if limit <= 0:
             raise Invalid("limit must be positive", path="limit")
-        if file.content is not None:
-            return file.content[:limit]
-        return b"".join(self._blobs.read(file.digest, 0, min(limit, file.size))) if file.size else b""
+        return _beginning(self._blobs, file, limit)
 
     def send(self, file: StoredFile, *, inline: bool) -> Response:
         stored = ArtifactFile(file.path, "", file.digest, file.size, file.created_ms, file.content)
@@ -58,9 +56,7 @@ class VersionFiles:
         self._blobs = blobs
 
     def read(self, file: ArtifactFile, limit: int) -> bytes:
-        if file.content is not None:
-            return file.content[:limit]
-        return b"".join(self._blobs.read(file.digest, 0, min(limit, file.size))) if file.size else b""
+        return _beginning(self._blobs, file, limit)
 
     def copy(self, file: ArtifactFile, target: Path) -> None:
         with target.open("wb") as out:
@@ -69,3 +65,10 @@ class VersionFiles:
 
     def send(self, file: ArtifactFile) -> Response:
         return transfer.send(file, self._blobs)
+
+
+def _beginning(blobs: Blobs, file: StoredFile | ArtifactFile, limit: int) -> bytes:
+    """At most `limit` bytes of a file, wherever they are kept."""
+    if file.content is not None:
+        return file.content[:limit]
+    return b"".join(blobs.read(file.digest, 0, min(limit, file.size))) if file.size else b""

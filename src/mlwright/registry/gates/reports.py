@@ -7,8 +7,8 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from mlwright.registry.gates.spec import Check, GateVerdict, Standing
+from mlwright.security.scanning.sarif import SCHEMA
 
-SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 #: What no XML may hold, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SIGNS = {GateVerdict.PASS: "✅", GateVerdict.FAIL: "❌", GateVerdict.INCONCLUSIVE: "❔"}
@@ -77,7 +77,7 @@ def sarif(version: str, standings: Sequence[Standing], release: str) -> dict[str
         for text in _complaints(each)
     ]
     driver = {"name": "mlwright gate", "version": release, "informationUri": "https://mlwright.dev/", "rules": rules}
-    return {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
+    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
 
 
 def _complaints(gate: Standing) -> Iterable[str]:
