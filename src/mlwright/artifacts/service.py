@@ -125,7 +125,7 @@ def put(tx: Tx, caller: Caller, owners: Owners, path: str, blob: Blob, content: 
     file = ArtifactFile(path, project, blob.digest, blob.size, tx.now_ms())
     if before is None:
         _check_folders(tx, path)
-    tx.run(_put, {column.name: getattr(file, column.name) for column in _files})
+    tx.run(_put, _row(file))
     if content is not None:
         tx.run(_put_content, {"digest": blob.digest, "data": content})
     data: dict[str, object] = {"digest": blob.digest, "size": blob.size}
@@ -133,6 +133,16 @@ def put(tx: Tx, caller: Caller, owners: Owners, path: str, blob: Blob, content: 
         data = {"before": {"digest": before[2], "size": before[3]}, "after": data}
     tx.emit(Draft(caller.name, project, _STORED, f"artifact/{path}", data))
     return file
+
+
+def _row(file: ArtifactFile) -> dict[str, Any]:
+    return {
+        "path": file.path,
+        "project": file.project,
+        "digest": file.digest,
+        "size": file.size,
+        "created_ms": file.created_ms,
+    }
 
 
 def _check_folders(tx: Tx, path: str) -> None:
@@ -225,14 +235,14 @@ def link(tx: Tx, caller: Caller, source: str, target: str, project: str) -> list
     rows = tx.all(_all_below, {"first": f"{source}/", "end": f"{source}{_AFTER_SLASH}"})
     if len(rows) > _BRIEF_FILES:
         tx.take_time()
-    if any(not caller.may(row[1], Role.VIEWER) for row in rows):
+    if not all(caller.may(owner, Role.VIEWER) for owner in {row[1] for row in rows}):
         raise NotFound(f"No such artifact: '{source}'", path="path")
     now = tx.now_ms()
     files = [
         ArtifactFile(target + path.removeprefix(source), project, digest, size, now)
         for path, _, digest, size, _ in rows
     ]
-    tx.many(_put, [{column.name: getattr(file, column.name) for column in _files} for file in files])
+    tx.many(_put, [_row(file) for file in files])
     return files
 
 
