@@ -254,9 +254,8 @@ def _standing(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate) -> Stan
 
 def _beside(tx: Tx, version: ModelVersion, gate: Gate) -> str:
     """Which versions the gate compares with, as JSON: by alias, their digest; null where there is none."""
-    aliases = sorted({each.alias for each in gate.validation.no_worse_than}) if gate.validation else []
     found: dict[str, str | None] = {}
-    for alias in aliases:
+    for alias in gate.asked.beside:
         other = beside(tx, version, alias)
         found[alias] = other.digest if other else None
     return msgspec.json.encode(found).decode()
