@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'1cee68a5b2b290c1ae685fbc2aa31ba3c285ae1f38cd63ef52c31bed3a092e99');
+INSERT INTO "event_head" VALUES(1,23,'459214de274ca1bf386f028168be0163461ee914d6fa4c89479ccd3d82857e1e');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/5c55eeb52d87','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','64545583cb49d7d73a4a95d2112c151d297205bf565d3f6aa5bd16ad5c2ce773');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','64545583cb49d7d73a4a95d2112c151d297205bf565d3f6aa5bd16ad5c2ce773','76fb210c88aa52daebda807420c0b7d6bed9984936fa7434eb7a28db5cd2c84c');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','76fb210c88aa52daebda807420c0b7d6bed9984936fa7434eb7a28db5cd2c84c','f182ce563d7dabced11d406888a1b3cd3789c8538e86c0cb109d88b8b54f7d7c');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','f182ce563d7dabced11d406888a1b3cd3789c8538e86c0cb109d88b8b54f7d7c','9fb59dfd41d47019b086c5604c311071166b951dbe69e6e3615859397f4ec78c');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','9fb59dfd41d47019b086c5604c311071166b951dbe69e6e3615859397f4ec78c','670416f47d628846da485ca5fa45d86bafa3576da427f41cc2a482ddd7ada477');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','670416f47d628846da485ca5fa45d86bafa3576da427f41cc2a482ddd7ada477','6bb4bad909926df11e5cd19f126507cb202487940eba0e59c8bc8f5755d0f0eb');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','6bb4bad909926df11e5cd19f126507cb202487940eba0e59c8bc8f5755d0f0eb','e1ee193608c67be5f9daffe0692bd2e2488a4efad88bc602c7dd96ec74aee6d3');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','e1ee193608c67be5f9daffe0692bd2e2488a4efad88bc602c7dd96ec74aee6d3','606200a55808e2c1f834d4c368d7ba5651b7b27b71b9fb243914336fa676127a');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','606200a55808e2c1f834d4c368d7ba5651b7b27b71b9fb243914336fa676127a','a4589a44598e2933a8e2bb4183e264ba02232b79848bb395bf02a28b697eee6c');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','a4589a44598e2933a8e2bb4183e264ba02232b79848bb395bf02a28b697eee6c','3f5c4b2e1a1626a13c055466c4b3e2702b35d9f867d1d2b9ec8f420690cce2f4');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','3f5c4b2e1a1626a13c055466c4b3e2702b35d9f867d1d2b9ec8f420690cce2f4','f46dfdaf72f0519913c15656f97680837bf126a1e9897b49f4bff3c312d82998');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','f46dfdaf72f0519913c15656f97680837bf126a1e9897b49f4bff3c312d82998','3f9304b71609d073072d7531a0dc42811e8eb90ebcdf19184951738fda16c4ea');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','3f9304b71609d073072d7531a0dc42811e8eb90ebcdf19184951738fda16c4ea','87709c106b4d8d79f245af9b53783e088dc0ad1f06dd3f1a660ecf9f58439832');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','87709c106b4d8d79f245af9b53783e088dc0ad1f06dd3f1a660ecf9f58439832','c11d77b4959008d98a88b4ee4061e989a35a2c92f30f389e0c411e11993ca97d');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','c11d77b4959008d98a88b4ee4061e989a35a2c92f30f389e0c411e11993ca97d','f6f4611d52292a968585aeba9a2eea72ec78ed49f1f182027bd163d35e996484');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','f6f4611d52292a968585aeba9a2eea72ec78ed49f1f182027bd163d35e996484','58a583acbb77bff19bb20a5b5da82e6e0f188251fc33f534dc6184f49b96acc2');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','58a583acbb77bff19bb20a5b5da82e6e0f188251fc33f534dc6184f49b96acc2','e6f83d0d4ddeb928bbf305141199ce6c853b09ad284dbaaf5a33ca191ef4762a');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','e6f83d0d4ddeb928bbf305141199ce6c853b09ad284dbaaf5a33ca191ef4762a','5869601120aa3f3ef3056e795cb393a06e7684d0acab8cfd3054983450c1376b');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','5869601120aa3f3ef3056e795cb393a06e7684d0acab8cfd3054983450c1376b','1cee68a5b2b290c1ae685fbc2aa31ba3c285ae1f38cd63ef52c31bed3a092e99');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/204dd94623d1','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','6acab7b29ecdf890e4175874a94057d897f30a053dd5947c43bbaf7a9fd13d02');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','6acab7b29ecdf890e4175874a94057d897f30a053dd5947c43bbaf7a9fd13d02','3e22afe6b4503e83f75925491d85af5d025dc21f0adcd60f7cabb04947d5362c');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','3e22afe6b4503e83f75925491d85af5d025dc21f0adcd60f7cabb04947d5362c','c8c6895310510f8185a9c84045a762de245b0af4406a8c36cdb04924aa1df3aa');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','c8c6895310510f8185a9c84045a762de245b0af4406a8c36cdb04924aa1df3aa','9ab0ef2b918508e89e36622a161f7b44db19e441a22af0dccfe6576a3dd1db45');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','9ab0ef2b918508e89e36622a161f7b44db19e441a22af0dccfe6576a3dd1db45','b1eea0beaddfcf91f28a4eef0a7afefaeb750458de6b60553515b83290bbbb2e');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','b1eea0beaddfcf91f28a4eef0a7afefaeb750458de6b60553515b83290bbbb2e','8ab92b109e990f868ff0fa4b15984db820ede23b74232a6be8beb0125978eb3a');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','8ab92b109e990f868ff0fa4b15984db820ede23b74232a6be8beb0125978eb3a','9d484064778af61a15fa79003f090990290b1c528449c07d653928594dd7380e');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','9d484064778af61a15fa79003f090990290b1c528449c07d653928594dd7380e','01de50312658227f2f2ec0a05ddc319bd6ae484d0441f4ebb2d311c69aa351ed');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','01de50312658227f2f2ec0a05ddc319bd6ae484d0441f4ebb2d311c69aa351ed','6ce11366c69dbd3ac7fe83cd856cd31ab532cfeb546741db3c7fb3a45149606e');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','6ce11366c69dbd3ac7fe83cd856cd31ab532cfeb546741db3c7fb3a45149606e','06280cc05843384f68b76f968b281a2e60bd1a1470e2787e8df6678f7faba046');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','06280cc05843384f68b76f968b281a2e60bd1a1470e2787e8df6678f7faba046','824ba8369c80a8da4e17ebf3addb8d380b3fd9804091e2eba8d6870da1868fbb');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','824ba8369c80a8da4e17ebf3addb8d380b3fd9804091e2eba8d6870da1868fbb','189deee3cb1209e22ceb4de3ef7116356a90d3cb993f69de1618a4007d919815');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','189deee3cb1209e22ceb4de3ef7116356a90d3cb993f69de1618a4007d919815','8cca11271fb77e74131248942f850cc0887c9956a96abd39e3c421706b511650');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','8cca11271fb77e74131248942f850cc0887c9956a96abd39e3c421706b511650','664fa95d834316a0923c3f421f010e2af672f6211a9597d1d2dc6ef1f83233c4');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','664fa95d834316a0923c3f421f010e2af672f6211a9597d1d2dc6ef1f83233c4','71883a201163fcf9e77317a7c5e7583df2c2f5f6d7a86bb74b3e29c949c3bd52');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','71883a201163fcf9e77317a7c5e7583df2c2f5f6d7a86bb74b3e29c949c3bd52','6e13b5d3368ef9272afbfa3ff471983c4ae77bb72b4bdac7b4f1993456bd210f');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','6e13b5d3368ef9272afbfa3ff471983c4ae77bb72b4bdac7b4f1993456bd210f','f1ef8bb12f32e975bdf43f87f022544992efac7f0bf2434de06a971cfbe96a71');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','f1ef8bb12f32e975bdf43f87f022544992efac7f0bf2434de06a971cfbe96a71','c8b24e768818e5a03a3c55d456d93453146c0e5e41012008bf8aabbe2b68d3be');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','c8b24e768818e5a03a3c55d456d93453146c0e5e41012008bf8aabbe2b68d3be','459214de274ca1bf386f028168be0163461ee914d6fa4c89479ccd3d82857e1e');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$CPD7FJPciAmOfnu11CIiTw==$jpTg3sYcpPs+j8vDXllV2mUpusePbBvykZknkx01DBFe9rKoX5uyWbr/AAdSo09u+mRfM06wuxEr6+FDClhVEQ==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$xUuSvv89jI17Uq6bv3wHAA==$v8PObuHJ7M6znOuvndPMKersBpkuxhneW9+CVhHFTSFvw79YEuW81s26Zr+qomfI3PurXLCu6f6wgyjtjpA20A==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,21 +450,26 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('5c55eeb52d87','robot','31095c57ba89f74b71402f9e65121aecaf96d4c8460cd188085db007aa5022ab','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('204dd94623d1','robot','96ccddf4effbbbb66426b449f8889f05dfbbebb8ceca742b4453fc18e95e888b','nightly',1700000000000,NULL);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
+CREATE INDEX ix_datasets_name ON datasets (name);
 CREATE INDEX ix_gate_approvals_version ON gate_approvals (version, id);
 CREATE INDEX ix_gate_results_digest ON gate_results (digest, id);
 CREATE INDEX ix_gate_results_state ON gate_results (state, id);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
+CREATE INDEX ix_logged_models_run ON logged_models (source_run_id) WHERE source_run_id IS NOT NULL;
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);
 CREATE INDEX ix_model_version_tags_prompt ON model_version_tags (version) WHERE key = 'mlflow.prompt.is_prompt';
+CREATE INDEX ix_model_versions_model ON model_versions (model_id) WHERE model_id IS NOT NULL;
 CREATE INDEX ix_model_versions_name ON model_versions (project, name, version DESC);
 CREATE INDEX ix_model_versions_newest ON model_versions (project, updated_ms DESC, name, version DESC);
 CREATE INDEX ix_model_versions_run ON model_versions (run_id);
+CREATE INDEX ix_model_versions_stage ON model_versions (stage) WHERE stage <> 'None';
 CREATE INDEX ix_params_value ON params ("key", substr(value, 1, 100), run);
 CREATE INDEX ix_registered_model_tags_prompt ON registered_model_tags (model) WHERE key = 'mlflow.prompt.is_prompt';
+CREATE INDEX ix_run_models_model ON run_models (model_id);
 CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_id);
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
 CREATE INDEX ix_tokens_principal ON tokens (principal);
