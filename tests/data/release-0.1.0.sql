@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'b23ce6e0e4ce620b96d6b4bbe3f1eb1953dd86f34578d11d555b2856b120c0a1');
+INSERT INTO "event_head" VALUES(1,23,'df8dbc13dd6d0599b8a01afa5464cd22a2915606c8c84b11ba11a79189462a67');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -85,29 +85,29 @@ CREATE TABLE events (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (seq)
 );
-INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created','project/default','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"default","project":"default","resourceVersion":"1700000000000","uid":"f5b165224a58b791df6af1d8303e61cd"},"spec":{"description":"Where everything goes by default"},"status":{}},"before":null}','0000000000000000000000000000000000000000000000000000000000000000','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188');
-INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
-INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
-INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/ae0ae201c872','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','94f45d83e53e74764e888e912f32f4eda8633a8b14b1930d6bac189d1b6cf7e9');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','94f45d83e53e74764e888e912f32f4eda8633a8b14b1930d6bac189d1b6cf7e9','221061b21a2258dc40cdd0b259c61a5233097abbba9ab48c09b91d228f3cc645');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','221061b21a2258dc40cdd0b259c61a5233097abbba9ab48c09b91d228f3cc645','097dd7fb5725d1d737ab965923f16da929734e0147099951caeee50efdfb7478');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','097dd7fb5725d1d737ab965923f16da929734e0147099951caeee50efdfb7478','5fdebe61a22b304fea8920254fd242ec0a912b79bacf5d53440e68ae7649af53');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','5fdebe61a22b304fea8920254fd242ec0a912b79bacf5d53440e68ae7649af53','499a5df1ba1295b2d663b9fe0b838da1e052c5f9522692256e2805f10fcedbff');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','499a5df1ba1295b2d663b9fe0b838da1e052c5f9522692256e2805f10fcedbff','915d2e378e6deb234026f4794b10d45d95e6a0ff7da4fae2e08cd96a02591b3b');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','915d2e378e6deb234026f4794b10d45d95e6a0ff7da4fae2e08cd96a02591b3b','05e557c6a2c721ecf80459ff9ab6b1ad1dda3c767791f4c05179b1608d314f54');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','05e557c6a2c721ecf80459ff9ab6b1ad1dda3c767791f4c05179b1608d314f54','1857278e502964a8019ef0a5a292a53daa5ea475304f012614151aaa4f96a626');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','1857278e502964a8019ef0a5a292a53daa5ea475304f012614151aaa4f96a626','67a4dc967cad728624d969cde1ba229e57a2bfd9c2144e9984ce47d9a0612a5e');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','67a4dc967cad728624d969cde1ba229e57a2bfd9c2144e9984ce47d9a0612a5e','51e79800949ef79ea7454085a0ef23881f44cde06310bf2f76388492b3fa88b4');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','51e79800949ef79ea7454085a0ef23881f44cde06310bf2f76388492b3fa88b4','3438bff43c191a5770331240c2a32c17f332e05e25e4e2f7b3eb597e1554bb90');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','3438bff43c191a5770331240c2a32c17f332e05e25e4e2f7b3eb597e1554bb90','ff09bdf512e4d993a62ba4a22b1dba9cfa57ff7f579373ff2435f3dd803a3f67');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','ff09bdf512e4d993a62ba4a22b1dba9cfa57ff7f579373ff2435f3dd803a3f67','0ee577e8d3c3cea8b65b5b9dd7e69b0636dc57b5f87f1968766f4d1c70712cab');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','0ee577e8d3c3cea8b65b5b9dd7e69b0636dc57b5f87f1968766f4d1c70712cab','6fbe90f4d22094aa349d3555b7ab068a0f7acad2eb6a39a48c01db7a877b15e3');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','6fbe90f4d22094aa349d3555b7ab068a0f7acad2eb6a39a48c01db7a877b15e3','1cc83252f2e44756b313e9870f2780d75f14200789b68cc35408fbea0aa2f46a');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','1cc83252f2e44756b313e9870f2780d75f14200789b68cc35408fbea0aa2f46a','78f218197ff4eb04f1c02f8489fdc31790a509470d65e68c793654c1f38ff119');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','78f218197ff4eb04f1c02f8489fdc31790a509470d65e68c793654c1f38ff119','994745d9e14624065c93895dd73e901e725fd0e1b19004168b9b1efb41fa95f6');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','994745d9e14624065c93895dd73e901e725fd0e1b19004168b9b1efb41fa95f6','2ef87d985fd0fda87b357b21c110e4a966b30caea5b74f69dcb044b4b37ec8f0');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','2ef87d985fd0fda87b357b21c110e4a966b30caea5b74f69dcb044b4b37ec8f0','b23ce6e0e4ce620b96d6b4bbe3f1eb1953dd86f34578d11d555b2856b120c0a1');
+INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created','project/default','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"default","project":"default","resourceVersion":"1700000000000","uid":"f5b165224a58b791df6af1d8303e61cd"},"spec":{"description":"Where everything goes by default","signatures":"optional"},"status":{}},"before":null}','0000000000000000000000000000000000000000000000000000000000000000','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903');
+INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
+INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
+INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/b921fa5caa51','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','330db5a1aa5b606b5ccd81d3dcb2ad9a1af0205c7f9961beb1f94cc006492694');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','330db5a1aa5b606b5ccd81d3dcb2ad9a1af0205c7f9961beb1f94cc006492694','723110ed3f78d6829cf0f06f903c001b81ca479c0534c02e490d21c911ab40d5');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','723110ed3f78d6829cf0f06f903c001b81ca479c0534c02e490d21c911ab40d5','f55ac2970b09959dc75599829b3ad8c6f522b21067e99958440cb5652c3143d4');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','f55ac2970b09959dc75599829b3ad8c6f522b21067e99958440cb5652c3143d4','6367d62e6a2abc02fc88248727dcac229d7c710cc4a20d8455e2333b97e818e4');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','6367d62e6a2abc02fc88248727dcac229d7c710cc4a20d8455e2333b97e818e4','b43360085d2db9250bf75a0262863d5beeb82a9575709837388658fbf403dce4');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','b43360085d2db9250bf75a0262863d5beeb82a9575709837388658fbf403dce4','dfb8256469cb430d70e614fc082dedefc8bca489e3e5559625f90cbdc4e612b0');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','dfb8256469cb430d70e614fc082dedefc8bca489e3e5559625f90cbdc4e612b0','e493003a8c082491a49e13d0a3770d7c93655bb266d7d484b8ce7bd4d755e704');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','e493003a8c082491a49e13d0a3770d7c93655bb266d7d484b8ce7bd4d755e704','efb22d3d4a9632f55a495ff0e930e0202752cd4759b85cbe7750e5e227c0d296');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','efb22d3d4a9632f55a495ff0e930e0202752cd4759b85cbe7750e5e227c0d296','033a944d07e25989978dd9a218174661f7d0c917478a1e090abdbb8a722aa1a0');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','033a944d07e25989978dd9a218174661f7d0c917478a1e090abdbb8a722aa1a0','4bfa3ce6c5f9d0cd36baadfcb7e128e7244b1929cde03b862a811a225c0d0357');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','4bfa3ce6c5f9d0cd36baadfcb7e128e7244b1929cde03b862a811a225c0d0357','0e1a73101b9f8e5756d2d2b1f4a857dc68514dbfdb0c8a98b682b52f3b1a7ef9');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','0e1a73101b9f8e5756d2d2b1f4a857dc68514dbfdb0c8a98b682b52f3b1a7ef9','555956232f0d0ebfd809ef9adc54b134c19a29111f77db88cf938a12fa33173a');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','555956232f0d0ebfd809ef9adc54b134c19a29111f77db88cf938a12fa33173a','885ee0af101c84a21bdd287c9214c1f764229cd064d9e98c5fbb5e32d85ea621');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','885ee0af101c84a21bdd287c9214c1f764229cd064d9e98c5fbb5e32d85ea621','8ca7f869b86fa15efc5f3e47c1c239d488add0af052eece26e61b0907e58a546');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','8ca7f869b86fa15efc5f3e47c1c239d488add0af052eece26e61b0907e58a546','e926ba637c3babd8b6612fdd3b83b27708224e0c277b83c4f5f99de8138f36cc');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','e926ba637c3babd8b6612fdd3b83b27708224e0c277b83c4f5f99de8138f36cc','4185e1cfad7c57da8007a5af379a5f6f0d268c781e08418893a36842cb47ac3a');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','4185e1cfad7c57da8007a5af379a5f6f0d268c781e08418893a36842cb47ac3a','152e646c2d7b9d3bdde554f4ae66ec5a500c1e0d280b1b7baf811df52a55f1bc');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','152e646c2d7b9d3bdde554f4ae66ec5a500c1e0d280b1b7baf811df52a55f1bc','2eddf64e2ccb07d8283247f51604e2c1cd7e211a4f8e186df10be4b0b28b0c04');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','2eddf64e2ccb07d8283247f51604e2c1cd7e211a4f8e186df10be4b0b28b0c04','df8dbc13dd6d0599b8a01afa5464cd22a2915606c8c84b11ba11a79189462a67');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$dhnb6j3uZc2gvH0jG74vkw==$cJq8rCFZThEO8Ca/WMYQeLP8Lw855WXkD40/m+Fzq2TxePZzt3Y6NLA0sfGxQDlSHSUl1ksXUPgHWx9fRDoA0Q==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$Fj/+ZfR8Kas+a7VdSqDDtw==$+vvnA0ZqLCK4fswLmAXQ808VjSHdnOT30m/4yLgL9orfkQiwKqRZbV+bUVPYlHaYef7js/GmqMUCaL+Fjgd9TA==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -377,8 +377,8 @@ CREATE TABLE resources (
  WITHOUT ROWID
 
 ;
-INSERT INTO "resources" VALUES('Project','default','default','f5b165224a58b791df6af1d8303e61cd',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Where everything goes by default"}','{}');
-INSERT INTO "resources" VALUES('Project','vision','vision','c4bb86c3d1c427103c344c4189eb2f1e',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Pictures"}','{}');
+INSERT INTO "resources" VALUES('Project','default','default','f5b165224a58b791df6af1d8303e61cd',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Where everything goes by default","signatures":"optional"}','{}');
+INSERT INTO "resources" VALUES('Project','vision','vision','c4bb86c3d1c427103c344c4189eb2f1e',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Pictures","signatures":"optional"}','{}');
 CREATE TABLE role_bindings (
 	project TEXT NOT NULL, 
 	principal TEXT NOT NULL, 
@@ -450,7 +450,18 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('ae0ae201c872','robot','58d09a68147a0107dded5670aaacfa37ba134131edc0b756b4832bb48e513743','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('b921fa5caa51','robot','2482a1eefe97ab744abacca425a1a15a94bdc79d840573a63616634554208027','nightly',1700000000000,NULL);
+CREATE TABLE version_signatures (
+	version INTEGER NOT NULL, 
+	fingerprint TEXT NOT NULL, 
+	bundle BLOB NOT NULL, 
+	signed_by TEXT NOT NULL, 
+	at_ms INTEGER NOT NULL, 
+	PRIMARY KEY (version, fingerprint)
+)
+ WITHOUT ROWID
+
+;
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
