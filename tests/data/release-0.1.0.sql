@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'df8dbc13dd6d0599b8a01afa5464cd22a2915606c8c84b11ba11a79189462a67');
+INSERT INTO "event_head" VALUES(1,23,'f2682c3ea22daff80ac4909efd36cb581f8af1175f90683b91f6fc20ba203506');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/b921fa5caa51','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','330db5a1aa5b606b5ccd81d3dcb2ad9a1af0205c7f9961beb1f94cc006492694');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','330db5a1aa5b606b5ccd81d3dcb2ad9a1af0205c7f9961beb1f94cc006492694','723110ed3f78d6829cf0f06f903c001b81ca479c0534c02e490d21c911ab40d5');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','723110ed3f78d6829cf0f06f903c001b81ca479c0534c02e490d21c911ab40d5','f55ac2970b09959dc75599829b3ad8c6f522b21067e99958440cb5652c3143d4');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','f55ac2970b09959dc75599829b3ad8c6f522b21067e99958440cb5652c3143d4','6367d62e6a2abc02fc88248727dcac229d7c710cc4a20d8455e2333b97e818e4');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','6367d62e6a2abc02fc88248727dcac229d7c710cc4a20d8455e2333b97e818e4','b43360085d2db9250bf75a0262863d5beeb82a9575709837388658fbf403dce4');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','b43360085d2db9250bf75a0262863d5beeb82a9575709837388658fbf403dce4','dfb8256469cb430d70e614fc082dedefc8bca489e3e5559625f90cbdc4e612b0');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','dfb8256469cb430d70e614fc082dedefc8bca489e3e5559625f90cbdc4e612b0','e493003a8c082491a49e13d0a3770d7c93655bb266d7d484b8ce7bd4d755e704');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','e493003a8c082491a49e13d0a3770d7c93655bb266d7d484b8ce7bd4d755e704','efb22d3d4a9632f55a495ff0e930e0202752cd4759b85cbe7750e5e227c0d296');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','efb22d3d4a9632f55a495ff0e930e0202752cd4759b85cbe7750e5e227c0d296','033a944d07e25989978dd9a218174661f7d0c917478a1e090abdbb8a722aa1a0');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','033a944d07e25989978dd9a218174661f7d0c917478a1e090abdbb8a722aa1a0','4bfa3ce6c5f9d0cd36baadfcb7e128e7244b1929cde03b862a811a225c0d0357');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','4bfa3ce6c5f9d0cd36baadfcb7e128e7244b1929cde03b862a811a225c0d0357','0e1a73101b9f8e5756d2d2b1f4a857dc68514dbfdb0c8a98b682b52f3b1a7ef9');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','0e1a73101b9f8e5756d2d2b1f4a857dc68514dbfdb0c8a98b682b52f3b1a7ef9','555956232f0d0ebfd809ef9adc54b134c19a29111f77db88cf938a12fa33173a');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','555956232f0d0ebfd809ef9adc54b134c19a29111f77db88cf938a12fa33173a','885ee0af101c84a21bdd287c9214c1f764229cd064d9e98c5fbb5e32d85ea621');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','885ee0af101c84a21bdd287c9214c1f764229cd064d9e98c5fbb5e32d85ea621','8ca7f869b86fa15efc5f3e47c1c239d488add0af052eece26e61b0907e58a546');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','8ca7f869b86fa15efc5f3e47c1c239d488add0af052eece26e61b0907e58a546','e926ba637c3babd8b6612fdd3b83b27708224e0c277b83c4f5f99de8138f36cc');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','e926ba637c3babd8b6612fdd3b83b27708224e0c277b83c4f5f99de8138f36cc','4185e1cfad7c57da8007a5af379a5f6f0d268c781e08418893a36842cb47ac3a');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','4185e1cfad7c57da8007a5af379a5f6f0d268c781e08418893a36842cb47ac3a','152e646c2d7b9d3bdde554f4ae66ec5a500c1e0d280b1b7baf811df52a55f1bc');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','152e646c2d7b9d3bdde554f4ae66ec5a500c1e0d280b1b7baf811df52a55f1bc','2eddf64e2ccb07d8283247f51604e2c1cd7e211a4f8e186df10be4b0b28b0c04');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','2eddf64e2ccb07d8283247f51604e2c1cd7e211a4f8e186df10be4b0b28b0c04','df8dbc13dd6d0599b8a01afa5464cd22a2915606c8c84b11ba11a79189462a67');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/1ab5a9a6fe47','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','310a7b411ea29f2c290118b6f0ea61327e6e7742e334b581e3dae8bc02a6cd6b');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','310a7b411ea29f2c290118b6f0ea61327e6e7742e334b581e3dae8bc02a6cd6b','df962355034054a27c586456c9d02ab7677d5caeaa3a2c9008e2b8190b1f262a');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','df962355034054a27c586456c9d02ab7677d5caeaa3a2c9008e2b8190b1f262a','a83e0f6adae7427ee94db12ff78b796eb297d708cdaad1a95f652b2f97b2b3b6');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','a83e0f6adae7427ee94db12ff78b796eb297d708cdaad1a95f652b2f97b2b3b6','8204ec8fd35159d76f486b92addec5e08d294e01d8affa1aead598a5d8315f8d');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','8204ec8fd35159d76f486b92addec5e08d294e01d8affa1aead598a5d8315f8d','1a808593b86d389cdd94e6467a7039ddd0cc92f50341a61d106cf980acb08d3a');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','1a808593b86d389cdd94e6467a7039ddd0cc92f50341a61d106cf980acb08d3a','cf52cae4f6454dae3d8b8db1cf024e3a862c82f244c0d29b4e64bbd31582e71d');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','cf52cae4f6454dae3d8b8db1cf024e3a862c82f244c0d29b4e64bbd31582e71d','79b0c7922e604fb751acba8510ef1665324650f313a183d68bb404845ab7c8f7');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','79b0c7922e604fb751acba8510ef1665324650f313a183d68bb404845ab7c8f7','2359c7f39805815a4c82c3f915131ea26aa876fd6a406b11462945346e7389aa');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','2359c7f39805815a4c82c3f915131ea26aa876fd6a406b11462945346e7389aa','4d45744376fe4decd04dd6ab9d6bf8793c547cdaabce5b199e22d93245ed0d98');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','4d45744376fe4decd04dd6ab9d6bf8793c547cdaabce5b199e22d93245ed0d98','4bf4959185e4e4c48b10fa95d872a24e5c55c6ba9b959811f134778818284a7d');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','4bf4959185e4e4c48b10fa95d872a24e5c55c6ba9b959811f134778818284a7d','b8d72829a8a747026735a9f4701a49b8ddc86d9fbb002a6e9c98a2a819c5bbf9');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','b8d72829a8a747026735a9f4701a49b8ddc86d9fbb002a6e9c98a2a819c5bbf9','35612efa97bfa572a1d46e4f0c58e06910624c740353777777a093c28f878aa2');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','35612efa97bfa572a1d46e4f0c58e06910624c740353777777a093c28f878aa2','3bd828770436e89e56f1f58b03b4b683ac4c1a2e02ba6b58e041bf9b18d04e31');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','3bd828770436e89e56f1f58b03b4b683ac4c1a2e02ba6b58e041bf9b18d04e31','981af938ab10a4872a90bf4e8daefcc1d5658e8d170fc5e7fcacb7566054a5a4');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','981af938ab10a4872a90bf4e8daefcc1d5658e8d170fc5e7fcacb7566054a5a4','9b745d59e6485101d8295f2656baca33ba3af6d0789fd4958659434d42f05b21');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','9b745d59e6485101d8295f2656baca33ba3af6d0789fd4958659434d42f05b21','c7799ba5b0e00b867246fb4c0c9fee8de02188f9683a11cada92b43c9c3a7071');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','c7799ba5b0e00b867246fb4c0c9fee8de02188f9683a11cada92b43c9c3a7071','1d5af56c30683c1d727359960adf8b6e95b34951e14142d4f5d18833a8276e76');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','1d5af56c30683c1d727359960adf8b6e95b34951e14142d4f5d18833a8276e76','9ad0cf98f3ba3e33faa65000260f73937971790e3838336b51eb450c90c667a2');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','9ad0cf98f3ba3e33faa65000260f73937971790e3838336b51eb450c90c667a2','f2682c3ea22daff80ac4909efd36cb581f8af1175f90683b91f6fc20ba203506');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$Fj/+ZfR8Kas+a7VdSqDDtw==$+vvnA0ZqLCK4fswLmAXQ808VjSHdnOT30m/4yLgL9orfkQiwKqRZbV+bUVPYlHaYef7js/GmqMUCaL+Fjgd9TA==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$WddLlEdFR52J3RPshuPGTQ==$046kh6KAM27jXNBmG5/Jt4LEQ4MwYc3TLrmO2nm31ytjGypYyUbhr28fTdmWjqUeGubGdoOfxxoh3O+ACPMD1w==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,7 +450,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('b921fa5caa51','robot','2482a1eefe97ab744abacca425a1a15a94bdc79d840573a63616634554208027','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('1ab5a9a6fe47','robot','53ef5b0c7d6758f7ffaedf08a05dddada22bdce6d3fde25a302e0c9db03c7b60','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 
@@ -462,7 +462,6 @@ CREATE TABLE version_signatures (
  WITHOUT ROWID
 
 ;
-CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
 CREATE INDEX ix_gate_approvals_version ON gate_approvals (version, id);

@@ -77,7 +77,6 @@ def artifact_files() -> None:
         sa.PrimaryKeyConstraint("path"),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_artifact_files_digest", "artifact_files", ["digest"], unique=False)
 
 
 def artifact_parts() -> None:
