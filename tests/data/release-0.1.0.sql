@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'459214de274ca1bf386f028168be0163461ee914d6fa4c89479ccd3d82857e1e');
+INSERT INTO "event_head" VALUES(1,23,'cce1585b33266fbac183ec2ff6b3fa91d2012fb9fd909a9da88e56eaf0907e87');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -85,29 +85,29 @@ CREATE TABLE events (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (seq)
 );
-INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created','project/default','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"default","project":"default","resourceVersion":"1700000000000","uid":"f5b165224a58b791df6af1d8303e61cd"},"spec":{"description":"Where everything goes by default"},"status":{}},"before":null}','0000000000000000000000000000000000000000000000000000000000000000','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188');
-INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
-INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
-INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/204dd94623d1','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','6acab7b29ecdf890e4175874a94057d897f30a053dd5947c43bbaf7a9fd13d02');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','6acab7b29ecdf890e4175874a94057d897f30a053dd5947c43bbaf7a9fd13d02','3e22afe6b4503e83f75925491d85af5d025dc21f0adcd60f7cabb04947d5362c');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','3e22afe6b4503e83f75925491d85af5d025dc21f0adcd60f7cabb04947d5362c','c8c6895310510f8185a9c84045a762de245b0af4406a8c36cdb04924aa1df3aa');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','c8c6895310510f8185a9c84045a762de245b0af4406a8c36cdb04924aa1df3aa','9ab0ef2b918508e89e36622a161f7b44db19e441a22af0dccfe6576a3dd1db45');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','9ab0ef2b918508e89e36622a161f7b44db19e441a22af0dccfe6576a3dd1db45','b1eea0beaddfcf91f28a4eef0a7afefaeb750458de6b60553515b83290bbbb2e');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','b1eea0beaddfcf91f28a4eef0a7afefaeb750458de6b60553515b83290bbbb2e','8ab92b109e990f868ff0fa4b15984db820ede23b74232a6be8beb0125978eb3a');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','8ab92b109e990f868ff0fa4b15984db820ede23b74232a6be8beb0125978eb3a','9d484064778af61a15fa79003f090990290b1c528449c07d653928594dd7380e');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','9d484064778af61a15fa79003f090990290b1c528449c07d653928594dd7380e','01de50312658227f2f2ec0a05ddc319bd6ae484d0441f4ebb2d311c69aa351ed');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','01de50312658227f2f2ec0a05ddc319bd6ae484d0441f4ebb2d311c69aa351ed','6ce11366c69dbd3ac7fe83cd856cd31ab532cfeb546741db3c7fb3a45149606e');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','6ce11366c69dbd3ac7fe83cd856cd31ab532cfeb546741db3c7fb3a45149606e','06280cc05843384f68b76f968b281a2e60bd1a1470e2787e8df6678f7faba046');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','06280cc05843384f68b76f968b281a2e60bd1a1470e2787e8df6678f7faba046','824ba8369c80a8da4e17ebf3addb8d380b3fd9804091e2eba8d6870da1868fbb');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','824ba8369c80a8da4e17ebf3addb8d380b3fd9804091e2eba8d6870da1868fbb','189deee3cb1209e22ceb4de3ef7116356a90d3cb993f69de1618a4007d919815');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','189deee3cb1209e22ceb4de3ef7116356a90d3cb993f69de1618a4007d919815','8cca11271fb77e74131248942f850cc0887c9956a96abd39e3c421706b511650');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','8cca11271fb77e74131248942f850cc0887c9956a96abd39e3c421706b511650','664fa95d834316a0923c3f421f010e2af672f6211a9597d1d2dc6ef1f83233c4');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','664fa95d834316a0923c3f421f010e2af672f6211a9597d1d2dc6ef1f83233c4','71883a201163fcf9e77317a7c5e7583df2c2f5f6d7a86bb74b3e29c949c3bd52');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','71883a201163fcf9e77317a7c5e7583df2c2f5f6d7a86bb74b3e29c949c3bd52','6e13b5d3368ef9272afbfa3ff471983c4ae77bb72b4bdac7b4f1993456bd210f');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','6e13b5d3368ef9272afbfa3ff471983c4ae77bb72b4bdac7b4f1993456bd210f','f1ef8bb12f32e975bdf43f87f022544992efac7f0bf2434de06a971cfbe96a71');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','f1ef8bb12f32e975bdf43f87f022544992efac7f0bf2434de06a971cfbe96a71','c8b24e768818e5a03a3c55d456d93453146c0e5e41012008bf8aabbe2b68d3be');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','c8b24e768818e5a03a3c55d456d93453146c0e5e41012008bf8aabbe2b68d3be','459214de274ca1bf386f028168be0163461ee914d6fa4c89479ccd3d82857e1e');
+INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created','project/default','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"default","project":"default","resourceVersion":"1700000000000","uid":"f5b165224a58b791df6af1d8303e61cd"},"spec":{"description":"Where everything goes by default","signatures":"optional"},"status":{}},"before":null}','0000000000000000000000000000000000000000000000000000000000000000','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903');
+INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
+INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
+INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/7d862329d194','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','e144b2e72d00c07c3f18b3dd69b1b7a8a52d96bc316b9c9e82929229fb14bd75');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','e144b2e72d00c07c3f18b3dd69b1b7a8a52d96bc316b9c9e82929229fb14bd75','2e080b3c9b20579b5dce2a8fc72a9efb832a4cf516ea49824879a55d6d71156c');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','2e080b3c9b20579b5dce2a8fc72a9efb832a4cf516ea49824879a55d6d71156c','a4cb9cc7b39bc3889519f327f6040d1690f7958083d6764a61835072272abb1d');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','a4cb9cc7b39bc3889519f327f6040d1690f7958083d6764a61835072272abb1d','41ccb20106f38e07eab943d48064511df77a4fba75ac2cd9bcee435c7ca1736a');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','41ccb20106f38e07eab943d48064511df77a4fba75ac2cd9bcee435c7ca1736a','bb338a8b80de5a7ba1752e54efab2a9f062c5fa574a0be3705d997290ee13b5e');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','bb338a8b80de5a7ba1752e54efab2a9f062c5fa574a0be3705d997290ee13b5e','48f3136b70397ff1db2fca0da0ac2026b0ca8a9e4695f7e41fae2a8810cef2a6');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','48f3136b70397ff1db2fca0da0ac2026b0ca8a9e4695f7e41fae2a8810cef2a6','300cc1013172d3bff415e9677e04b1da48eb8783a917a2902bf42ac22b91025a');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','300cc1013172d3bff415e9677e04b1da48eb8783a917a2902bf42ac22b91025a','aef8384138cad1e66868213182fb7c14204d90a791300b818b734af0389bf536');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','aef8384138cad1e66868213182fb7c14204d90a791300b818b734af0389bf536','325c8d3256c2dde801f42b6fd3de7089b31d629db201afd0c198162d13629c55');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','325c8d3256c2dde801f42b6fd3de7089b31d629db201afd0c198162d13629c55','c4ec84917b9d042bc6f8fad924f919e3350948be137e95811861ae0bdd63e457');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','c4ec84917b9d042bc6f8fad924f919e3350948be137e95811861ae0bdd63e457','a38eff04737235ae725f07e3310d9767b73fe17ac8d7cc10dd2c6fa8336f2303');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','a38eff04737235ae725f07e3310d9767b73fe17ac8d7cc10dd2c6fa8336f2303','8e0d3f39708ec57b225b8ac5ce8bffdf0ba4c0818b69617f8af6a37284b35b4f');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','8e0d3f39708ec57b225b8ac5ce8bffdf0ba4c0818b69617f8af6a37284b35b4f','6dda1a221670533e2354c7e782ab9bc82a3166341e04167302236a51c09581ee');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','6dda1a221670533e2354c7e782ab9bc82a3166341e04167302236a51c09581ee','b82acfefa0b34d66b9ecba543aba4c0b0c288dcb53d326dd517a41195fb39c58');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','b82acfefa0b34d66b9ecba543aba4c0b0c288dcb53d326dd517a41195fb39c58','1ceeb79a0de0ba306aa47d13e0b4ed4432cd91c3ecdbb56ccb75609d08e302be');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','1ceeb79a0de0ba306aa47d13e0b4ed4432cd91c3ecdbb56ccb75609d08e302be','3eff5556c8f599e01e80d50c5309620a864ee5ff58297660a3f70cdaf8b5458f');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','3eff5556c8f599e01e80d50c5309620a864ee5ff58297660a3f70cdaf8b5458f','27146cffcba19ea897739e5f67abbaddce51a58de79eb1e31a4d542050757d5f');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','27146cffcba19ea897739e5f67abbaddce51a58de79eb1e31a4d542050757d5f','84d8fcce684bd9a7358c1759a3dc421473701919881ce251e3977f56c8449bd8');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','84d8fcce684bd9a7358c1759a3dc421473701919881ce251e3977f56c8449bd8','cce1585b33266fbac183ec2ff6b3fa91d2012fb9fd909a9da88e56eaf0907e87');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$xUuSvv89jI17Uq6bv3wHAA==$v8PObuHJ7M6znOuvndPMKersBpkuxhneW9+CVhHFTSFvw79YEuW81s26Zr+qomfI3PurXLCu6f6wgyjtjpA20A==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$YMfPoQuilMPjH3eIduC74g==$uAwg+OaubIo0BoqJ6r0NK/jwODR7jKcBSjm7vr9LU/W8r+y0IA9gIspGRo2czSLxp9ibG/UfEqX7Qn9aHxIgdg==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -377,8 +377,8 @@ CREATE TABLE resources (
  WITHOUT ROWID
 
 ;
-INSERT INTO "resources" VALUES('Project','default','default','f5b165224a58b791df6af1d8303e61cd',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Where everything goes by default"}','{}');
-INSERT INTO "resources" VALUES('Project','vision','vision','c4bb86c3d1c427103c344c4189eb2f1e',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Pictures"}','{}');
+INSERT INTO "resources" VALUES('Project','default','default','f5b165224a58b791df6af1d8303e61cd',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Where everything goes by default","signatures":"optional"}','{}');
+INSERT INTO "resources" VALUES('Project','vision','vision','c4bb86c3d1c427103c344c4189eb2f1e',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Pictures","signatures":"optional"}','{}');
 CREATE TABLE role_bindings (
 	project TEXT NOT NULL, 
 	principal TEXT NOT NULL, 
@@ -450,7 +450,18 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('204dd94623d1','robot','96ccddf4effbbbb66426b449f8889f05dfbbebb8ceca742b4453fc18e95e888b','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('7d862329d194','robot','921f9d6f183c33fe6c8cf605b6dba524a091b7edcd4507796e56d687f097e106','nightly',1700000000000,NULL);
+CREATE TABLE version_signatures (
+	version INTEGER NOT NULL, 
+	fingerprint TEXT NOT NULL, 
+	bundle BLOB NOT NULL, 
+	signed_by TEXT NOT NULL, 
+	at_ms INTEGER NOT NULL, 
+	PRIMARY KEY (version, fingerprint)
+)
+ WITHOUT ROWID
+
+;
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
 CREATE INDEX ix_datasets_name ON datasets (name);

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "experiments": ("mlwright.tracking.cli.experiments:experiments", "Experiments: list, create, rename, delete."),
     "runs": ("mlwright.tracking.cli.runs:runs", "Runs: list, get, compare, comment, delete."),
     "models": ("mlwright.registry.cli.models:models", "Registered models: list, show, versions, aliases, delete."),
+    "keys": ("mlwright.registry.cli.keys:keys", "Keys that sign model versions: create, add, retire, revoke."),
     "gate": ("mlwright.registry.cli.gates:gate", "Gates of model versions: run, explain, approve, reject."),
     "artifacts": ("mlwright.artifacts.cli:artifacts", "Files of runs and logged models."),
     "export": ("mlwright.tracking.cli.export:export", "Write runs or metric histories to a table file."),

@@ -4,9 +4,10 @@ from starlette.types import ASGIApp
 
 import mlwright.artifacts.tables
 import mlwright.registry.gates.tables
+import mlwright.registry.signatures.tables
 import mlwright.registry.tables
 import mlwright.security.tables
-import mlwright.tracking.tables  # noqa: F401 - the four register their tables
+import mlwright.tracking.tables  # noqa: F401 - they register their tables
 from mlwright import __version__
 from mlwright.app import migrations, mlflow_ui
 from mlwright.app.events_api import EventsApi
@@ -29,9 +30,10 @@ from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.api.gates import GatesApi
 from mlwright.registry.api.models import ModelsApi
+from mlwright.registry.api.signatures import SignaturesApi
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.mlflow import face as registry_face
-from mlwright.registry.service import gates, models
+from mlwright.registry.service import gates, models, trust
 from mlwright.registry.service import graph as registry_graph
 from mlwright.security import projects
 from mlwright.security import service as security
@@ -66,10 +68,10 @@ class Platform:
         self.database = Database(self.engine)
         self._passwords = PasswordChecks(self.database)
         self.project = projects.kind(_held_by)
-        self.kinds = Kinds([self.project, gates.KIND])
         self.lineage = Lineage(
             [*tracking_graph.KINDS, *registry_graph.KINDS], [*tracking_graph.HOPS, *registry_graph.HOPS]
         )
+        self.kinds = Kinds([self.project, gates.KIND, trust.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
         self.gates = GateRunner(self.database, VersionFiles(self.blobs))
@@ -89,6 +91,7 @@ class Platform:
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
             *GatesApi(self.database).operations(),
+            *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
             *GarbageCollector(self.database, self.blobs).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]

@@ -20,7 +20,7 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.registry import validation
-from mlwright.registry.service import facts, gates, models, pinning, sources, versions
+from mlwright.registry.service import facts, gates, models, pinning, sources, trust, versions
 from mlwright.registry.service.pinning import Pinned
 from mlwright.registry.service.sources import Source
 from mlwright.registry.spec import Facts, ModelVersion, NewVersion, Stage
@@ -130,6 +130,8 @@ def create(tx: Tx, caller: Caller, new: NewVersion, known: Description) -> Model
     versions.add_tags(tx, found.row, new.tags)
     tx.run(_count, {"model_": model.row, "number": number, "now": now})
     _link(tx, caller, new, source, number)
+    if source.copied:
+        trust.copy(tx, source.copied, found.row)
     _emit(tx, caller, found)
     gates.request(tx, caller, found)
     return found

@@ -54,6 +54,7 @@ def upgrade() -> None:
     saved_views()
     tags()
     tokens()
+    version_signatures()
 
 
 def artifact_contents() -> None:
@@ -643,3 +644,16 @@ def tokens() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_tokens_principal", "tokens", ["principal"], unique=False)
+
+
+def version_signatures() -> None:
+    op.create_table(
+        "version_signatures",
+        sa.Column("version", Int64, nullable=False),
+        sa.Column("fingerprint", String, nullable=False),
+        sa.Column("bundle", Bytes, nullable=False),
+        sa.Column("signed_by", String, nullable=False),
+        sa.Column("at_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("version", "fingerprint"),
+        sqlite_with_rowid=False,
+    )
