@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'b23ce6e0e4ce620b96d6b4bbe3f1eb1953dd86f34578d11d555b2856b120c0a1');
+INSERT INTO "event_head" VALUES(1,23,'a107959695c6732fee2fdbe1a32ff2a1b0f8eac3f2f2fdeec0a65c3d84b1bdab');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/ae0ae201c872','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','94f45d83e53e74764e888e912f32f4eda8633a8b14b1930d6bac189d1b6cf7e9');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','94f45d83e53e74764e888e912f32f4eda8633a8b14b1930d6bac189d1b6cf7e9','221061b21a2258dc40cdd0b259c61a5233097abbba9ab48c09b91d228f3cc645');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','221061b21a2258dc40cdd0b259c61a5233097abbba9ab48c09b91d228f3cc645','097dd7fb5725d1d737ab965923f16da929734e0147099951caeee50efdfb7478');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','097dd7fb5725d1d737ab965923f16da929734e0147099951caeee50efdfb7478','5fdebe61a22b304fea8920254fd242ec0a912b79bacf5d53440e68ae7649af53');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','5fdebe61a22b304fea8920254fd242ec0a912b79bacf5d53440e68ae7649af53','499a5df1ba1295b2d663b9fe0b838da1e052c5f9522692256e2805f10fcedbff');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','499a5df1ba1295b2d663b9fe0b838da1e052c5f9522692256e2805f10fcedbff','915d2e378e6deb234026f4794b10d45d95e6a0ff7da4fae2e08cd96a02591b3b');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','915d2e378e6deb234026f4794b10d45d95e6a0ff7da4fae2e08cd96a02591b3b','05e557c6a2c721ecf80459ff9ab6b1ad1dda3c767791f4c05179b1608d314f54');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','05e557c6a2c721ecf80459ff9ab6b1ad1dda3c767791f4c05179b1608d314f54','1857278e502964a8019ef0a5a292a53daa5ea475304f012614151aaa4f96a626');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','1857278e502964a8019ef0a5a292a53daa5ea475304f012614151aaa4f96a626','67a4dc967cad728624d969cde1ba229e57a2bfd9c2144e9984ce47d9a0612a5e');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','67a4dc967cad728624d969cde1ba229e57a2bfd9c2144e9984ce47d9a0612a5e','51e79800949ef79ea7454085a0ef23881f44cde06310bf2f76388492b3fa88b4');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','51e79800949ef79ea7454085a0ef23881f44cde06310bf2f76388492b3fa88b4','3438bff43c191a5770331240c2a32c17f332e05e25e4e2f7b3eb597e1554bb90');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','3438bff43c191a5770331240c2a32c17f332e05e25e4e2f7b3eb597e1554bb90','ff09bdf512e4d993a62ba4a22b1dba9cfa57ff7f579373ff2435f3dd803a3f67');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','ff09bdf512e4d993a62ba4a22b1dba9cfa57ff7f579373ff2435f3dd803a3f67','0ee577e8d3c3cea8b65b5b9dd7e69b0636dc57b5f87f1968766f4d1c70712cab');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','0ee577e8d3c3cea8b65b5b9dd7e69b0636dc57b5f87f1968766f4d1c70712cab','6fbe90f4d22094aa349d3555b7ab068a0f7acad2eb6a39a48c01db7a877b15e3');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','6fbe90f4d22094aa349d3555b7ab068a0f7acad2eb6a39a48c01db7a877b15e3','1cc83252f2e44756b313e9870f2780d75f14200789b68cc35408fbea0aa2f46a');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','1cc83252f2e44756b313e9870f2780d75f14200789b68cc35408fbea0aa2f46a','78f218197ff4eb04f1c02f8489fdc31790a509470d65e68c793654c1f38ff119');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','78f218197ff4eb04f1c02f8489fdc31790a509470d65e68c793654c1f38ff119','994745d9e14624065c93895dd73e901e725fd0e1b19004168b9b1efb41fa95f6');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','994745d9e14624065c93895dd73e901e725fd0e1b19004168b9b1efb41fa95f6','2ef87d985fd0fda87b357b21c110e4a966b30caea5b74f69dcb044b4b37ec8f0');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','2ef87d985fd0fda87b357b21c110e4a966b30caea5b74f69dcb044b4b37ec8f0','b23ce6e0e4ce620b96d6b4bbe3f1eb1953dd86f34578d11d555b2856b120c0a1');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/8e07d3d3ca9b','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','881f53288632b1efc05325a5bd30784cf8bd51f1b10a24fc20d1671aeb85b585');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','881f53288632b1efc05325a5bd30784cf8bd51f1b10a24fc20d1671aeb85b585','6ad2d3ce172a7796efc521de1bb11a26b5ecc90a3cbd072a5f4af78239e4e626');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','6ad2d3ce172a7796efc521de1bb11a26b5ecc90a3cbd072a5f4af78239e4e626','33a4ee3553efac4adeabcd93d81558a234c6e8e4ce00a09a149de44e372183eb');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','33a4ee3553efac4adeabcd93d81558a234c6e8e4ce00a09a149de44e372183eb','f8398451cc5d25bb36f8c050192bff1a4293584c5d94064303308f9efee700ec');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','f8398451cc5d25bb36f8c050192bff1a4293584c5d94064303308f9efee700ec','c9ebfb71ba1fcbafee18cf4f3d7f75ba85a2f87171cfe757638c0438edfd3228');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','c9ebfb71ba1fcbafee18cf4f3d7f75ba85a2f87171cfe757638c0438edfd3228','ad14da87b76bebb43aec4b3daaf9ff76e6ceb2042042fb5ce1fef9a9ad009d63');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','ad14da87b76bebb43aec4b3daaf9ff76e6ceb2042042fb5ce1fef9a9ad009d63','20fce8f45712658de9679bf2d1d3f5cf26880697efcbd51330c86f713774a15a');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','20fce8f45712658de9679bf2d1d3f5cf26880697efcbd51330c86f713774a15a','72a5ebff1742e52c94dcb15db1b8a5b8ae56769f4dc1a58e23a484e49b14bc43');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','72a5ebff1742e52c94dcb15db1b8a5b8ae56769f4dc1a58e23a484e49b14bc43','b7ec043458195a2a008f4894c2726914bb5570323f7630131dc64242683d0c33');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','b7ec043458195a2a008f4894c2726914bb5570323f7630131dc64242683d0c33','0e5b828826b3d3d64d790adc35c6b6191ec536ad1d6458a0730fd25630a6d22f');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','0e5b828826b3d3d64d790adc35c6b6191ec536ad1d6458a0730fd25630a6d22f','ffc73235a9c433d21ed6c595a4f954d831a708ea13251c1622e08f9e3760a80d');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','ffc73235a9c433d21ed6c595a4f954d831a708ea13251c1622e08f9e3760a80d','cb5078e4fac130b5c90853e3f2661b34fdc5130ba24e8094aeefb61ca89a01d6');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','cb5078e4fac130b5c90853e3f2661b34fdc5130ba24e8094aeefb61ca89a01d6','41c8e71dd6d38693eb4c14339d2c4cf080b6d4e08a23be42fbae3495f442b146');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','41c8e71dd6d38693eb4c14339d2c4cf080b6d4e08a23be42fbae3495f442b146','341020e1e8cf8f38a1c5cde4334330b3d9c629fd58f62c1265969c3d20d7712e');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','341020e1e8cf8f38a1c5cde4334330b3d9c629fd58f62c1265969c3d20d7712e','39550282caf2c4047a5cb0d0bded9004039f11a93e358d0d7f7c52ecfdc31a18');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','39550282caf2c4047a5cb0d0bded9004039f11a93e358d0d7f7c52ecfdc31a18','1350e2846d6989c2f1b1689dbd5b243634c4f16fe723b5d898fbf152cdcd6a4e');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','1350e2846d6989c2f1b1689dbd5b243634c4f16fe723b5d898fbf152cdcd6a4e','baddfb62348008d6ceb2c966f09dfdf9b77d15d33b06c1c79d7da503f6ea04b6');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','baddfb62348008d6ceb2c966f09dfdf9b77d15d33b06c1c79d7da503f6ea04b6','fd486ce2220cdcf04b1442c04e2e5c799e8e1c144e6b0ac569fab890f8f9d824');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','fd486ce2220cdcf04b1442c04e2e5c799e8e1c144e6b0ac569fab890f8f9d824','a107959695c6732fee2fdbe1a32ff2a1b0f8eac3f2f2fdeec0a65c3d84b1bdab');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$dhnb6j3uZc2gvH0jG74vkw==$cJq8rCFZThEO8Ca/WMYQeLP8Lw855WXkD40/m+Fzq2TxePZzt3Y6NLA0sfGxQDlSHSUl1ksXUPgHWx9fRDoA0Q==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$NJkFrsYRptFA4HsUhU+T4Q==$YKoXKrVqkqwcwxaUmHSkj9Nw7FrG/m4ECRp5lLfGOAUjqD5mDN2aT1qO9Jr3FxD0P2kDt9gkopILCl5cnCFswg==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,7 +450,39 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('ae0ae201c872','robot','58d09a68147a0107dded5670aaacfa37ba134131edc0b756b4832bb48e513743','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('8e07d3d3ca9b','robot','2de736251fadd9056385882d64336c120e82ffb3d448ddb897249450adae0937','nightly',1700000000000,NULL);
+CREATE TABLE webhook_deliveries (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	webhook INTEGER NOT NULL, 
+	delivery_id TEXT NOT NULL, 
+	event TEXT NOT NULL, 
+	seq INTEGER NOT NULL, 
+	body TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	response_status INTEGER, 
+	problem TEXT, 
+	created_ms INTEGER NOT NULL, 
+	ended_ms INTEGER
+);
+CREATE TABLE webhooks (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	webhook_id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	description TEXT, 
+	url TEXT NOT NULL, 
+	events TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	sealed TEXT, 
+	created_ms INTEGER NOT NULL, 
+	updated_ms INTEGER NOT NULL, 
+	seen INTEGER NOT NULL, 
+	due_ms INTEGER NOT NULL, 
+	lease_ms INTEGER NOT NULL, 
+	token TEXT NOT NULL, 
+	CONSTRAINT uq_webhooks_webhook_id UNIQUE (webhook_id)
+);
 CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
@@ -469,6 +501,8 @@ CREATE INDEX ix_registered_model_tags_prompt ON registered_model_tags (model) WH
 CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_id);
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
 CREATE INDEX ix_tokens_principal ON tokens (principal);
+CREATE INDEX ix_webhook_deliveries_state ON webhook_deliveries (webhook, state, id);
+CREATE INDEX ix_webhooks_project ON webhooks (project, id);
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('experiments',1);
 INSERT INTO "sqlite_sequence" VALUES('runs',2);

@@ -27,6 +27,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "runs": ("mlwright.tracking.cli.runs:runs", "Runs: list, get, compare, comment, delete."),
     "models": ("mlwright.registry.cli.models:models", "Registered models: list, show, versions, aliases, delete."),
     "gate": ("mlwright.registry.cli.gates:gate", "Gates of model versions: run, explain, approve, reject."),
+    "webhooks": (
+        "mlwright.registry.cli.webhooks:webhooks",
+        "Webhooks of the registry: list, create, test, deliveries.",
+    ),
     "artifacts": ("mlwright.artifacts.cli:artifacts", "Files of runs and logged models."),
     "export": ("mlwright.tracking.cli.export:export", "Write runs or metric histories to a table file."),
     "import": ("mlwright.tracking.cli.moving:import_", "Move in what was tracked elsewhere, such as in MLflow."),
