@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'cce1585b33266fbac183ec2ff6b3fa91d2012fb9fd909a9da88e56eaf0907e87');
+INSERT INTO "event_head" VALUES(1,23,'d6dd93f54ff876e00bb596bae7bcdb1ab6090d5f74f7ffd675fdb620948efc76');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/7d862329d194','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','e144b2e72d00c07c3f18b3dd69b1b7a8a52d96bc316b9c9e82929229fb14bd75');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','e144b2e72d00c07c3f18b3dd69b1b7a8a52d96bc316b9c9e82929229fb14bd75','2e080b3c9b20579b5dce2a8fc72a9efb832a4cf516ea49824879a55d6d71156c');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','2e080b3c9b20579b5dce2a8fc72a9efb832a4cf516ea49824879a55d6d71156c','a4cb9cc7b39bc3889519f327f6040d1690f7958083d6764a61835072272abb1d');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','a4cb9cc7b39bc3889519f327f6040d1690f7958083d6764a61835072272abb1d','41ccb20106f38e07eab943d48064511df77a4fba75ac2cd9bcee435c7ca1736a');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','41ccb20106f38e07eab943d48064511df77a4fba75ac2cd9bcee435c7ca1736a','bb338a8b80de5a7ba1752e54efab2a9f062c5fa574a0be3705d997290ee13b5e');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','bb338a8b80de5a7ba1752e54efab2a9f062c5fa574a0be3705d997290ee13b5e','48f3136b70397ff1db2fca0da0ac2026b0ca8a9e4695f7e41fae2a8810cef2a6');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','48f3136b70397ff1db2fca0da0ac2026b0ca8a9e4695f7e41fae2a8810cef2a6','300cc1013172d3bff415e9677e04b1da48eb8783a917a2902bf42ac22b91025a');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','300cc1013172d3bff415e9677e04b1da48eb8783a917a2902bf42ac22b91025a','aef8384138cad1e66868213182fb7c14204d90a791300b818b734af0389bf536');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','aef8384138cad1e66868213182fb7c14204d90a791300b818b734af0389bf536','325c8d3256c2dde801f42b6fd3de7089b31d629db201afd0c198162d13629c55');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','325c8d3256c2dde801f42b6fd3de7089b31d629db201afd0c198162d13629c55','c4ec84917b9d042bc6f8fad924f919e3350948be137e95811861ae0bdd63e457');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','c4ec84917b9d042bc6f8fad924f919e3350948be137e95811861ae0bdd63e457','a38eff04737235ae725f07e3310d9767b73fe17ac8d7cc10dd2c6fa8336f2303');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','a38eff04737235ae725f07e3310d9767b73fe17ac8d7cc10dd2c6fa8336f2303','8e0d3f39708ec57b225b8ac5ce8bffdf0ba4c0818b69617f8af6a37284b35b4f');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','8e0d3f39708ec57b225b8ac5ce8bffdf0ba4c0818b69617f8af6a37284b35b4f','6dda1a221670533e2354c7e782ab9bc82a3166341e04167302236a51c09581ee');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','6dda1a221670533e2354c7e782ab9bc82a3166341e04167302236a51c09581ee','b82acfefa0b34d66b9ecba543aba4c0b0c288dcb53d326dd517a41195fb39c58');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','b82acfefa0b34d66b9ecba543aba4c0b0c288dcb53d326dd517a41195fb39c58','1ceeb79a0de0ba306aa47d13e0b4ed4432cd91c3ecdbb56ccb75609d08e302be');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','1ceeb79a0de0ba306aa47d13e0b4ed4432cd91c3ecdbb56ccb75609d08e302be','3eff5556c8f599e01e80d50c5309620a864ee5ff58297660a3f70cdaf8b5458f');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','3eff5556c8f599e01e80d50c5309620a864ee5ff58297660a3f70cdaf8b5458f','27146cffcba19ea897739e5f67abbaddce51a58de79eb1e31a4d542050757d5f');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','27146cffcba19ea897739e5f67abbaddce51a58de79eb1e31a4d542050757d5f','84d8fcce684bd9a7358c1759a3dc421473701919881ce251e3977f56c8449bd8');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','84d8fcce684bd9a7358c1759a3dc421473701919881ce251e3977f56c8449bd8','cce1585b33266fbac183ec2ff6b3fa91d2012fb9fd909a9da88e56eaf0907e87');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/8ded5f805c7b','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','5f5f7c30a01c2fa77977b4020331dcb375cda34a98f86ace47a7e75adb9985e1');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','5f5f7c30a01c2fa77977b4020331dcb375cda34a98f86ace47a7e75adb9985e1','9dd2e53eff29c71b8949fd51113cf7708ac73d7ccb553cd61a98276d33c786ab');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','9dd2e53eff29c71b8949fd51113cf7708ac73d7ccb553cd61a98276d33c786ab','57c75afe178fadad8f243b127cd05c3eb237e44a6ad31b918bfddafd1bb5b7bf');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','57c75afe178fadad8f243b127cd05c3eb237e44a6ad31b918bfddafd1bb5b7bf','c567dcdf11452e3a7a6317cab38764312ea9d8177f4b81df7b7ae32603956483');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','c567dcdf11452e3a7a6317cab38764312ea9d8177f4b81df7b7ae32603956483','e363c2bc2bb279d9fe86a72b59fbea2f2782a3dff19fec056a2860911119a1ea');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','e363c2bc2bb279d9fe86a72b59fbea2f2782a3dff19fec056a2860911119a1ea','fe48b54a29cd6e60e7b74b5914a9a5c454db1d2476b4637e9fcaeacac9c8a3f7');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','fe48b54a29cd6e60e7b74b5914a9a5c454db1d2476b4637e9fcaeacac9c8a3f7','8fc3c9d7dd428468c88315988ea4f983d0de03a0ae1ba8eb1bfafa3cddd1407e');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','8fc3c9d7dd428468c88315988ea4f983d0de03a0ae1ba8eb1bfafa3cddd1407e','c2788d2a15bc6b5c7958279c4be75fdfb5cad7c9275cf50a5770617e1c221384');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','c2788d2a15bc6b5c7958279c4be75fdfb5cad7c9275cf50a5770617e1c221384','8ca610477cd16a34609dfb156325193b6a41c89dd7aa1510de3145fb589abd25');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','8ca610477cd16a34609dfb156325193b6a41c89dd7aa1510de3145fb589abd25','edda9cd689af086fc47ad338cc9d4a7d70e2b003d4e22e548761d5c10e1222c0');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','edda9cd689af086fc47ad338cc9d4a7d70e2b003d4e22e548761d5c10e1222c0','8a9aa0eeb5c4a10291bdb171e202d1b9342079467fec08416dc394b8b2656c2b');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','8a9aa0eeb5c4a10291bdb171e202d1b9342079467fec08416dc394b8b2656c2b','32d05afc7c2ec3e1abb55f3cbd82a5e90a93b058813aba943369ad08baf586f3');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','32d05afc7c2ec3e1abb55f3cbd82a5e90a93b058813aba943369ad08baf586f3','0c68761af359bea91e1578c2e963932e27e9fdf4487c8d64396599621d035e68');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','0c68761af359bea91e1578c2e963932e27e9fdf4487c8d64396599621d035e68','223282abd7d8299accbaef29a7e722e346ffb0b9802a7d5bbc66213d56bf4a3e');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','223282abd7d8299accbaef29a7e722e346ffb0b9802a7d5bbc66213d56bf4a3e','409b5c81300c5cd91690577577410841ceabba06bde11eb31940fe499d64832a');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','409b5c81300c5cd91690577577410841ceabba06bde11eb31940fe499d64832a','9c3e807ec3b9617d38f456e8cd0eb6698e24253f576d52ef9ae2e5004d101b71');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','9c3e807ec3b9617d38f456e8cd0eb6698e24253f576d52ef9ae2e5004d101b71','5d4cf918538f932d6987a4f12272059e35e37773049f323ecaae58d0384046de');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','5d4cf918538f932d6987a4f12272059e35e37773049f323ecaae58d0384046de','d944862684b2aad4d1fba24d420736d00dbab01d98ad1484c8fd5a2599d18524');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','d944862684b2aad4d1fba24d420736d00dbab01d98ad1484c8fd5a2599d18524','d6dd93f54ff876e00bb596bae7bcdb1ab6090d5f74f7ffd675fdb620948efc76');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$YMfPoQuilMPjH3eIduC74g==$uAwg+OaubIo0BoqJ6r0NK/jwODR7jKcBSjm7vr9LU/W8r+y0IA9gIspGRo2czSLxp9ibG/UfEqX7Qn9aHxIgdg==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$LCLaPS7vGDE8qUioQSOZpA==$82b1PYqxlkPnVyc9oeQKn+BoNL66+umpJAmdM/S91OGeGL/NGR7eo5hVxN7IwOfHd+Ux0VlEJQWTf+1FxcwZ8Q==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,7 +450,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('7d862329d194','robot','921f9d6f183c33fe6c8cf605b6dba524a091b7edcd4507796e56d687f097e106','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('8ded5f805c7b','robot','2dcf77fdf8d8cf431653b01fc2c905dd5764953eb82a7f9326bd83962fba02d2','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 
@@ -462,6 +462,38 @@ CREATE TABLE version_signatures (
  WITHOUT ROWID
 
 ;
+CREATE TABLE webhook_deliveries (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	webhook INTEGER NOT NULL, 
+	delivery_id TEXT NOT NULL, 
+	event TEXT NOT NULL, 
+	seq INTEGER NOT NULL, 
+	body TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	response_status INTEGER, 
+	problem TEXT, 
+	created_ms INTEGER NOT NULL, 
+	ended_ms INTEGER
+);
+CREATE TABLE webhooks (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	webhook_id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	description TEXT, 
+	url TEXT NOT NULL, 
+	events TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	sealed TEXT, 
+	created_ms INTEGER NOT NULL, 
+	updated_ms INTEGER NOT NULL, 
+	seen INTEGER NOT NULL, 
+	due_ms INTEGER NOT NULL, 
+	lease_ms INTEGER NOT NULL, 
+	token TEXT NOT NULL, 
+	CONSTRAINT uq_webhooks_webhook_id UNIQUE (webhook_id)
+);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
 CREATE INDEX ix_datasets_name ON datasets (name);
@@ -484,6 +516,8 @@ CREATE INDEX ix_run_models_model ON run_models (model_id);
 CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_id);
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
 CREATE INDEX ix_tokens_principal ON tokens (principal);
+CREATE INDEX ix_webhook_deliveries_state ON webhook_deliveries (webhook, state, id);
+CREATE INDEX ix_webhooks_project ON webhooks (project, id);
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('experiments',1);
 INSERT INTO "sqlite_sequence" VALUES('runs',2);

@@ -20,6 +20,7 @@ def table(things: Things) -> dict[tuple[str, str], Request]:
         **_rest(things),
         **_rest_runs(things),
         **_rest_registry(things),
+        **_webhooks(things),
         **_moving(things),
         **_pages(things),
         **_run_pages(things),
@@ -198,6 +199,31 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"PUT {version}/gates/{{policy}}/{{gate}}/approval": send(
             "PUT", f"{one}/versions/1/gates/{SESAME}-policy/lead/approval{here}", {"approves": False}, by="root"
         ),
+    }
+
+
+def _webhooks(on: Things) -> dict[str, Request]:
+    """They are the administrators' affair."""
+    many, one = f"{_MLFLOW}/webhooks", f"{_MLFLOW}/webhooks/{{webhook_id}}"
+    own, rest = f"{many}/{on.webhook}", f"/v1/webhooks/{on.webhook}"
+    path, here = "/v1/webhooks/{webhook}", f"?project={PROJECT}"
+    new = {"name": "new", "url": "https://127.0.0.1:1/"}
+    told = f"{path}/deliveries"
+    return {
+        f"POST {many}": send("POST", many, {**new, "events": [{"entity": 1, "action": 1}]}, by="root"),
+        f"GET {many}": get(many, by="root"),
+        f"GET {one}": get(own, by="root"),
+        f"PATCH {one}": send("PATCH", own, {"name": "x"}, by="root"),
+        f"DELETE {one}": send("DELETE", own, by="root"),
+        f"POST {one}/test": Request("POST", f"{own}/test", by="root"),
+        "GET /v1/webhooks": get(f"/v1/webhooks{here}", by="root"),
+        "POST /v1/webhooks": send("POST", f"/v1/webhooks{here}", {**new, "events": ["prompt.created"]}, by="root"),
+        f"GET {path}": get(rest, by="root"),
+        f"PATCH {path}": send("PATCH", rest, {"name": "x"}, by="root"),
+        f"DELETE {path}": send("DELETE", rest, by="root"),
+        f"POST {path}/test": Request("POST", f"{rest}/test", by="root"),
+        f"GET {told}": get(f"{rest}/deliveries", by="root"),
+        f"POST {told}/{{delivery}}/retry": send("POST", f"{rest}/deliveries/{on.delivery}/retry", by="root"),
     }
 
 
