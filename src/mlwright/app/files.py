@@ -10,7 +10,7 @@ from mlwright.kernel.blobs import Blobs
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
-from mlwright.tracking.ui.ports import FileEntry, StoredFile
+from mlwright.web.files import FileEntry, StoredFile
 
 
 class ArtifactFiles:
