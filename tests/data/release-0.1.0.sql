@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'b23ce6e0e4ce620b96d6b4bbe3f1eb1953dd86f34578d11d555b2856b120c0a1');
+INSERT INTO "event_head" VALUES(1,23,'b982989a0f47ef2d3b0fc3594175b98ef79032cc63ca0dbee38389eff72727e7');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/ae0ae201c872','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','94f45d83e53e74764e888e912f32f4eda8633a8b14b1930d6bac189d1b6cf7e9');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','94f45d83e53e74764e888e912f32f4eda8633a8b14b1930d6bac189d1b6cf7e9','221061b21a2258dc40cdd0b259c61a5233097abbba9ab48c09b91d228f3cc645');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','221061b21a2258dc40cdd0b259c61a5233097abbba9ab48c09b91d228f3cc645','097dd7fb5725d1d737ab965923f16da929734e0147099951caeee50efdfb7478');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','097dd7fb5725d1d737ab965923f16da929734e0147099951caeee50efdfb7478','5fdebe61a22b304fea8920254fd242ec0a912b79bacf5d53440e68ae7649af53');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','5fdebe61a22b304fea8920254fd242ec0a912b79bacf5d53440e68ae7649af53','499a5df1ba1295b2d663b9fe0b838da1e052c5f9522692256e2805f10fcedbff');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','499a5df1ba1295b2d663b9fe0b838da1e052c5f9522692256e2805f10fcedbff','915d2e378e6deb234026f4794b10d45d95e6a0ff7da4fae2e08cd96a02591b3b');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','915d2e378e6deb234026f4794b10d45d95e6a0ff7da4fae2e08cd96a02591b3b','05e557c6a2c721ecf80459ff9ab6b1ad1dda3c767791f4c05179b1608d314f54');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','05e557c6a2c721ecf80459ff9ab6b1ad1dda3c767791f4c05179b1608d314f54','1857278e502964a8019ef0a5a292a53daa5ea475304f012614151aaa4f96a626');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','1857278e502964a8019ef0a5a292a53daa5ea475304f012614151aaa4f96a626','67a4dc967cad728624d969cde1ba229e57a2bfd9c2144e9984ce47d9a0612a5e');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','67a4dc967cad728624d969cde1ba229e57a2bfd9c2144e9984ce47d9a0612a5e','51e79800949ef79ea7454085a0ef23881f44cde06310bf2f76388492b3fa88b4');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','51e79800949ef79ea7454085a0ef23881f44cde06310bf2f76388492b3fa88b4','3438bff43c191a5770331240c2a32c17f332e05e25e4e2f7b3eb597e1554bb90');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','3438bff43c191a5770331240c2a32c17f332e05e25e4e2f7b3eb597e1554bb90','ff09bdf512e4d993a62ba4a22b1dba9cfa57ff7f579373ff2435f3dd803a3f67');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','ff09bdf512e4d993a62ba4a22b1dba9cfa57ff7f579373ff2435f3dd803a3f67','0ee577e8d3c3cea8b65b5b9dd7e69b0636dc57b5f87f1968766f4d1c70712cab');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','0ee577e8d3c3cea8b65b5b9dd7e69b0636dc57b5f87f1968766f4d1c70712cab','6fbe90f4d22094aa349d3555b7ab068a0f7acad2eb6a39a48c01db7a877b15e3');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','6fbe90f4d22094aa349d3555b7ab068a0f7acad2eb6a39a48c01db7a877b15e3','1cc83252f2e44756b313e9870f2780d75f14200789b68cc35408fbea0aa2f46a');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','1cc83252f2e44756b313e9870f2780d75f14200789b68cc35408fbea0aa2f46a','78f218197ff4eb04f1c02f8489fdc31790a509470d65e68c793654c1f38ff119');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','78f218197ff4eb04f1c02f8489fdc31790a509470d65e68c793654c1f38ff119','994745d9e14624065c93895dd73e901e725fd0e1b19004168b9b1efb41fa95f6');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','994745d9e14624065c93895dd73e901e725fd0e1b19004168b9b1efb41fa95f6','2ef87d985fd0fda87b357b21c110e4a966b30caea5b74f69dcb044b4b37ec8f0');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','2ef87d985fd0fda87b357b21c110e4a966b30caea5b74f69dcb044b4b37ec8f0','b23ce6e0e4ce620b96d6b4bbe3f1eb1953dd86f34578d11d555b2856b120c0a1');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/a6f04b976f7e','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','0ccc0967c44c29fdb375c4b555149628029c9cae7d0a9ac32c98ef9dd7e111ad');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','0ccc0967c44c29fdb375c4b555149628029c9cae7d0a9ac32c98ef9dd7e111ad','efcace073041779382b96fbc268b37862c4640ad5136c55888d6195a8987bfb7');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','efcace073041779382b96fbc268b37862c4640ad5136c55888d6195a8987bfb7','0244532c3df26fdacb527ffd3339e1bc0ea30068a22eccd61a2e8938562b8d26');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','0244532c3df26fdacb527ffd3339e1bc0ea30068a22eccd61a2e8938562b8d26','3a2de6391ece75f9d46b3b48f2f831a90e7554198c4d3569828b74aa931843f1');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','3a2de6391ece75f9d46b3b48f2f831a90e7554198c4d3569828b74aa931843f1','c50d6032081e058ed1ff82210f27c3a1245bc18405e483d64772e8a6a5e70bdf');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','c50d6032081e058ed1ff82210f27c3a1245bc18405e483d64772e8a6a5e70bdf','71e374ab46aa02b6adaaf465f7b2b9e95c86d5d2672345a19b61327e73f65277');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','71e374ab46aa02b6adaaf465f7b2b9e95c86d5d2672345a19b61327e73f65277','f2ae64a84e7469b35e74d42f2fd83ce6fe005eac0a62197ff6322cacf7a6a1a1');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','f2ae64a84e7469b35e74d42f2fd83ce6fe005eac0a62197ff6322cacf7a6a1a1','45ae02e7d70dc3b84f1da43219b75b6c00c808b24e2ab9577e9568b4fa0f4400');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','45ae02e7d70dc3b84f1da43219b75b6c00c808b24e2ab9577e9568b4fa0f4400','662f9007b9d78b156bf3a91f5baf2e177cb6b8aa7facb5231af32b5bca85a78c');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','662f9007b9d78b156bf3a91f5baf2e177cb6b8aa7facb5231af32b5bca85a78c','d912ac1f89f6b4a173e6c9afe7e0de08ed28abff91e2c2005b0c1af88631ac9c');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','d912ac1f89f6b4a173e6c9afe7e0de08ed28abff91e2c2005b0c1af88631ac9c','b886e1937212ba0799193d1b34bc6f2d30c456398366ffa78ac0a0888b4ce381');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','b886e1937212ba0799193d1b34bc6f2d30c456398366ffa78ac0a0888b4ce381','5f1dd4d6082d94c481bf3fd2d9f28b01adf6748a745e98b77388569fc1dc9408');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','5f1dd4d6082d94c481bf3fd2d9f28b01adf6748a745e98b77388569fc1dc9408','50bd7dce4b52780652670a246da35a3c5fceafd1266b1caf6d99310b41ee0c13');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','50bd7dce4b52780652670a246da35a3c5fceafd1266b1caf6d99310b41ee0c13','f51df42e772b9ac50ff6ca8e3bcaaad75472ab9224a8512e3b56e4fa99318369');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','f51df42e772b9ac50ff6ca8e3bcaaad75472ab9224a8512e3b56e4fa99318369','a5e61cd5153a1275b8894a8a056f5cc9463b35d95a79b04750f6139d6f16db32');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','a5e61cd5153a1275b8894a8a056f5cc9463b35d95a79b04750f6139d6f16db32','4058e0495d5daa668198861bb399bee589fa6a252e79f842d7af150fa55b558a');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','4058e0495d5daa668198861bb399bee589fa6a252e79f842d7af150fa55b558a','d58f661fe5f5a98c0130786f5173c34fd6b06cfc220cbb40e69efb097195e513');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','d58f661fe5f5a98c0130786f5173c34fd6b06cfc220cbb40e69efb097195e513','ece89e3864a8e45e104265be9e838508e2d30d2a62a313c43343451fe4c94529');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','ece89e3864a8e45e104265be9e838508e2d30d2a62a313c43343451fe4c94529','b982989a0f47ef2d3b0fc3594175b98ef79032cc63ca0dbee38389eff72727e7');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$dhnb6j3uZc2gvH0jG74vkw==$cJq8rCFZThEO8Ca/WMYQeLP8Lw855WXkD40/m+Fzq2TxePZzt3Y6NLA0sfGxQDlSHSUl1ksXUPgHWx9fRDoA0Q==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$cIdlaDZREP4X/GIKz6De/Q==$c4xhFjHajXie4citBW659dlCIxuHSti/qWnqMC2Q8uvR1rL5qOCUkrZMFYbxGMJd5cTO28i69nsNg68IG9ITmQ==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,13 +450,17 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('ae0ae201c872','robot','58d09a68147a0107dded5670aaacfa37ba134131edc0b756b4832bb48e513743','nightly',1700000000000,NULL);
-CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
+INSERT INTO "tokens" VALUES('a6f04b976f7e','robot','abfa2295a75a8f8f19e632055c5e584926e34eef06ac7f23a7b9fbcfa238315c','nightly',1700000000000,NULL);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
+CREATE INDEX ix_events_overridden ON events (at_ms, seq) WHERE type = 'registry.gate.overridden';
+CREATE INDEX ix_events_registry ON events (project, subject, seq) WHERE type >= 'registry.' AND type < 'registry/';
+CREATE INDEX ix_gate_approvals_at ON gate_approvals (at_ms, id);
 CREATE INDEX ix_gate_approvals_version ON gate_approvals (version, id);
+CREATE INDEX ix_gate_results_created ON gate_results (created_ms, id);
 CREATE INDEX ix_gate_results_digest ON gate_results (digest, id);
 CREATE INDEX ix_gate_results_state ON gate_results (state, id);
+CREATE INDEX ix_gate_results_version ON gate_results (version, id);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);

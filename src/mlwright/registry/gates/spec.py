@@ -83,6 +83,15 @@ class _Spec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, for
     pass
 
 
+class _Kind(_Spec, frozen=True):
+    """What is asked of a version."""
+
+    @property
+    def beside(self) -> list[str]:
+        """Aliases of the same model whose versions the answer depends on, in their order."""
+        return []
+
+
 class Threshold(_Spec, frozen=True):
     """A bound on a metric: `min` or `max` or both."""
 
@@ -143,7 +152,7 @@ class Columns(_Spec, frozen=True):
     key: str = ""
 
 
-class Validation(_Spec, frozen=True):
+class Validation(_Kind, frozen=True):
     """Decides on the stored evaluation of single rows, a CSV or Parquet file of the version or its run.
 
     `positive` is the label of the positive class; without it, labels are numbers.
@@ -158,8 +167,12 @@ class Validation(_Spec, frozen=True):
     slices: list[Slices] = []
     fairness: list[Fairness] = []
 
+    @property
+    def beside(self) -> list[str]:
+        return sorted({each.alias for each in self.no_worse_than})
 
-class Command(_Spec, frozen=True):
+
+class Command(_Kind, frozen=True):
     """Decides by a program's exit status. It runs in a folder that holds the version's files in `model/`."""
 
     command: Annotated[list[str], msgspec.Meta(min_length=1)]
@@ -168,13 +181,13 @@ class Command(_Spec, frozen=True):
     processes: Annotated[int, msgspec.Meta(ge=1)] = 64
 
 
-class Security(_Spec, frozen=True):
+class Security(_Kind, frozen=True):
     """Decides by `mlwright scan` of the version's files: whatever could run code when the model is loaded fails."""
 
     seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 300.0
 
 
-class Approval(_Spec, frozen=True):
+class Approval(_Kind, frozen=True):
     """Decides by people: `count` of `approvers` say yes and none says no. Without names, the project's admins approve.
 
     `expires_hours`: an approval older than that counts no more.
@@ -210,6 +223,12 @@ class Gate(_Spec, frozen=True):
     def kind(self) -> str:
         """Which kind of gate it is."""
         return self._kinds()[0]
+
+    @property
+    def asked(self) -> Validation | Security | Command | Approval:
+        """What is asked, in the words of its kind."""
+        asked: Validation | Security | Command | Approval = getattr(self, self.kind)
+        return asked
 
     @property
     def question(self) -> str:

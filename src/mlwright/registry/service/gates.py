@@ -241,8 +241,7 @@ def _decision(known: Answers, result: Result) -> Decision:
 
 def _beside(known: Answers, version: ModelVersion, gate: Gate) -> str:
     """Which versions the gate compares with, as JSON: by alias, their digest; null where there is none."""
-    aliases = sorted({each.alias for each in gate.validation.no_worse_than}) if gate.validation else []
-    return msgspec.json.encode({alias: known.beside(version, alias) for alias in aliases}).decode()
+    return msgspec.json.encode({alias: known.beside(version, alias) for alias in gate.asked.beside}).decode()
 
 
 def beside(tx: Tx, version: ModelVersion, alias: str) -> ModelVersion | None:
