@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'d6dd93f54ff876e00bb596bae7bcdb1ab6090d5f74f7ffd675fdb620948efc76');
+INSERT INTO "event_head" VALUES(1,23,'9ce907865f46b5bcdfa9542e2eba091354cab62490a9c876c63f6759da8fc166');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/8ded5f805c7b','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','5f5f7c30a01c2fa77977b4020331dcb375cda34a98f86ace47a7e75adb9985e1');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','5f5f7c30a01c2fa77977b4020331dcb375cda34a98f86ace47a7e75adb9985e1','9dd2e53eff29c71b8949fd51113cf7708ac73d7ccb553cd61a98276d33c786ab');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','9dd2e53eff29c71b8949fd51113cf7708ac73d7ccb553cd61a98276d33c786ab','57c75afe178fadad8f243b127cd05c3eb237e44a6ad31b918bfddafd1bb5b7bf');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','57c75afe178fadad8f243b127cd05c3eb237e44a6ad31b918bfddafd1bb5b7bf','c567dcdf11452e3a7a6317cab38764312ea9d8177f4b81df7b7ae32603956483');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','c567dcdf11452e3a7a6317cab38764312ea9d8177f4b81df7b7ae32603956483','e363c2bc2bb279d9fe86a72b59fbea2f2782a3dff19fec056a2860911119a1ea');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','e363c2bc2bb279d9fe86a72b59fbea2f2782a3dff19fec056a2860911119a1ea','fe48b54a29cd6e60e7b74b5914a9a5c454db1d2476b4637e9fcaeacac9c8a3f7');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','fe48b54a29cd6e60e7b74b5914a9a5c454db1d2476b4637e9fcaeacac9c8a3f7','8fc3c9d7dd428468c88315988ea4f983d0de03a0ae1ba8eb1bfafa3cddd1407e');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','8fc3c9d7dd428468c88315988ea4f983d0de03a0ae1ba8eb1bfafa3cddd1407e','c2788d2a15bc6b5c7958279c4be75fdfb5cad7c9275cf50a5770617e1c221384');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','c2788d2a15bc6b5c7958279c4be75fdfb5cad7c9275cf50a5770617e1c221384','8ca610477cd16a34609dfb156325193b6a41c89dd7aa1510de3145fb589abd25');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','8ca610477cd16a34609dfb156325193b6a41c89dd7aa1510de3145fb589abd25','edda9cd689af086fc47ad338cc9d4a7d70e2b003d4e22e548761d5c10e1222c0');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','edda9cd689af086fc47ad338cc9d4a7d70e2b003d4e22e548761d5c10e1222c0','8a9aa0eeb5c4a10291bdb171e202d1b9342079467fec08416dc394b8b2656c2b');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','8a9aa0eeb5c4a10291bdb171e202d1b9342079467fec08416dc394b8b2656c2b','32d05afc7c2ec3e1abb55f3cbd82a5e90a93b058813aba943369ad08baf586f3');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','32d05afc7c2ec3e1abb55f3cbd82a5e90a93b058813aba943369ad08baf586f3','0c68761af359bea91e1578c2e963932e27e9fdf4487c8d64396599621d035e68');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','0c68761af359bea91e1578c2e963932e27e9fdf4487c8d64396599621d035e68','223282abd7d8299accbaef29a7e722e346ffb0b9802a7d5bbc66213d56bf4a3e');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','223282abd7d8299accbaef29a7e722e346ffb0b9802a7d5bbc66213d56bf4a3e','409b5c81300c5cd91690577577410841ceabba06bde11eb31940fe499d64832a');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','409b5c81300c5cd91690577577410841ceabba06bde11eb31940fe499d64832a','9c3e807ec3b9617d38f456e8cd0eb6698e24253f576d52ef9ae2e5004d101b71');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','9c3e807ec3b9617d38f456e8cd0eb6698e24253f576d52ef9ae2e5004d101b71','5d4cf918538f932d6987a4f12272059e35e37773049f323ecaae58d0384046de');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','5d4cf918538f932d6987a4f12272059e35e37773049f323ecaae58d0384046de','d944862684b2aad4d1fba24d420736d00dbab01d98ad1484c8fd5a2599d18524');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','d944862684b2aad4d1fba24d420736d00dbab01d98ad1484c8fd5a2599d18524','d6dd93f54ff876e00bb596bae7bcdb1ab6090d5f74f7ffd675fdb620948efc76');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/fe023af3d71b','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','91b08a208582cb032795893a1244923732d226774e572314c05094deadf67d61');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','91b08a208582cb032795893a1244923732d226774e572314c05094deadf67d61','a989bdbfc86344c47e5e78f90da011f383824254ccf6112409dbce1e77e29200');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','a989bdbfc86344c47e5e78f90da011f383824254ccf6112409dbce1e77e29200','09b0e6c90eee2ad6af5de84de6eda4218d6b8b53b73a2e7d2abefbb601e41882');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','09b0e6c90eee2ad6af5de84de6eda4218d6b8b53b73a2e7d2abefbb601e41882','58ecc5777eb8cdf51dabee7f22d5d47f8cc76dd31644a22118b0f6ec6bbdc944');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','58ecc5777eb8cdf51dabee7f22d5d47f8cc76dd31644a22118b0f6ec6bbdc944','55079778894fed81d4148e1202af054b077cd93394db4ad19e1145cd6bf5788f');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','55079778894fed81d4148e1202af054b077cd93394db4ad19e1145cd6bf5788f','20a02f51df8ab51c1acd6ebe09e5c3167c21543ac05f2e28c551b224e219f572');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','20a02f51df8ab51c1acd6ebe09e5c3167c21543ac05f2e28c551b224e219f572','ddc136a85619220d5e0559fdd16b7e391c218550c715292e896ac97e835239d5');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','ddc136a85619220d5e0559fdd16b7e391c218550c715292e896ac97e835239d5','14a6ad86dd46371eb2f2a22e134f05da8d6ee217a5c3c7f497116b142da57816');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','14a6ad86dd46371eb2f2a22e134f05da8d6ee217a5c3c7f497116b142da57816','07e9f51421b51e1a0b262ef46cb07b2f7d08e2c1a5c666e2cfa0a610f62723ef');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','07e9f51421b51e1a0b262ef46cb07b2f7d08e2c1a5c666e2cfa0a610f62723ef','02e89d83f4d39a2d233e891f0859b1d0aa26ac9559fb629c20fe37ec73a1a44f');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','02e89d83f4d39a2d233e891f0859b1d0aa26ac9559fb629c20fe37ec73a1a44f','f2cca8bc330a0c7166122a7e8c3376160d6c664a740275359b422823a0e639a8');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','f2cca8bc330a0c7166122a7e8c3376160d6c664a740275359b422823a0e639a8','b7a6cce8ee27b346c6cb459acf42dfada8ff0c777edbc6be2547bde60723ff21');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','b7a6cce8ee27b346c6cb459acf42dfada8ff0c777edbc6be2547bde60723ff21','6ead04f17ed36e1439f0a81a369edd736aab78526f86818a3aae9b47b8a7db60');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','6ead04f17ed36e1439f0a81a369edd736aab78526f86818a3aae9b47b8a7db60','784b02e9bb31fc4c10cdc531e00e5bb41df4abc357f02a450e6bca6e8a4f7c69');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','784b02e9bb31fc4c10cdc531e00e5bb41df4abc357f02a450e6bca6e8a4f7c69','61936dd9e3e407878ca16c2c5b64e888e49c232f348dd41b5f7c3381dd34dd76');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','61936dd9e3e407878ca16c2c5b64e888e49c232f348dd41b5f7c3381dd34dd76','ee50c967bcf5847f8083a73cce8eef199ba44582ed40e7818857258eddfc52ad');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','ee50c967bcf5847f8083a73cce8eef199ba44582ed40e7818857258eddfc52ad','4a99312354c64e8272a10d8b0b57ff3deaaf10c7789cd1bcc8a9fffad2abe71a');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','4a99312354c64e8272a10d8b0b57ff3deaaf10c7789cd1bcc8a9fffad2abe71a','e2639c20255cf8f9cb359a642a030dcb06a2b8de891a9ecbcb692e867370c428');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','e2639c20255cf8f9cb359a642a030dcb06a2b8de891a9ecbcb692e867370c428','9ce907865f46b5bcdfa9542e2eba091354cab62490a9c876c63f6759da8fc166');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$LCLaPS7vGDE8qUioQSOZpA==$82b1PYqxlkPnVyc9oeQKn+BoNL66+umpJAmdM/S91OGeGL/NGR7eo5hVxN7IwOfHd+Ux0VlEJQWTf+1FxcwZ8Q==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$Pu8GYeAMYhLNx4lCJjMxAQ==$OP23QMoYzQdOG8qDQkJexhMY9aGTjVMm5NA0nMzprwQW2WdtIzTC1GDoQsKSbHf4cw30EWS/FEaPyjGW9J06ew==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,7 +450,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('8ded5f805c7b','robot','2dcf77fdf8d8cf431653b01fc2c905dd5764953eb82a7f9326bd83962fba02d2','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('fe023af3d71b','robot','cc9c388a5ddc8feb59289ed179da885e709e0475acd563a0b07dc61484ddd427','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 
@@ -497,9 +497,14 @@ CREATE TABLE webhooks (
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
 CREATE INDEX ix_datasets_name ON datasets (name);
+CREATE INDEX ix_events_overridden ON events (at_ms, seq) WHERE type = 'registry.gate.overridden';
+CREATE INDEX ix_events_registry ON events (project, subject, seq) WHERE type >= 'registry.' AND type < 'registry/';
+CREATE INDEX ix_gate_approvals_at ON gate_approvals (at_ms, id);
 CREATE INDEX ix_gate_approvals_version ON gate_approvals (version, id);
+CREATE INDEX ix_gate_results_created ON gate_results (created_ms, id);
 CREATE INDEX ix_gate_results_digest ON gate_results (digest, id);
 CREATE INDEX ix_gate_results_state ON gate_results (state, id);
+CREATE INDEX ix_gate_results_version ON gate_results (version, id);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
 CREATE INDEX ix_logged_models_run ON logged_models (source_run_id) WHERE source_run_id IS NOT NULL;
