@@ -30,6 +30,7 @@ from mlwright.kernel.http import Face, Router, problem
 from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.api.described import DescribedApi
 from mlwright.registry.api.gates import GatesApi
 from mlwright.registry.api.models import ModelsApi
 from mlwright.registry.api.webhooks import WebhooksApi
@@ -93,6 +94,7 @@ class Platform:
             *EventsApi(self.database).operations(),
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
+            *DescribedApi(self.database).operations(),
             *GatesApi(self.database).operations(),
             *WebhooksApi(self.database, self._webhooks).operations(),
             *GarbageCollector(self.database, self.blobs).operations(),
