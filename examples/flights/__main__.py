@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # pandas, scikit-learn and mlflow take seconds to import: onl
     from examples.flights.train import Session
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PHASES = 8
+PHASES = 9
 QUICK_EVERY = 6
 INTERRUPTED = 130
 DEMO_MARK = "MLWRIGHT_DEMO_STARTED"
@@ -100,7 +100,7 @@ def in_demo_environment() -> NoReturn:
 
 
 def demo(options: argparse.Namespace) -> int:
-    """The eight phases, with the server stopped at the end unless it is to be kept."""
+    """All phases, with the server stopped at the end unless it is to be kept."""
     started = time.perf_counter()
     console = Console(PHASES)
     with console.phase("finding the data and the server"):
@@ -136,7 +136,7 @@ def work(options: argparse.Namespace, console: Console, running: server.Server, 
         reading = pool.submit(load, console, found.files)
         import mlflow
 
-        from examples.flights import closing, models, readback
+        from examples.flights import closing, models, promoting, readback
 
         table = reading.result()
         server.wait_until_ready(running)
@@ -153,7 +153,9 @@ def work(options: argparse.Namespace, console: Console, running: server.Server, 
             readback.check(account, session.tally, len(candidates) + len(grid) + 2)
             best = evaluations[account.ranked[0].info.run_name]
             readback.check_model(account, table.inputs[session.split.test], best.probability)
-    return closing.Result(session, account, experiment_id)
+    with console.phase("registering, gating, promoting"):
+        answers = [] if session.tally.failed else promoting.promote(console, running.url, account.ranked)
+    return closing.Result(session, account, experiment_id, answers)
 
 
 def open_session(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from examples.flights.console import Console
+from examples.flights.promoting import ALIAS, MODEL, Answer
 from examples.flights.readback import Account, ranking_lines
 from examples.flights.server import Server, experiment_page
 from examples.flights.train import Session
@@ -19,6 +20,7 @@ class Result:
     session: Session
     account: Account
     experiment_id: str
+    answers: Sequence[Answer]
 
 
 def show(console: Console, running: Server, result: Result, facts: Mapping[str, Any], *, keep: bool) -> None:
@@ -32,6 +34,8 @@ def show(console: Console, running: Server, result: Result, facts: Mapping[str, 
     )
     phases = "; ".join(f"{name} {took:.1f}" for name, took in facts["phases"].items())
     console.line(f"{facts['seconds']:.1f} s: {phases}")
+    for champion in [answer for answer in result.answers if not answer.reason][-1:]:
+        console.line(f"models:/{MODEL}@{ALIAS} is version {champion.version}, {champion.model}")
     for reason in facts["failures"]:
         console.line(f"FAILED  {reason}")
     console.line()
@@ -61,6 +65,7 @@ def summary(running: Server, result: Result, console: Console, seconds: float) -
         "artifacts": account.artifacts,
         "artifact_bytes": account.artifact_bytes,
         "ranking": [{"model": run.info.run_name, "auc": run.data.metrics["test_auc"]} for run in account.ranked],
+        "versions": [asdict(answer) for answer in result.answers],
         "seconds": round(seconds, 2),
         "phases": console.seconds,
     }

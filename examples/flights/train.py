@@ -34,6 +34,8 @@ EXPERIMENT = "flights-late"
 SESSION_TAG = "demo.session"
 SWEEP_NAME = "gradient boosting, sweep"
 EXAMPLE_ROWS = 5
+EVALUATION = "evaluation.parquet"
+EVALUATED_ROWS = 100_000
 SERVER_LOG_HINT = "look at the end of its log: mlwright logs --data DIR"
 T = TypeVar("T")
 REQUIREMENTS = ("numpy", "pandas", "scikit-learn", "skops")
@@ -211,6 +213,7 @@ def refit_and_score(session: Session, candidate: Candidate) -> Evaluation:
     probability = models.late_probability(pipeline, test)
     found = evaluate.evaluate(test_late, probability, session.table.month[session.split.test], float(late.mean()))
     model_id = log_model(session, pipeline, inputs[list(candidate.columns)].head(EXAMPLE_ROWS))
+    log_evaluation(session, found, model_id)
     log_scores(session, candidate, found, model_id, seconds)
     log_folder(session, candidate_files(candidate, found))
     golden = "" if candidate.golden_auc is None else f", golden {candidate.golden_auc:.4f}"
@@ -232,6 +235,27 @@ def log_model(session: Session, pipeline: Pipeline, example: pd.DataFrame) -> st
     )
     session.tally.models += 1
     return str(info.model_id)
+
+
+def log_evaluation(session: Session, found: Evaluation, model_id: str) -> None:
+    """Lay what the model says of single test rows beside it: gates decide on that. Every model has the same rows."""
+    flights = np.flatnonzero(session.split.test)
+    chosen = np.linspace(0, len(flights) - 1, min(len(flights), EVALUATED_ROWS)).astype(int)
+    probability = found.probability[chosen]
+    frame = pd.DataFrame(
+        {
+            "flight": flights[chosen],
+            "late": found.late[chosen].astype(np.int8),
+            "predicted": (probability >= found.threshold).astype(np.int8),
+            "probability": probability,
+            "month": session.table.month[flights[chosen]],
+            "carrier": session.table.inputs["carrier"].to_numpy()[flights[chosen]],
+        }
+    )
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, EVALUATION)
+        frame.to_parquet(path, index=False)
+        mlflow.MlflowClient().log_model_artifact(model_id, str(path))
 
 
 def log_scores(session: Session, candidate: Candidate, found: Evaluation, model_id: str, seconds: float) -> None:

@@ -8,7 +8,7 @@ from mlwright.artifacts import service as artifacts
 from mlwright.kernel.blobs import blob_of
 from mlwright.kernel.database import Database
 from mlwright.kernel.identity import LOCAL, Caller
-from mlwright.registry.service import facts, models, registration
+from mlwright.registry.service import models, registration
 from mlwright.registry.service.registration import Description
 from mlwright.registry.spec import ModelVersion, NewVersion
 from tests.contract.tracking import Tracking
@@ -54,17 +54,7 @@ class Registry(Tracking):
         if ":" not in source:
             source, run_id = f"mlflow-artifacts:/{source}", self.run_id
         new = NewVersion(name, source, named.pop("run_id", run_id), **named)
-        return self.create(new, self.described(new))
-
-    def described(self, new: NewVersion) -> Description:
-        """What the model says about itself, as `registration.register` reads it."""
-        file = self(registration.description_file, new)
-        if file is None:
-            return Description()
-        return Description(file.digest, facts.of_description(file.content))
-
-    def create(self, new: NewVersion, known: Description) -> ModelVersion:
-        found: ModelVersion = self(registration.create, new, known)
+        found: ModelVersion = self(registration.create, new, Description())
         return found
 
     def files(self, version: ModelVersion) -> dict[str, bytes | None]:

@@ -176,8 +176,12 @@ def unnamed(artifacts: Artifacts, after: str = "", limit: int = 10) -> list[Blob
     return artifacts.database.read_now(lambda tx: service.unnamed(tx, after, limit))
 
 
-def forget(artifacts: Artifacts, *blobs: Blob) -> list[Blob]:
-    return artifacts.database.write_now(lambda tx: service.forget(tx, blobs))
+def forget(artifacts: Artifacts, since: int, *blobs: Blob) -> list[Blob]:
+    return artifacts.database.write_now(lambda tx: service.forget(tx, blobs, since))
+
+
+def newest(artifacts: Artifacts) -> int:
+    return artifacts.database.read_now(events.head)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", bytes(range(256)) * 64], ids=len)
@@ -198,15 +202,35 @@ def test_bytes_go_when_no_file_needs_them(artifacts: Artifacts) -> None:
         put_small(artifacts, f"0/{text.decode()}", text)
     put_small(artifacts, "0/again", b"3")
     assert unnamed(artifacts) == []
-    assert forget(artifacts, *small) == []
     artifacts.clear()
     assert unnamed(artifacts) == small
     assert unnamed(artifacts, small[1].digest, 2) == small[2:4]
     put_small(artifacts, "0/saved", b"3")
     rest = [each for each in small if each != blob_of(b"3")]
-    assert forget(artifacts, *small) == rest
+    assert unnamed(artifacts, "", 1) == rest[:1]
+    assert forget(artifacts, newest(artifacts), *rest) == rest
     assert unnamed(artifacts) == []
     assert artifacts.get("0/saved").content == b"3"
+
+
+def test_bytes_stay_that_got_a_name_since_nothing_named_them(artifacts: Artifacts) -> None:
+    """As a new file, in place of another, and by a second name of such a file."""
+    texts = [b"%d" % number for number in range(4)]
+    small = sorted((blob_of(text) for text in texts), key=lambda each: each.digest)
+    for text in texts:
+        put_small(artifacts, f"0/{text.decode()}", text)
+    artifacts.clear()
+    since = newest(artifacts)
+    assert unnamed(artifacts) == small
+    put_small(artifacts, "0/new", b"0")
+    put_small(artifacts, "0/replaced", b"other")
+    put_small(artifacts, "0/replaced", b"1")
+    put_small(artifacts, "0/folder/first", b"2")
+    artifacts.database.write_now(lambda tx: service.link(tx, LOCAL, "0/folder", "0/second", "default"))
+    artifacts(service.remove, "0/folder")
+    rest = [blob_of(b"3")]
+    assert forget(artifacts, since, *small) == rest
+    assert artifacts.get("0/second/first").content == b"2"
 
 
 # --- multipart uploads -------------------------------------------------------------------------------------------

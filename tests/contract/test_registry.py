@@ -1,5 +1,6 @@
 """The verbs of the model registry on both databases: what is registered stays, and everything else may move."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 import pytest
 
 from mlwright.artifacts import service as artifacts
+from mlwright.artifacts.spec import SMALL_BYTES, ArtifactFile
 from mlwright.kernel.blobs import blob_of
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import AlreadyExists, Conflict, Denied, Immutable, Invalid, NotFound
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.registry import search
 from mlwright.registry.service import aliases, models, pinning, registration, rows, versions
-from mlwright.registry.service.registration import ReplacedError
+from mlwright.registry.service.registration import Description, UnreadError
 from mlwright.registry.spec import Alias, CodeState, NewVersion, PinnedFile, Stage, UsedDataset
 from mlwright.security import projects
 from mlwright.tracking.service import experiments, inputs, purge, runs
@@ -176,14 +178,34 @@ def test_a_broken_description_is_noted_and_prevents_nothing(registry: Registry, 
     assert registry(versions.get, "m", 1).facts == found.facts
 
 
-def test_a_description_that_is_replaced_meanwhile_is_read_again(registry: Registry) -> None:
+def test_a_long_description_that_is_replaced_meanwhile_is_read_again(registry: Registry) -> None:
+    """It is in the store, and not read within a transaction."""
     folder = registry.logged()
     new = NewVersion("m", f"mlflow-artifacts:/{folder}", registry.run_id)
-    known = registry.described(new)
-    registry.write(f"{folder}/MLmodel", b"flavors: {}")
-    with pytest.raises(ReplacedError):
-        registry.create(new, known)
-    assert registry.create(new, registry.described(new)).version == 1
+    texts = [b"flavors: {f%d: {}}\n" % number + b"#" * SMALL_BYTES for number in range(4)]
+    by_digest = {blob_of(text).digest: text for text in texts}
+
+    def replace(number: int) -> None:
+        registry(artifacts.put, OWNERS, f"{folder}/MLmodel", blob_of(texts[number]))
+
+    class Replaced:
+        """Somebody writes another description while one is read."""
+
+        def __init__(self, times: int) -> None:
+            self.times = times
+
+        def read(self, file: ArtifactFile, limit: int) -> bytes:
+            if self.times:
+                replace(self.times)
+                self.times -= 1
+            return by_digest[file.digest][:limit]
+
+    replace(0)
+    found = asyncio.run(registration.register(registry.database, Replaced(1), LOCAL, new))
+    assert (found.version, found.facts.flavors) == (1, {"f1": None})
+    replace(0)
+    with pytest.raises(UnreadError, match="change while"):
+        asyncio.run(registration.register(registry.database, Replaced(3), LOCAL, new))
 
 
 # --- names, aliases, stages --------------------------------------------------------------------------------------
@@ -278,7 +300,7 @@ def test_models_of_others_are_copied_by_those_who_may_see_them(registry: Registr
     registry.register(registry.logged())
     thief = Registry(registry.database, Caller("thief", roles={"default": Role.NONE}))
     with pytest.raises(NotFound):
-        thief(registration.description_file, NewVersion("m", "models:/m/1"))
+        thief(registration.create, NewVersion("m", "models:/m/1"), Description())
     root = registry(versions.get, "m", 1).storage.removeprefix("mlflow-artifacts:/")
     with pytest.raises(NotFound):
         thief(artifacts.get, f"{root}/MLmodel")

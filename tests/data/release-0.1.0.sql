@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'a107959695c6732fee2fdbe1a32ff2a1b0f8eac3f2f2fdeec0a65c3d84b1bdab');
+INSERT INTO "event_head" VALUES(1,23,'8d87843b39edf7197af6396726379d140c504fb700eddf297a17ccacea092f78');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -85,29 +85,29 @@ CREATE TABLE events (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (seq)
 );
-INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created','project/default','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"default","project":"default","resourceVersion":"1700000000000","uid":"f5b165224a58b791df6af1d8303e61cd"},"spec":{"description":"Where everything goes by default"},"status":{}},"before":null}','0000000000000000000000000000000000000000000000000000000000000000','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188');
-INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
-INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
-INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/8e07d3d3ca9b','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','881f53288632b1efc05325a5bd30784cf8bd51f1b10a24fc20d1671aeb85b585');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','881f53288632b1efc05325a5bd30784cf8bd51f1b10a24fc20d1671aeb85b585','6ad2d3ce172a7796efc521de1bb11a26b5ecc90a3cbd072a5f4af78239e4e626');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','6ad2d3ce172a7796efc521de1bb11a26b5ecc90a3cbd072a5f4af78239e4e626','33a4ee3553efac4adeabcd93d81558a234c6e8e4ce00a09a149de44e372183eb');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','33a4ee3553efac4adeabcd93d81558a234c6e8e4ce00a09a149de44e372183eb','f8398451cc5d25bb36f8c050192bff1a4293584c5d94064303308f9efee700ec');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','f8398451cc5d25bb36f8c050192bff1a4293584c5d94064303308f9efee700ec','c9ebfb71ba1fcbafee18cf4f3d7f75ba85a2f87171cfe757638c0438edfd3228');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','c9ebfb71ba1fcbafee18cf4f3d7f75ba85a2f87171cfe757638c0438edfd3228','ad14da87b76bebb43aec4b3daaf9ff76e6ceb2042042fb5ce1fef9a9ad009d63');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','ad14da87b76bebb43aec4b3daaf9ff76e6ceb2042042fb5ce1fef9a9ad009d63','20fce8f45712658de9679bf2d1d3f5cf26880697efcbd51330c86f713774a15a');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','20fce8f45712658de9679bf2d1d3f5cf26880697efcbd51330c86f713774a15a','72a5ebff1742e52c94dcb15db1b8a5b8ae56769f4dc1a58e23a484e49b14bc43');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','72a5ebff1742e52c94dcb15db1b8a5b8ae56769f4dc1a58e23a484e49b14bc43','b7ec043458195a2a008f4894c2726914bb5570323f7630131dc64242683d0c33');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','b7ec043458195a2a008f4894c2726914bb5570323f7630131dc64242683d0c33','0e5b828826b3d3d64d790adc35c6b6191ec536ad1d6458a0730fd25630a6d22f');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','0e5b828826b3d3d64d790adc35c6b6191ec536ad1d6458a0730fd25630a6d22f','ffc73235a9c433d21ed6c595a4f954d831a708ea13251c1622e08f9e3760a80d');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','ffc73235a9c433d21ed6c595a4f954d831a708ea13251c1622e08f9e3760a80d','cb5078e4fac130b5c90853e3f2661b34fdc5130ba24e8094aeefb61ca89a01d6');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','cb5078e4fac130b5c90853e3f2661b34fdc5130ba24e8094aeefb61ca89a01d6','41c8e71dd6d38693eb4c14339d2c4cf080b6d4e08a23be42fbae3495f442b146');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','41c8e71dd6d38693eb4c14339d2c4cf080b6d4e08a23be42fbae3495f442b146','341020e1e8cf8f38a1c5cde4334330b3d9c629fd58f62c1265969c3d20d7712e');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','341020e1e8cf8f38a1c5cde4334330b3d9c629fd58f62c1265969c3d20d7712e','39550282caf2c4047a5cb0d0bded9004039f11a93e358d0d7f7c52ecfdc31a18');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','39550282caf2c4047a5cb0d0bded9004039f11a93e358d0d7f7c52ecfdc31a18','1350e2846d6989c2f1b1689dbd5b243634c4f16fe723b5d898fbf152cdcd6a4e');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','1350e2846d6989c2f1b1689dbd5b243634c4f16fe723b5d898fbf152cdcd6a4e','baddfb62348008d6ceb2c966f09dfdf9b77d15d33b06c1c79d7da503f6ea04b6');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','baddfb62348008d6ceb2c966f09dfdf9b77d15d33b06c1c79d7da503f6ea04b6','fd486ce2220cdcf04b1442c04e2e5c799e8e1c144e6b0ac569fab890f8f9d824');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','fd486ce2220cdcf04b1442c04e2e5c799e8e1c144e6b0ac569fab890f8f9d824','a107959695c6732fee2fdbe1a32ff2a1b0f8eac3f2f2fdeec0a65c3d84b1bdab');
+INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created','project/default','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"default","project":"default","resourceVersion":"1700000000000","uid":"f5b165224a58b791df6af1d8303e61cd"},"spec":{"description":"Where everything goes by default","signatures":"optional"},"status":{}},"before":null}','0000000000000000000000000000000000000000000000000000000000000000','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903');
+INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
+INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
+INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/84dab115d705','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','e0f1983972a8ecdffac934b2479d2b25cfb51306af64929ee638e5e4854ab070');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','e0f1983972a8ecdffac934b2479d2b25cfb51306af64929ee638e5e4854ab070','de7007508226b45b9348952eba02113fd99981b987b4746cf9d48bc37414e32b');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','de7007508226b45b9348952eba02113fd99981b987b4746cf9d48bc37414e32b','52f5204fd288d45dba03ba6c6fc85a21c56c36b2b135679df968e76271c3b7d5');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','52f5204fd288d45dba03ba6c6fc85a21c56c36b2b135679df968e76271c3b7d5','2ef22267059d09bfee55435fc8483c647fe82255a15d8d521c9108eb400f3432');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','2ef22267059d09bfee55435fc8483c647fe82255a15d8d521c9108eb400f3432','a11d4c8f6dd9bf201d053a221952a143308c7f7623ebcbb61e7a4a7fd642ffa2');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','a11d4c8f6dd9bf201d053a221952a143308c7f7623ebcbb61e7a4a7fd642ffa2','02c5dbd6aa415470cd1a620e5b69adfa5cdc725d05cf8f4d2e369c2e9be9b51d');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','02c5dbd6aa415470cd1a620e5b69adfa5cdc725d05cf8f4d2e369c2e9be9b51d','b9bb2c9046e8bee1906168daabdeba38596a6fb51672b7576b07c521c97ecc9e');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','b9bb2c9046e8bee1906168daabdeba38596a6fb51672b7576b07c521c97ecc9e','32277f29afa5e4085f67727950bfccbd7aa0d89fd27ccc41b7b8362a02b15ecd');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','32277f29afa5e4085f67727950bfccbd7aa0d89fd27ccc41b7b8362a02b15ecd','d9e150f8fad73a7e560e4f6d14c9c95f9983f98178783068d52880535560b3f7');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','d9e150f8fad73a7e560e4f6d14c9c95f9983f98178783068d52880535560b3f7','fff57247b687ed737c313c9b3d05c1870114298cafed9bc91d8c6b0198a002cd');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','fff57247b687ed737c313c9b3d05c1870114298cafed9bc91d8c6b0198a002cd','c589b31ec618a795a8b576ad15ddc5fec04c51d0a34d16a3fdeef1e50ed72539');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','c589b31ec618a795a8b576ad15ddc5fec04c51d0a34d16a3fdeef1e50ed72539','27585bb785ee4b0bce9db8479fe25bb78abb9cd574cc004053d138197a8c38f7');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','27585bb785ee4b0bce9db8479fe25bb78abb9cd574cc004053d138197a8c38f7','074f7840a5430205e9d3e7aa34b061d0c06e0d04ee844927e70abb08b735fc09');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','074f7840a5430205e9d3e7aa34b061d0c06e0d04ee844927e70abb08b735fc09','cbccc3e1ef50daafe7c8b02de8d5b121e865c2c7329acd36054d737ec2866b74');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','cbccc3e1ef50daafe7c8b02de8d5b121e865c2c7329acd36054d737ec2866b74','a9d538c0925b3215c1be273135d7fca441b55057d8acc812ee95bfc073a51576');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','a9d538c0925b3215c1be273135d7fca441b55057d8acc812ee95bfc073a51576','17fce8c95105e2302772b403f5359dd3df73f385b0fdd7b4e3951abfb2630362');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','17fce8c95105e2302772b403f5359dd3df73f385b0fdd7b4e3951abfb2630362','d838ecbe27703c906c5d5fb6a5de0d3a96c9c8abae30701322b88d6aa33bed6e');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','d838ecbe27703c906c5d5fb6a5de0d3a96c9c8abae30701322b88d6aa33bed6e','3ba01d23efd57c5680ddab668a7b10af25fa4ff50d76f167033fcb4efdee84fe');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','3ba01d23efd57c5680ddab668a7b10af25fa4ff50d76f167033fcb4efdee84fe','8d87843b39edf7197af6396726379d140c504fb700eddf297a17ccacea092f78');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$NJkFrsYRptFA4HsUhU+T4Q==$YKoXKrVqkqwcwxaUmHSkj9Nw7FrG/m4ECRp5lLfGOAUjqD5mDN2aT1qO9Jr3FxD0P2kDt9gkopILCl5cnCFswg==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$5rdEGn0uCmTDwauRDnkbLw==$BDCxrvT6eYstYnfTCmMgzm/OFilcz48pLcdHwtweeoA4Fe5gA/DhElIVz7y5w7cJ9GEGyhIURtmsb3R/PbXz6w==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -377,8 +377,8 @@ CREATE TABLE resources (
  WITHOUT ROWID
 
 ;
-INSERT INTO "resources" VALUES('Project','default','default','f5b165224a58b791df6af1d8303e61cd',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Where everything goes by default"}','{}');
-INSERT INTO "resources" VALUES('Project','vision','vision','c4bb86c3d1c427103c344c4189eb2f1e',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Pictures"}','{}');
+INSERT INTO "resources" VALUES('Project','default','default','f5b165224a58b791df6af1d8303e61cd',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Where everything goes by default","signatures":"optional"}','{}');
+INSERT INTO "resources" VALUES('Project','vision','vision','c4bb86c3d1c427103c344c4189eb2f1e',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Pictures","signatures":"optional"}','{}');
 CREATE TABLE role_bindings (
 	project TEXT NOT NULL, 
 	principal TEXT NOT NULL, 
@@ -450,7 +450,18 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('8e07d3d3ca9b','robot','2de736251fadd9056385882d64336c120e82ffb3d448ddb897249450adae0937','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('84dab115d705','robot','cf67d23fd3f4bc2cb875540edbcb74b607987e6c62b7b8534ea481170cb0741b','nightly',1700000000000,NULL);
+CREATE TABLE version_signatures (
+	version INTEGER NOT NULL, 
+	fingerprint TEXT NOT NULL, 
+	bundle BLOB NOT NULL, 
+	signed_by TEXT NOT NULL, 
+	at_ms INTEGER NOT NULL, 
+	PRIMARY KEY (version, fingerprint)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE webhook_deliveries (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	webhook INTEGER NOT NULL, 
@@ -483,21 +494,25 @@ CREATE TABLE webhooks (
 	token TEXT NOT NULL, 
 	CONSTRAINT uq_webhooks_webhook_id UNIQUE (webhook_id)
 );
-CREATE INDEX ix_artifact_files_digest ON artifact_files (digest);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
+CREATE INDEX ix_datasets_name ON datasets (name);
 CREATE INDEX ix_gate_approvals_version ON gate_approvals (version, id);
 CREATE INDEX ix_gate_results_digest ON gate_results (digest, id);
 CREATE INDEX ix_gate_results_state ON gate_results (state, id);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
+CREATE INDEX ix_logged_models_run ON logged_models (source_run_id) WHERE source_run_id IS NOT NULL;
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);
 CREATE INDEX ix_model_version_tags_prompt ON model_version_tags (version) WHERE key = 'mlflow.prompt.is_prompt';
+CREATE INDEX ix_model_versions_model ON model_versions (model_id) WHERE model_id IS NOT NULL;
 CREATE INDEX ix_model_versions_name ON model_versions (project, name, version DESC);
 CREATE INDEX ix_model_versions_newest ON model_versions (project, updated_ms DESC, name, version DESC);
 CREATE INDEX ix_model_versions_run ON model_versions (run_id);
+CREATE INDEX ix_model_versions_stage ON model_versions (stage) WHERE stage <> 'None';
 CREATE INDEX ix_params_value ON params ("key", substr(value, 1, 100), run);
 CREATE INDEX ix_registered_model_tags_prompt ON registered_model_tags (model) WHERE key = 'mlflow.prompt.is_prompt';
+CREATE INDEX ix_run_models_model ON run_models (model_id);
 CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_id);
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
 CREATE INDEX ix_tokens_principal ON tokens (principal);

@@ -2,7 +2,8 @@
 
 import json
 
-from tests.e2e.access_world import PROJECT, SESAME, Request, Things, asked, form, get, send
+from mlwright.security.signing import keys
+from tests.e2e.access_world import KEY, PROJECT, SESAME, Request, Things, asked, form, get, send
 
 _MLFLOW, _ARTIFACTS = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts"
 
@@ -173,6 +174,9 @@ def _rest_registry(on: Things) -> dict[str, Request]:
     path, one, here = "/v1/models/{name}", f"/v1/models/{on.registered}", f"?project={PROJECT}"
     version, alias = f"{path}/versions/{{version}}", f"{path}/aliases/{{alias}}"
     return {
+        "GET /v1/lineage": get(f"/v1/lineage?subject=run/{on.run}"),
+        "GET /v1/lineage/live": get(f"/v1/lineage/live?subject=run/{on.run}"),
+        "GET /v1/lineage/openlineage": get(f"/v1/lineage/openlineage?subject=run/{on.run}"),
         "GET /v1/models": get("/v1/models"),
         f"GET {path}": get(f"{one}{here}"),
         f"DELETE {path}": send("DELETE", f"{one}{here}"),
@@ -186,6 +190,14 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"GET {version}/difference": get(f"{one}/versions/1/difference{here}&to_version=1"),
         f"GET {version}/gates": get(f"{one}/versions/1/gates{here}"),
         f"POST {version}/gates": send("POST", f"{one}/versions/1/gates{here}", {}),
+        f"GET {version}/files": get(f"{one}/versions/1/files{here}"),
+        f"GET {version}/files/{{path:path}}": get(f"{one}/versions/1/files/{SESAME}.txt{here}"),
+        f"GET {version}/signatures": get(f"{one}/versions/1/signatures{here}"),
+        f"POST {version}/signatures": send("POST", f"{one}/versions/1/signatures{here}", {"bundle": on.bundle}),
+        f"GET {version}/signatures/{{fingerprint}}": get(
+            f"{one}/versions/1/signatures/{keys.fingerprint(KEY.public_key())}{here}"
+        ),
+        f"POST {version}/verification": asked("POST", f"{one}/versions/1/verification{here}", {}),
         f"PUT {version}/gates/{{policy}}/{{gate}}/approval": send(
             "PUT", f"{one}/versions/1/gates/{SESAME}-policy/lead/approval{here}", {"approves": False}, by="root"
         ),

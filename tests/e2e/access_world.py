@@ -24,7 +24,7 @@ from mlwright.kernel.http import Face, Route, Router
 from mlwright.kernel.identity import LOCAL
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.service import aliases, gates, registration
+from mlwright.registry.service import aliases, gates, registration, signatures, trust, versions
 from mlwright.registry.service import models as registered
 from mlwright.registry.service.registration import Description
 from mlwright.registry.spec import NewVersion
@@ -35,6 +35,7 @@ from mlwright.registry.webhooks.spec import EVENTS, DeliveryState, NewWebhook
 from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security.secrets import hash_password
+from mlwright.security.signing import bundle, keys
 from mlwright.security.spec import PrincipalKind
 from mlwright.tracking.service import experiments, inputs, models, notes, runs
 from mlwright.tracking.service.owners import TrackingOwners
@@ -45,6 +46,7 @@ PROJECT = "vault"
 #: A project that the stranger administers.
 ELSEWHERE = "elsewhere"
 PASSWORD = "correct horse battery"
+KEY = keys.generate()
 PEOPLE = ("outsider", "stranger", "viewer", "editor", "root")
 
 
@@ -61,6 +63,7 @@ class Things:
     upload: str
     token: str
     registered: str
+    bundle: str
     file: str
     part: str
     webhook: str = ""
@@ -136,7 +139,9 @@ class World:
         token = security.create_token(tx, LOCAL, "editor", SESAME, None).id
         registered = self._register(tx, folder, run)
         part = f"{folder}/big.bin"
-        return Things(number, gone, run, deleted, model.model_id, comment.id, upload, token, registered, file, part)
+        return Things(
+            number, gone, run, deleted, model.model_id, comment.id, upload, token, registered, self.bundle, file, part
+        )
 
     def _webhook(self, tx: Tx) -> str:
         owner = msgspec.structs.replace(LOCAL, project=PROJECT)
@@ -159,7 +164,18 @@ class World:
         asked = [{"name": "lead", "approval": {}}, {"name": "check", "command": {"command": ["true"]}}]
         manifest = Manifest(API_VERSION, gates.KIND.name, Metadata(f"{SESAME}-policy", PROJECT), {"gates": asked})
         store.apply(tx, LOCAL, gates.KIND, manifest)
+        self._sign(tx, name)
         return name
+
+    def _sign(self, tx: Tx, name: str) -> None:
+        """Somebody with a key called SESAME-key signs the version."""
+        spec = {"publicKey": keys.public_pem(KEY.public_key()).decode()}
+        store.apply(
+            tx, LOCAL, trust.KIND, Manifest(API_VERSION, "SigningKey", Metadata(f"{SESAME}-key", PROJECT), spec)
+        )
+        version = versions.get(tx, LOCAL, name, 1, PROJECT)
+        self.bundle = bundle.sign(trust.contents(name, trust.files(tx, version)), KEY).decode()
+        signatures.add(tx, LOCAL, name, 1, self.bundle.encode(), PROJECT)
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
 def test_ends_well_and_says_what_it_did(demo: Done) -> None:
     assert demo.code == 0, demo.err
     assert demo.summary["failed"] == 0
-    assert "[ 1/8]" in demo.out
+    assert "[ 1/9]" in demo.out
     assert "336,776 flights" in demo.out
     assert demo.summary["experiment_url"] in demo.out
     assert f"pid {demo.summary['pid']}" in demo.out
@@ -157,6 +157,18 @@ def test_all_runs_are_finished_and_repeatable(demo: Done) -> None:
         listed = ask(demo.summary["url"], f"artifacts/list?run_id={run['info']['run_id']}&path=environment")
         names = [item["path"] for item in listed["files"]]
         assert names == [f"environment/{name}" for name in ("dirty.diff", "environment.json", "requirements.lock.txt")]
+
+
+def test_the_best_is_promoted_and_what_is_worse_or_dangerous_is_refused(demo: Done) -> None:
+    versions = {each["model"]: each for each in demo.summary["versions"]}
+    best = demo.summary["ranking"][0]["model"]
+    assert [each["version"] for each in demo.summary["versions"]] == [1, 2, 3, 4]
+    assert versions[best]["reason"] == ""
+    assert "production/quality: fail: roc_auc" in versions["constant"]["reason"]
+    dangerous = versions["a file from the internet"]["reason"]
+    assert f"production/files: fail: model/model.pkl: {os.name}.system is not on the allow-list" in dangerous
+    champion = ask(demo.summary["url"], "registered-models/alias?name=flights-late&alias=champion")["model_version"]
+    assert int(champion["version"]) == versions[best]["version"]
 
 
 def test_sweep_is_nested(demo: Done) -> None:
@@ -198,7 +210,7 @@ def training(*words: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     seen = ""
     for line in process.stdout:
         seen += line
-        if line.startswith("[ 4/8]"):
+        if line.startswith("[ 4/9]"):
             break
     servers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     assert servers, seen

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "experiments": ("mlwright.tracking.cli.experiments:experiments", "Experiments: list, create, rename, delete."),
     "runs": ("mlwright.tracking.cli.runs:runs", "Runs: list, get, compare, comment, delete."),
     "models": ("mlwright.registry.cli.models:models", "Registered models: list, show, versions, aliases, delete."),
+    "keys": ("mlwright.registry.cli.keys:keys", "Keys that sign model versions: create, add, retire, revoke."),
     "gate": ("mlwright.registry.cli.gates:gate", "Gates of model versions: run, explain, approve, reject."),
     "webhooks": (
         "mlwright.registry.cli.webhooks:webhooks",
@@ -45,6 +46,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "delete": ("mlwright.app.commands.resources:delete", "Delete a resource."),
     "explain": ("mlwright.app.commands.resources:explain", "Explain a kind of resources, or a field."),
     "events": ("mlwright.app.commands.events:events", "What happened: who, what, when, before and after."),
+    "lineage": ("mlwright.app.commands.lineage:lineage", "What came from what: data, runs, models, versions."),
     "audit": ("mlwright.app.commands.events:audit", "Verify that nobody tampered with the event log."),
     "gc": ("mlwright.app.commands.gc:gc", "Remove for good what was deleted, and bytes that nothing needs."),
     "doctor": ("mlwright.app.commands.doctor:doctor", "Check this installation, with a fix for each problem."),

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from mlwright.artifacts import service as artifacts
 from mlwright.artifacts.spec import root_path
+from mlwright.kernel import events
 from mlwright.kernel.blobs import Blob, Blobs
 from mlwright.kernel.database import Database
 from mlwright.kernel.events import Draft
@@ -30,7 +31,9 @@ from mlwright.tracking.service.purge import Purged
 
 _DAY_MS = 86_400_000
 _TOGETHER = 100
-_BLOBS_TOGETHER = 500
+#: For so many blobs together, all names are looked at once.
+_BLOBS_TOGETHER = 20_000
+_FORGOTTEN_TOGETHER = 500
 _ALL = 10**9
 #: How long a blob may wait for its name, in seconds.
 GRACE_S = 3_600.0
@@ -128,9 +131,14 @@ class GarbageCollector:
 
     async def _collect_small(self, found: Collected) -> None:
         after = ""
-        while batch := await self._database.read(partial(artifacts.unnamed, after=after, limit=_BLOBS_TOGETHER)):
-            _count(found, await self._database.write(partial(artifacts.forget, blobs=batch)))
-            after = batch[-1].digest
+        while True:
+            since, garbage = await self._database.read(partial(_small_garbage, after=after))
+            if not garbage:
+                return
+            for first in range(0, len(garbage), _FORGOTTEN_TOGETHER):
+                batch = garbage[first : first + _FORGOTTEN_TOGETHER]
+                _count(found, await self._database.write(partial(artifacts.forget, blobs=batch, since=since)))
+            after = garbage[-1].digest
 
     async def _collect_blobs(self, found: Collected) -> None:
         before_s = self._now_s() - GRACE_S
@@ -138,6 +146,11 @@ class GarbageCollector:
             for blob in await self._database.read(partial(_unneeded, batch=batch)):
                 if await asyncio.to_thread(self._blobs.delete_older, blob.digest, before_s):
                     _count(found, [blob])
+
+
+def _small_garbage(tx: Tx, after: str) -> tuple[int, list[Blob]]:
+    """Small blobs without a name, and until which event that is so."""
+    return events.head(tx), artifacts.unnamed(tx, after, _BLOBS_TOGETHER)
 
 
 def _rehearsal(tx: Tx, caller: Caller, before_ms: int, silent_ms: int, batches: Sequence[Sequence[Blob]]) -> Collected:

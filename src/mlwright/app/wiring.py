@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 import mlwright.artifacts.tables
 import mlwright.registry.gates.tables
+import mlwright.registry.signatures.tables
 import mlwright.registry.tables
 import mlwright.registry.webhooks.tables
 import mlwright.security.tables
@@ -16,6 +17,7 @@ from mlwright.app import migrations, mlflow_ui
 from mlwright.app.events_api import EventsApi
 from mlwright.app.files import ArtifactFiles, VersionFiles
 from mlwright.app.gc import GarbageCollector
+from mlwright.app.lineage_api import LineageApi
 from mlwright.app.owners import AllOwners
 from mlwright.app.resources_api import ResourcesApi
 from mlwright.app.settings import Settings
@@ -27,16 +29,19 @@ from mlwright.kernel.blobs import Blobs, open_blobs
 from mlwright.kernel.database import Database
 from mlwright.kernel.engine import Engine, open_engine
 from mlwright.kernel.http import Face, Router, problem
+from mlwright.kernel.lineage import Lineage
 from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.api.described import DescribedApi
 from mlwright.registry.api.gates import GatesApi
 from mlwright.registry.api.models import ModelsApi
+from mlwright.registry.api.signatures import SignaturesApi
 from mlwright.registry.api.webhooks import WebhooksApi
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.mlflow import face as registry_face
-from mlwright.registry.service import gates, models
+from mlwright.registry.service import gates, models, trust
+from mlwright.registry.service import graph as registry_graph
 from mlwright.registry.webhooks.delivery import WebhookRunner
 from mlwright.registry.webhooks.sending import Sender
 from mlwright.registry.webhooks.verbs import Webhooks
@@ -51,6 +56,7 @@ from mlwright.tracking.api import face as tracking_api
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.mlflow.graphql import Graphql
 from mlwright.tracking.service import experiments
+from mlwright.tracking.service import graph as tracking_graph
 from mlwright.tracking.ui import face as tracking_pages
 from mlwright.web.assets import Assets
 from mlwright.web.errors import ErrorPages
@@ -73,7 +79,10 @@ class Platform:
         self.database = Database(self.engine)
         self._passwords = PasswordChecks(self.database)
         self.project = projects.kind(_held_by)
-        self.kinds = Kinds([self.project, gates.KIND])
+        self.lineage = Lineage(
+            [*tracking_graph.KINDS, *registry_graph.KINDS], [*tracking_graph.HOPS, *registry_graph.HOPS]
+        )
+        self.kinds = Kinds([self.project, gates.KIND, trust.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
         self.gates = GateRunner(self.database, VersionFiles(self.blobs))
@@ -92,10 +101,12 @@ class Platform:
             *SecurityApi(self.database, self.project).operations(),
             *ResourcesApi(self.database, self.kinds).operations(),
             *EventsApi(self.database).operations(),
+            *LineageApi(self.database, self.lineage).operations(),
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
             *DescribedApi(self.database).operations(),
             *GatesApi(self.database).operations(),
+            *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
             *WebhooksApi(self.database, self._webhooks).operations(),
             *GarbageCollector(self.database, self.blobs).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),

@@ -7,10 +7,12 @@ afterwards. So a name always leads to a whole blob.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, func, select
+import msgspec
+from sqlalchemy import bindparam, delete, func, select
 
 from mlwright.artifacts.spec import ArtifactFile, FileInfo, Owners, Part, root_path, safe_path
 from mlwright.artifacts.tables import artifact_contents, artifact_files, artifact_parts
+from mlwright.kernel import events
 from mlwright.kernel.blobs import Blob
 from mlwright.kernel.errors import Denied, Invalid, NotFound
 from mlwright.kernel.events import Draft
@@ -26,6 +28,9 @@ _ENTRIES_TOGETHER = 100
 #: So many names are given in well under a millisecond.
 _BRIEF_FILES = 30
 MAX_PARTS = 10_000
+#: What the event of a new or replaced file is called.
+_STORED = "artifacts.file.stored"
+_EVENTS_TOGETHER = 5_000
 
 _files = artifact_files.c
 _parts = artifact_parts.c
@@ -59,14 +64,14 @@ _put_content = Query(
     .values(digest=bindparam("digest"), data=bindparam("data"))
     .on_conflict_do_nothing(index_elements=["digest"])
 )
-_is_unnamed = ~exists().where(_files.digest == _contents.digest)
-_unnamed = Query(
+_content = Query(select(_contents.data).where(_contents.digest == bindparam("digest")))
+_small = Query(
     select(_contents.digest, func.length(_contents.data))
-    .where(_contents.digest > bindparam("after"), _is_unnamed)
+    .where(_contents.digest > bindparam("after"))
     .order_by(_contents.digest)
     .limit(bindparam("limit"))
 )
-_delete_unnamed = Query(delete(artifact_contents).where(_contents.digest == bindparam("digest_"), _is_unnamed))
+_delete_content = Query(delete(artifact_contents).where(_contents.digest == bindparam("digest_")))
 _delete_one = Query(delete(artifact_files).where(_files.path == bindparam("path_")))
 _put_part = Query(
     upsert(artifact_parts)
@@ -85,6 +90,13 @@ _silent_uploads = Query(
     select(_parts.upload_id).group_by(_parts.upload_id).having(func.max(_parts.created_ms) < bindparam("before"))
 )
 _delete_parts = Query(delete(artifact_parts).where(_parts.upload_id == bindparam("upload_id_")))
+
+
+class _Stored(msgspec.Struct):
+    """What the event of a stored file says; `after` when it replaced another."""
+
+    digest: str = ""
+    after: "_Stored | None" = None
 
 
 def place(tx: Tx, caller: Caller, owners: Owners, path: str) -> str:
@@ -113,7 +125,7 @@ def put(tx: Tx, caller: Caller, owners: Owners, path: str, blob: Blob, content: 
     file = ArtifactFile(path, project, blob.digest, blob.size, tx.now_ms())
     if before is None:
         _check_folders(tx, path)
-    tx.run(_put, {column.name: getattr(file, column.name) for column in _files})
+    tx.run(_put, _row(file))
     if content is not None:
         tx.run(_put_content, {"digest": blob.digest, "data": content})
     data: dict[str, object] = {"digest": blob.digest, "size": blob.size}
@@ -121,6 +133,16 @@ def put(tx: Tx, caller: Caller, owners: Owners, path: str, blob: Blob, content: 
         data = {"before": {"digest": before[2], "size": before[3]}, "after": data}
     tx.emit(Draft(caller.name, project, "artifacts.file.stored", f"artifact/{path}", data))
     return file
+
+
+def _row(file: ArtifactFile) -> dict[str, Any]:
+    return {
+        "path": file.path,
+        "project": file.project,
+        "digest": file.digest,
+        "size": file.size,
+        "created_ms": file.created_ms,
+    }
 
 
 def _check_folders(tx: Tx, path: str) -> None:
@@ -144,6 +166,12 @@ def get(tx: Tx, caller: Caller, path: str) -> ArtifactFile:
     if row is None or not caller.may(row[1], Role.VIEWER):
         raise NotFound(f"No such artifact: '{path}'", path="path")
     return ArtifactFile(*row)
+
+
+def content(tx: Tx, digest: str) -> bytes | None:
+    """The bytes of a small blob, whoever asks; None for one that is in the store."""
+    row = tx.one(_content, {"digest": digest})
+    return bytes(row[0]) if row else None
 
 
 def entries(tx: Tx, caller: Caller, owners: Owners, path: str) -> list[FileInfo]:
@@ -207,14 +235,14 @@ def link(tx: Tx, caller: Caller, source: str, target: str, project: str) -> list
     rows = tx.all(_all_below, {"first": f"{source}/", "end": f"{source}{_AFTER_SLASH}"})
     if len(rows) > _BRIEF_FILES:
         tx.take_time()
-    if any(not caller.may(row[1], Role.VIEWER) for row in rows):
+    if not all(caller.may(owner, Role.VIEWER) for owner in {row[1] for row in rows}):
         raise NotFound(f"No such artifact: '{source}'", path="path")
     now = tx.now_ms()
     files = [
         ArtifactFile(target + path.removeprefix(source), project, digest, size, now)
         for path, _, digest, size, _ in rows
     ]
-    tx.many(_put, [{column.name: getattr(file, column.name) for column in _files} for file in files])
+    tx.many(_put, [_row(file) for file in files])
     return files
 
 
@@ -231,19 +259,53 @@ def forget_uploads(tx: Tx, before_ms: int) -> int:
 
 
 def named(tx: Tx, digests: Sequence[str]) -> set[str]:
-    """Those of the blobs that a file or a part of an upload in progress needs."""
+    """Those of at most 30,000 blobs that a file or a part of an upload in progress needs.
+
+    Looks at every file that there is: only garbage collection asks, and an index would cost each upload a page.
+    """
     found = {row[0] for row in tx.select(select(_files.digest).where(_files.digest.in_(digests)))}
     return found | {row[0] for row in tx.select(select(_parts.digest).where(_parts.digest.in_(digests)))}
 
 
 def unnamed(tx: Tx, after: str, limit: int) -> list[Blob]:
-    """Small blobs in the database that no file needs, in the order of their digests behind `after`."""
-    return [Blob(*row) for row in tx.all(_unnamed, {"after": after, "limit": limit})]
+    """Small blobs in the database that no file needs, in the order of their digests behind `after`.
+
+    Args:
+        limit: so many blobs, at most 30,000, are looked at together.
+
+    Returns those of the first so many among which there are any; none at the end.
+    """
+    while rows := tx.all(_small, {"after": after, "limit": limit}):
+        needed = named(tx, [digest for digest, _ in rows])
+        found = [Blob(*row) for row in rows if row[0] not in needed]
+        if found:
+            return found
+        after = rows[-1][0]
+    return []
 
 
-def forget(tx: Tx, blobs: Sequence[Blob]) -> list[Blob]:
-    """Remove the bytes of small blobs for good, unless a file needs them meanwhile. Returns which went."""
-    return [blob for blob in blobs if tx.run(_delete_unnamed, {"digest_": blob.digest})]
+def forget(tx: Tx, blobs: Sequence[Blob], since: int) -> list[Blob]:
+    """Remove the bytes of small blobs for good, unless a file needs them meanwhile. Returns which went.
+
+    Args:
+        blobs: what no file needed.
+        since: sequence number of the newest event when that was so. Files that came later are in the log; second
+            names (`link`) lead to what had a name.
+    """
+    needed = _stored_since(tx, since)
+    gone = [blob for blob in blobs if blob.digest not in needed]
+    for blob in gone:
+        tx.run(_delete_content, {"digest_": blob.digest})
+    return gone
+
+
+def _stored_since(tx: Tx, seq: int) -> set[str]:
+    found: set[str] = set()
+    while batch := events.read(tx, seq, _EVENTS_TOGETHER):
+        stored = (msgspec.json.decode(each.data, type=_Stored) for each in batch if each.type == _STORED)
+        found |= {data.after.digest if data.after else data.digest for data in stored}
+        seq = batch[-1].seq
+    return found
 
 
 def resolve(root_uri: str, relative: str, *, empty: bool = False) -> str:

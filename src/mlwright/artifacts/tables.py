@@ -1,6 +1,6 @@
 """The tables of artifacts: names for blobs, and the bytes of small ones. Times are Unix milliseconds."""
 
-from sqlalchemy import Index, Table
+from sqlalchemy import Table
 
 from mlwright.kernel.columns import METADATA, Bytes, Int64, String, key, required
 
@@ -15,7 +15,6 @@ artifact_files = Table(
     required("created_ms", Int64),
     sqlite_with_rowid=False,
 )
-Index("ix_artifact_files_digest", artifact_files.c.digest)
 
 #: The bytes of small files; those of larger ones are in the blob store. On SQLite a table with row ids: bytes are
 #: appended, and only the short index of digests is written at random places.

@@ -9,6 +9,8 @@ import msgspec
 from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
 from mlwright.kernel.errors import Invalid
+from mlwright.registry.cli import signing
+from mlwright.registry.cli.naming import find_version, model_path, path_of
 
 _COLUMNS = ["name", "project", "last_version", "aliases", "updated_ms"]
 _VERSION_COLUMNS = ["version", "stage", "author", "created_ms", "files", "size", "digest"]
@@ -41,7 +43,7 @@ def list_models(client: Client, query: str, project: str, limit: int, output: st
 @output_option
 def show_model(client: Client, model: str, project: str, output: str) -> None:
     """Show MODEL, or with MODEL/3 and MODEL@champion a version and what is known about it."""
-    show(client.get(_path(model), project=project or None), output)
+    show(client.get(path_of(model), project=project or None), output)
 
 
 @models.command("versions")
@@ -52,7 +54,7 @@ def show_model(client: Client, model: str, project: str, output: str) -> None:
 @output_option
 def list_versions(client: Client, model: str, project: str, limit: int, output: str) -> None:
     """List the versions of MODEL, newest first."""
-    found = client.pages(f"{_model(model)}/versions", limit, project=project or None)
+    found = client.pages(f"{model_path(model)}/versions", limit, project=project or None)
     show(found, output, _VERSION_COLUMNS)
 
 
@@ -78,7 +80,10 @@ def alias(
     output: str,
 ) -> None:
     """Let ALIAS of MODEL lead to VERSION, or show where it leads."""
-    path, where = f"{_model(model)}/aliases/{quote(alias, safe='')}", f"?project={quote(project)}" if project else ""
+    path, where = (
+        f"{model_path(model)}/aliases/{quote(alias, safe='')}",
+        f"?project={quote(project)}" if project else "",
+    )
     if remove:
         client.delete(f"{path}{where}")
         click.echo(f"alias {alias} of {model} removed", err=True)
@@ -101,9 +106,9 @@ def diff(client: Client, left: str, right: str, project: str, to_project: str, o
 
     A and B are written MODEL/3 or MODEL@champion, of the same model or of different ones.
     """
-    name, version = _version(client, left, project)
-    to_name, to_version = _version(client, right, to_project or project)
-    path = f"{_model(name)}/versions/{version}/difference"
+    name, version = _named(client, left, project)
+    to_name, to_version = _named(client, right, to_project or project)
+    path = f"{model_path(name)}/versions/{version}/difference"
     wanted = {"to_model": to_name, "to_version": to_version, "to_project": to_project or None}
     found = client.get(path, project=project or None, **wanted)
     if output in {"json", "yaml"}:
@@ -129,8 +134,8 @@ def diff(client: Client, left: str, right: str, project: str, to_project: str, o
 @with_client
 def card(client: Client, version: str, project: str, output: str) -> None:
     """Print the model card of VERSION, written MODEL/3 or MODEL@champion: what is known, and what is not."""
-    name, number = _version(client, version, project)
-    found = client.get(f"{_model(name)}/versions/{number}/card", project=project or None)
+    name, number = _named(client, version, project)
+    found = client.get(f"{model_path(name)}/versions/{number}/card", project=project or None)
     if output != "markdown":
         show(found, output)
         return
@@ -148,15 +153,13 @@ def delete(client: Client, model: str, project: str) -> None:
     """Delete the version MODEL/3 or, as MODEL, everything of that name. Nothing brings it back."""
     if "@" in model:
         raise Invalid(f"{model!r} is an alias", path="MODEL", hint="name the version, such as MODEL/3")
-    client.delete(f"{_path(model)}?project={quote(project)}" if project else _path(model))
+    client.delete(f"{path_of(model)}?project={quote(project)}" if project else path_of(model))
     click.echo(f"{model} deleted", err=True)
 
 
-def _version(client: Client, text: str, project: str) -> tuple[str, int]:
-    """The model and number of MODEL/VERSION or MODEL@ALIAS. Raises Invalid and NotFound."""
-    if "/" not in text and "@" not in text:
-        raise Invalid(f"{text!r} names no version", path="VERSION", hint=f"write {text}/1 or {text}@champion")
-    found = client.get(_path(text), project=project or None)
+def _named(client: Client, text: str, project: str) -> tuple[str, int]:
+    """The model and number of MODEL/3 or MODEL@champion. Raises Invalid and NotFound."""
+    found = find_version(client, text, project)
     return found["name"], found["version"]
 
 
@@ -171,14 +174,5 @@ def _aspect_rows(aspect: dict[str, Any]) -> list[dict[str, Any]]:
     return changes + (same if aspect["equal"] or not changes else [])
 
 
-def _path(text: str) -> str:
-    """The path of a model, MODEL/VERSION or MODEL@ALIAS."""
-    name, slash, version = text.partition("/")
-    if slash:
-        return f"{_model(name)}/versions/{quote(version, safe='')}"
-    name, at, alias = text.rpartition("@")
-    return f"{_model(name)}/aliases/{quote(alias, safe='')}" if at else _model(text)
-
-
-def _model(name: str) -> str:
-    return f"/v1/models/{quote(name, safe='')}"
+for _command in (signing.sign, signing.verify, signing.download):
+    models.add_command(_command)

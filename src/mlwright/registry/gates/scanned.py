@@ -1,10 +1,16 @@
 """The gate `security`: what `mlwright scan` said of a version's files."""
 
+import sys
+from pathlib import Path
+
 import msgspec
 
+import mlwright
 from mlwright.compute.spec import Ending, Limits, Outcome
-from mlwright.registry.gates.spec import Check, Decision, GateVerdict, conclude, undecided
+from mlwright.registry.gates.room import Room
+from mlwright.registry.gates.spec import Check, Decision, GateVerdict, Security, conclude, undecided
 
+_SOURCE = Path(mlwright.__file__).parent.parent
 _REQUIRED = "no file may run code when the model is loaded"
 #: Exit statuses of `mlwright scan`.
 _CLEAN, _UNSAFE = 0, 1
@@ -26,6 +32,23 @@ class _File(msgspec.Struct):
 
 class _Report(msgspec.Struct):
     files: list[_File]
+
+
+def decide(room: Room, asked: Security) -> Decision:
+    """Only a version in which nothing could run code when it is loaded passes."""
+    return scan(room, asked.seconds)
+
+
+def scan(room: Room, seconds: float) -> Decision:
+    """What `mlwright scan` says of the version's files.
+
+    In a process of its own: what it looks at was made to mislead it, and to use up its memory.
+    """
+    room.unpack()
+    command = [sys.executable, "-m", "mlwright", "scan", "model", "-o", "json"]
+    limits = Limits(seconds)
+    # The scanner of this very release.
+    return scanned(room.run(command, limits, {"PYTHONPATH": str(_SOURCE)}), limits)
 
 
 def scanned(outcome: Outcome, limits: Limits) -> Decision:

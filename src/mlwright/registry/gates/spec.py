@@ -83,6 +83,20 @@ class _Spec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, for
     pass
 
 
+class _Kind(_Spec, frozen=True):
+    """What is asked of a version."""
+
+    @property
+    def beside(self) -> list[str]:
+        """Aliases of the same model whose versions the answer depends on, in their order."""
+        return []
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is run once for an answer that is kept, or found anew whenever somebody asks."""
+        return True
+
+
 class Threshold(_Spec, frozen=True):
     """A bound on a metric: `min` or `max` or both."""
 
@@ -143,7 +157,7 @@ class Columns(_Spec, frozen=True):
     key: str = ""
 
 
-class Validation(_Spec, frozen=True):
+class Validation(_Kind, frozen=True):
     """Decides on the stored evaluation of single rows, a CSV or Parquet file of the version or its run.
 
     `positive` is the label of the positive class; without it, labels are numbers.
@@ -158,8 +172,12 @@ class Validation(_Spec, frozen=True):
     slices: list[Slices] = []
     fairness: list[Fairness] = []
 
+    @property
+    def beside(self) -> list[str]:
+        return sorted({each.alias for each in self.no_worse_than})
 
-class Command(_Spec, frozen=True):
+
+class Command(_Kind, frozen=True):
     """Decides by a program's exit status. It runs in a folder that holds the version's files in `model/`."""
 
     command: Annotated[list[str], msgspec.Meta(min_length=1)]
@@ -168,13 +186,13 @@ class Command(_Spec, frozen=True):
     processes: Annotated[int, msgspec.Meta(ge=1)] = 64
 
 
-class Security(_Spec, frozen=True):
+class Security(_Kind, frozen=True):
     """Decides by `mlwright scan` of the version's files: whatever could run code when the model is loaded fails."""
 
     seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 300.0
 
 
-class Approval(_Spec, frozen=True):
+class Approval(_Kind, frozen=True):
     """Decides by people: `count` of `approvers` say yes and none says no. Without names, the project's admins approve.
 
     `expires_hours`: an approval older than that counts no more.
@@ -189,6 +207,28 @@ class Approval(_Spec, frozen=True):
         if self.approvers and self.count > len(set(self.approvers)):
             raise ValueError(f"{self.count} approvals of {len(set(self.approvers))} approvers cannot be had")
 
+    @property
+    def runs(self) -> bool:
+        return False
+
+
+class Signed(_Kind, frozen=True):
+    """Decides by signatures: `count` of `keys` have signed the version. Without names, all signing keys may.
+
+    A key that is revoked closes the gate again, at once.
+    """
+
+    keys: list[str] = []
+    count: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+    def __post_init__(self) -> None:
+        if self.keys and self.count > len(set(self.keys)):
+            raise ValueError(f"{self.count} signatures by {len(set(self.keys))} keys cannot be had")
+
+    @property
+    def runs(self) -> bool:
+        return False
+
 
 class Gate(_Spec, frozen=True):
     """A named gate: exactly one of the kinds."""
@@ -198,6 +238,7 @@ class Gate(_Spec, frozen=True):
     security: Security | None = None
     command: Command | None = None
     approval: Approval | None = None
+    signature: Signed | None = None
 
     def __post_init__(self) -> None:
         if len(self._kinds()) != 1:
@@ -210,6 +251,12 @@ class Gate(_Spec, frozen=True):
     def kind(self) -> str:
         """Which kind of gate it is."""
         return self._kinds()[0]
+
+    @property
+    def asked(self) -> Validation | Security | Command | Approval | Signed:
+        """What is asked, in the words of its kind."""
+        asked: Validation | Security | Command | Approval | Signed = getattr(self, self.kind)
+        return asked
 
     @property
     def question(self) -> str:

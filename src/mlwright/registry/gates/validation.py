@@ -7,9 +7,10 @@ import numpy as np
 
 from mlwright.kernel.errors import Invalid
 from mlwright.registry.gates import statistics
-from mlwright.registry.gates.evaluation import Evaluation, paired
+from mlwright.registry.gates.evaluation import Evaluation, paired, read
 from mlwright.registry.gates.metrics import METRICS, Rows
 from mlwright.registry.gates.names import ROC_AUC
+from mlwright.registry.gates.room import Room
 from mlwright.registry.gates.spec import (
     Check,
     Decision,
@@ -24,6 +25,7 @@ from mlwright.registry.gates.spec import (
     judged,
     undecided,
 )
+from mlwright.registry.spec import ModelVersion
 
 
 class Question(NamedTuple):
@@ -31,6 +33,20 @@ class Question(NamedTuple):
 
     confidence: float
     seed: int
+
+
+def decide(room: Room, asked: Validation) -> Decision:
+    """Read the evaluations and answer all questions of the gate."""
+    candidate = _evaluation(room, room.version, asked, "candidate")
+    baselines: dict[str, Evaluation | None] = {}
+    for alias in asked.beside:
+        other = room.beside(alias)
+        baselines[alias] = _evaluation(room, other, asked, f"@{alias}") if other else None
+    return validate(asked, candidate, baselines, room.seed)
+
+
+def _evaluation(room: Room, version: ModelVersion, asked: Validation, name: str) -> Evaluation:
+    return read(room.fetch(version, asked.evaluation, room.folder / name), asked.columns, asked.positive)
 
 
 def validate(

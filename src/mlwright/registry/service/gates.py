@@ -5,7 +5,7 @@ passed with just this digest, this question, and beside the versions that stand 
 otherwise, with a reason, on the record.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,9 +18,10 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.resources import Kind
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.gates.spec import Approval, Decision, Gate, GatePolicySpec, GateVerdict, Standing
+from mlwright.registry.gates import signed
+from mlwright.registry.gates.spec import Approval, Decision, Gate, GatePolicySpec, GateVerdict, Signed, Standing
 from mlwright.registry.gates.tables import gate_approvals, gate_results
-from mlwright.registry.service import rows
+from mlwright.registry.service import rows, trust
 from mlwright.registry.spec import ModelVersion, Stage
 from mlwright.registry.tables import model_aliases, model_versions
 
@@ -151,13 +152,28 @@ def request(tx: Tx, caller: Caller, version: ModelVersion, policy: str = "", *, 
     found = [each for each in policies(tx, version.project, version.name) if policy in {"", each.name}]
     if policy and not found:
         raise NotFound(f"there is no gate policy {policy!r} about {version.name!r}", path="policy")
+    states = {"missing", "done"} if again else {"missing"}
+    return _request(tx, caller, version, found, lambda standing: standing.state in states)
+
+
+def request_undecided(tx: Tx, caller: Caller, version: ModelVersion) -> int:
+    """Have the gates run again that could not be decided, as something has changed since. Returns how many will."""
+
+    def is_undecided(standing: Standing) -> bool:
+        return standing.state == "done" and standing.decision.verdict is GateVerdict.INCONCLUSIVE
+
+    return _request(tx, caller, version, policies(tx, version.project, version.name), is_undecided)
+
+
+def _request(
+    tx: Tx, caller: Caller, version: ModelVersion, found: Sequence[Policy], wanted: Callable[[Standing], bool]
+) -> int:
     if found:
         tx.take_time()
     count = 0
     for each in found:
         for place, gate in enumerate(each.spec.gates):
-            state = _standing(tx, version, each, gate).state
-            if gate.approval is None and (state == "missing" or (again and state == "done")):
+            if gate.asked.runs and wanted(_standing(tx, version, each, gate)):
                 tx.run(_insert, _waiting(tx, caller, version, each, gate, place))
                 count += 1
     if count:
@@ -235,6 +251,8 @@ def _in_words(standing: Standing) -> str:
 def _standing(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate) -> Standing:
     if gate.approval is not None:
         return _approved(tx, version, policy, gate, gate.approval)
+    if gate.signature is not None:
+        return _signed(tx, version, policy, gate, gate.signature)
     beside = _beside(tx, version, gate)
     asked = {
         "digest": version.digest or "",
@@ -254,9 +272,8 @@ def _standing(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate) -> Stan
 
 def _beside(tx: Tx, version: ModelVersion, gate: Gate) -> str:
     """Which versions the gate compares with, as JSON: by alias, their digest; null where there is none."""
-    aliases = sorted({each.alias for each in gate.validation.no_worse_than}) if gate.validation else []
     found: dict[str, str | None] = {}
-    for alias in aliases:
+    for alias in gate.asked.beside:
         other = beside(tx, version, alias)
         found[alias] = other.digest if other else None
     return msgspec.json.encode(found).decode()
@@ -338,6 +355,14 @@ def _counted(latest: Mapping[str, tuple[bool, int]], asked: Approval, since: flo
     return Decision(GateVerdict.INCONCLUSIVE, f"{len(in_favour)} of {asked.count} approvals", [])
 
 
+def _signed(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate, asked: Signed) -> Standing:
+    found = trust.signatures(tx, version)
+    decision = signed.decide(asked, found)
+    state = "missing" if decision.verdict is GateVerdict.INCONCLUSIVE else "done"
+    last_ms = max((each.at_ms for each in found), default=None)
+    return Standing(policy.name, gate.name, gate.kind, state, decision, last_ms, last_ms)
+
+
 # --- running ------------------------------------------------------------------------------------------------------
 
 
@@ -396,12 +421,12 @@ def _work(tx: Tx, result: Result) -> Work | None:
 
 
 def _before(tx: Tx, work: Work) -> Standing | None:
-    """The first gate before this one, in its policy, that has not been passed by now; people come in any order."""
+    """The first gate before this one, in its policy, that ran and was not passed; people come in any order."""
     for gate in work.policy.spec.gates:
         if gate.name == work.gate.name:
             return None
         standing = _standing(tx, work.version, work.policy, gate)
-        if gate.approval is None and not standing.is_open:
+        if gate.asked.runs and not standing.is_open:
             return standing
     return None
 

@@ -15,6 +15,7 @@ from mlwright.kernel.transaction import Tx
 from mlwright.kernel.upsert import upsert
 from mlwright.registry import validation
 from mlwright.registry.service import pinning, rows
+from mlwright.registry.signatures.tables import version_signatures
 from mlwright.registry.spec import PROMPT_TAG, TOLD, ModelVersion, RegisteredModel, Stage
 from mlwright.registry.tables import (
     model_aliases,
@@ -71,6 +72,7 @@ _count = Query(select(func.count()).select_from(registered_models).where(_models
 _version_rows = select(model_versions.c.id).where(model_versions.c.model == bindparam("model_"))
 _delete_all = (
     Query(delete(model_version_tags).where(model_version_tags.c.version.in_(_version_rows))),
+    Query(delete(version_signatures).where(version_signatures.c.version.in_(_version_rows))),
     Query(delete(model_aliases).where(model_aliases.c.model == bindparam("model_"))),
     Query(delete(model_versions).where(model_versions.c.model == bindparam("model_"))),
     Query(delete(registered_model_tags).where(registered_model_tags.c.model == bindparam("model_"))),

@@ -20,7 +20,7 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.registry import validation
-from mlwright.registry.service import facts, gates, models, pinning, sources, versions
+from mlwright.registry.service import facts, gates, models, pinning, sources, trust, versions
 from mlwright.registry.service.pinning import Pinned
 from mlwright.registry.service.sources import Source
 from mlwright.registry.spec import TOLD, Facts, ModelVersion, NewVersion, Stage
@@ -32,6 +32,8 @@ from mlwright.tracking.spec import Tag
 #: The logged model's tag that says what it was registered as.
 _VERSIONS_TAG = "mlflow.modelVersions"
 _ATTEMPTS = 3
+#: A description is parsed in a millisecond up to this length.
+_BRIEF_BYTES = 4_096
 
 _insert = Query(
     insert(model_versions)
@@ -51,8 +53,16 @@ class ReadFiles(Protocol):
     def read(self, file: ArtifactFile, limit: int) -> bytes: ...
 
 
-class ReplacedError(Conflict):
-    """The model's own description is not the one that was read."""
+class UnreadError(Conflict):
+    """The model's own description has not been read yet, and reading it takes time.
+
+    Attributes:
+        file: the description.
+    """
+
+    def __init__(self, source: str, file: ArtifactFile) -> None:
+        super().__init__(f"The files of {source!r} change while they are registered", path="source")
+        self.file = file
 
 
 class Description(NamedTuple):
@@ -63,53 +73,37 @@ class Description(NamedTuple):
 
 
 async def register(database: Database, files: ReadFiles, caller: Caller, new: NewVersion) -> ModelVersion:
-    """Register a version. Raises as `create` does; ReplacedError only when its files change all the time."""
+    """Register a version. Raises as `create` does; UnreadError only when its files change all the time."""
+    known = Description()
     for attempt in itertools.count(1):
-        file = await database.read(lambda tx: description_file(tx, caller, new), brief=True)
-        known = await _read(files, file)
         try:
             return await database.write(partial(create, caller=caller, new=new, known=known), brief=True)
-        except ReplacedError:
+        except UnreadError as error:
             if attempt == _ATTEMPTS:
                 raise
+            known = await asyncio.to_thread(_read, files, error.file)
     raise AssertionError  # unreachable: the loop returns or raises
 
 
-def description_file(tx: Tx, caller: Caller, new: NewVersion) -> ArtifactFile | None:
-    """The file in which the model describes itself; None when there is none here."""
-    folder = sources.resolve(tx, caller, new).folder
-    try:
-        return artifacts.get(tx, caller, f"{folder}/{facts.DESCRIPTION}") if folder else None
-    except NotFound:
-        return None
-
-
-async def _read(files: ReadFiles, file: ArtifactFile | None) -> Description:
-    if file is None:
-        return Description()
-    content = file.content
-    if content is None:
-        content = await asyncio.to_thread(files.read, file, facts.MAX_BYTES + 1)
-        return Description(file.digest, await asyncio.to_thread(facts.of_description, content))
-    return Description(file.digest, facts.of_description(content))
+def _read(files: ReadFiles, file: ArtifactFile) -> Description:
+    return Description(file.digest, facts.of_description(files.read(file, facts.MAX_BYTES + 1)))
 
 
 def create(tx: Tx, caller: Caller, new: NewVersion, known: Description) -> ModelVersion:
     """Create the next version of a model and pin its files.
 
     Args:
-        known: what the model's own description says. It was read before, because reading takes time.
+        known: what the model's own description says, if it was read before.
 
-    Raises ReplacedError when the description is another one meanwhile, NotFound, Denied, and Invalid for a source that
-    may not be registered.
+    Raises UnreadError when the description is another one and not small, NotFound, Denied, and Invalid for a source
+    that may not be registered.
     """
     _check(new)
     model = models.find(tx, caller, new.name, Role.EDITOR)
     source = sources.resolve(tx, caller, new)
     number, now = model.last_version + 1, tx.now_ms()
     pinned = _pin(tx, caller, source, pinning.folder(model.row, number), model.project)
-    if pinned.digest is not None and _description_digest(pinned) != known.digest:
-        raise ReplacedError(f"The files of {new.source!r} change while they are registered", path="source")
+    described = _described(tx, new, pinned, known)
     found = ModelVersion(
         row=0,
         name=model.name,
@@ -126,7 +120,7 @@ def create(tx: Tx, caller: Caller, new: NewVersion, known: Description) -> Model
         digest=pinned.digest,
         size=pinned.size,
         files=len(pinned.files),
-        facts=facts.complete(known.facts, pinned.files, _lineage(tx, caller, source)),
+        facts=facts.complete(described, pinned.files, _lineage(tx, caller, source)),
         created_ms=now,
         updated_ms=now,
         tags=new.tags,
@@ -136,6 +130,8 @@ def create(tx: Tx, caller: Caller, new: NewVersion, known: Description) -> Model
     versions.add_tags(tx, found.row, new.tags)
     tx.run(_count, {"model_": model.row, "number": number, "now": now})
     _link(tx, caller, new, source, number)
+    if source.copied:
+        trust.copy(tx, source.copied, found.row)
     _emit(tx, caller, found)
     gates.request(tx, caller, found)
     return found
@@ -155,8 +151,19 @@ def _pin(tx: Tx, caller: Caller, source: Source, target: str, project: str) -> P
     return found or Pinned(source.storage, None, 0, ())
 
 
-def _description_digest(pinned: Pinned) -> str:
-    return next((file.digest for file in pinned.files if file.path == facts.DESCRIPTION), "")
+def _described(tx: Tx, new: NewVersion, pinned: Pinned, known: Description) -> Facts:
+    """What the model says about itself; nothing when it says nothing."""
+    file = next((file for file in pinned.files if file.path == facts.DESCRIPTION), None)
+    if file is None:
+        return Facts()
+    if file.digest == known.digest:
+        return known.facts
+    content = artifacts.content(tx, file.digest)
+    if content is None:
+        raise UnreadError(new.source, file)
+    if len(content) > _BRIEF_BYTES:
+        tx.take_time()
+    return facts.of_description(content)
 
 
 def _lineage(tx: Tx, caller: Caller, source: Source) -> lineage.Lineage | None:

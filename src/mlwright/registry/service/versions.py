@@ -16,6 +16,7 @@ from mlwright.kernel.upsert import upsert
 from mlwright.registry import validation
 from mlwright.registry.service import gates, models, pinning, rows
 from mlwright.registry.service.models import Found
+from mlwright.registry.signatures.tables import version_signatures
 from mlwright.registry.spec import TOLD, ModelVersion, Stage
 from mlwright.registry.tables import model_aliases, model_version_tags, model_versions
 
@@ -57,6 +58,7 @@ _delete_tag = Query(
     )
 )
 _delete_tags = Query(delete(model_version_tags).where(model_version_tags.c.version == bindparam("version_")))
+_delete_signatures = Query(delete(version_signatures).where(version_signatures.c.version == bindparam("version_")))
 _delete_aliases = Query(
     delete(model_aliases).where(
         model_aliases.c.model == bindparam("model_"), model_aliases.c.version == bindparam("number_")
@@ -126,6 +128,7 @@ def delete_version(tx: Tx, caller: Caller, name: str, version: int, project: str
     model, found = find(tx, caller, name, version, Role.EDITOR, project)
     tx.run(_delete_aliases, {"model_": model.row, "number_": version})
     tx.run(_delete_tags, {"version_": found.row})
+    tx.run(_delete_signatures, {"version_": found.row})
     tx.run(_delete, {"version_": found.row})
     artifacts.purge(tx, pinning.folder(model.row, version))
     models.touch(tx, model.row)

@@ -54,6 +54,7 @@ def upgrade() -> None:
     saved_views()
     tags()
     tokens()
+    version_signatures()
     webhook_deliveries()
     webhooks()
 
@@ -78,7 +79,6 @@ def artifact_files() -> None:
         sa.PrimaryKeyConstraint("path"),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_artifact_files_digest", "artifact_files", ["digest"], unique=False)
 
 
 def artifact_parts() -> None:
@@ -137,6 +137,7 @@ def datasets() -> None:
         sa.UniqueConstraint("experiment_id", "name", "digest", name="uq_datasets_digest"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_datasets_name", "datasets", ["name"], unique=False)
 
 
 def event_head() -> None:
@@ -298,6 +299,14 @@ def logged_models() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_logged_models_newest", "logged_models", ["experiment_id", "active", "created_ms"], unique=False)
+    op.create_index(
+        "ix_logged_models_run",
+        "logged_models",
+        ["source_run_id"],
+        unique=False,
+        sqlite_where=sa.text("source_run_id IS NOT NULL"),
+        postgresql_where=sa.text("source_run_id IS NOT NULL"),
+    )
 
 
 def metric_arrivals() -> None:
@@ -427,6 +436,14 @@ def model_versions() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
+        "ix_model_versions_model",
+        "model_versions",
+        ["model_id"],
+        unique=False,
+        sqlite_where=sa.text("model_id IS NOT NULL"),
+        postgresql_where=sa.text("model_id IS NOT NULL"),
+    )
+    op.create_index(
         "ix_model_versions_name", "model_versions", ["project", "name", sa.literal_column("version DESC")], unique=False
     )
     op.create_index(
@@ -436,6 +453,14 @@ def model_versions() -> None:
         unique=False,
     )
     op.create_index("ix_model_versions_run", "model_versions", ["run_id"], unique=False)
+    op.create_index(
+        "ix_model_versions_stage",
+        "model_versions",
+        ["stage"],
+        unique=False,
+        sqlite_where=sa.text("stage <> 'None'"),
+        postgresql_where=sa.text("stage <> 'None'"),
+    )
 
 
 def params() -> None:
@@ -546,6 +571,7 @@ def run_models() -> None:
         sa.PrimaryKeyConstraint("run", "direction", "model_id"),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_run_models_model", "run_models", ["model_id"], unique=False)
 
 
 def runs() -> None:
@@ -620,6 +646,19 @@ def tokens() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_tokens_principal", "tokens", ["principal"], unique=False)
+
+
+def version_signatures() -> None:
+    op.create_table(
+        "version_signatures",
+        sa.Column("version", Int64, nullable=False),
+        sa.Column("fingerprint", String, nullable=False),
+        sa.Column("bundle", Bytes, nullable=False),
+        sa.Column("signed_by", String, nullable=False),
+        sa.Column("at_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("version", "fingerprint"),
+        sqlite_with_rowid=False,
+    )
 
 
 def webhook_deliveries() -> None:
