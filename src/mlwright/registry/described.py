@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from mlwright.registry.gates.spec import Check, Standing
+from mlwright.registry.signatures.spec import VersionSignature
 from mlwright.registry.spec import CodeState, PinnedFile, UsedDataset
 
 
@@ -101,6 +102,7 @@ class Card(msgspec.Struct, frozen=True):
         slices: checks of gates on parts of the evaluation, and on fairness.
         environment: files that say what it needs; `python` and `flavors` as the model says.
         files: null when they are not kept here.
+        signatures: who vouched for these files, and whether that counts.
         limits: what the reader is to know: what is not known, not passed, not kept.
     """
 
@@ -130,4 +132,5 @@ class Card(msgspec.Struct, frozen=True):
     code: CodeState | None
     files: list[CardFile] | None
     size: int
+    signatures: list[VersionSignature]
     limits: list[str]

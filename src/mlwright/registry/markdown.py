@@ -21,6 +21,7 @@ def card(made: Card) -> str:
         ("Metrics", _metrics(made)),
         ("Slices and fairness", _checks(made.slices)),
         ("Gates", _gates(made.gates)),
+        ("Signatures", _signatures(made)),
         ("Data", _data(made)),
         ("Code", _code(made)),
         ("Signature", _signature(made)),
@@ -90,6 +91,16 @@ def _gates(standings: Sequence[Standing]) -> str:
     checks = [(f"{each.policy}/{each.gate}", *_check(check)) for each in standings for check in each.decision.checks]
     found = _table(("gate", "kind", "verdict", "reason"), rows)
     return f"{found}\n\n{_table(('gate', 'check', 'verdict', 'required', 'found'), checks)}" if checks else found
+
+
+def _signatures(made: Card) -> str:
+    if not made.signatures:
+        return "nobody has signed this version"
+    rows = [
+        (each.fingerprint, each.key or None, each.signed_by, "yes" if each.trusted else f"no: {each.reason}")
+        for each in made.signatures
+    ]
+    return _table(("fingerprint", "key", "brought by", "counts"), rows)
 
 
 def _verdict(each: Standing) -> str:

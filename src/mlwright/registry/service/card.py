@@ -59,6 +59,7 @@ def of(found: Known) -> Card:
         code=facts.code,
         files=files,
         size=version.size,
+        signatures=found.signatures,
         limits=[],
     )
     made.limits.extend(_limits(made, found))
@@ -113,6 +114,13 @@ def _limits(made: Card, found: Known) -> list[str]:
         for each in made.gates
         if not each.is_open
     ]
+    limits += [
+        f"The signature {each.fingerprint[:16]} does not count: {each.reason}"
+        for each in made.signatures
+        if not each.trusted
+    ]
+    if not made.signatures:
+        limits.append("Nobody has signed it.")
     if found.version.stage is Stage.ARCHIVED:
         limits.append("It is archived.")
     if found.run is not None and not found.run.info.active:
