@@ -42,6 +42,7 @@ from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.mlflow import face as registry_face
 from mlwright.registry.service import gates, models, trust
 from mlwright.registry.service import graph as registry_graph
+from mlwright.registry.webhooks import service as webhooks
 from mlwright.registry.webhooks.delivery import WebhookRunner
 from mlwright.registry.webhooks.sending import Sender
 from mlwright.registry.webhooks.verbs import Webhooks
@@ -144,7 +145,9 @@ class Platform:
 
 def _held_by(tx: Tx, project: str) -> str:
     """What a project still holds, in words."""
-    return " and ".join(filter(None, (experiments.held_by(tx, project), models.held_by(tx, project))))
+    return " and ".join(
+        filter(None, (experiments.held_by(tx, project), models.held_by(tx, project), webhooks.held_by(tx, project)))
+    )
 
 
 def prepare(engine: Engine) -> None:
