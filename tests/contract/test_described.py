@@ -141,6 +141,7 @@ def test_a_card_tells_what_is_known(described: Described) -> None:
         "| flights | training | d0.9 |",
         f"| digest | {version.digest} |",
         "| parameter depth | 6 |",
+        "| package scikit-learn | ==1.8.0 |",
     ):
         assert part in text, part
 

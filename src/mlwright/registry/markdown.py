@@ -145,6 +145,7 @@ def _environment(made: Card) -> str:
         return UNKNOWN
     rows: list[tuple[str, str | None]] = [("Python", made.python)]
     rows += [(f"flavor {name}", version) for name, version in (made.flavors or {}).items()]
+    rows += [(f"package {name}", version or "any version") for name, version in (made.packages or {}).items()]
     rows += [(each.path, each.digest) for each in made.environment or ()]
     return _table(("what", "which"), rows)
 

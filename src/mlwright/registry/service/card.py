@@ -4,7 +4,7 @@ from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.described import Card, CardFile, CardMetric, CardRun
 from mlwright.registry.gates.spec import Check
-from mlwright.registry.service.differences import metric_value
+from mlwright.registry.service.differences import metric_value, required_packages
 from mlwright.registry.service.known import Known, known
 from mlwright.registry.spec import Stage
 
@@ -54,6 +54,7 @@ def of(found: Known) -> Card:
         signature=facts.signature,
         input_example=facts.input_example,
         environment=facts.environment,
+        packages=required_packages(found),
         python=facts.python,
         flavors=facts.flavors,
         code=facts.code,
