@@ -35,6 +35,7 @@ from mlwright.kernel.lineage import Lineage
 from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.api.described import DescribedApi
 from mlwright.registry.api.gates import GatesApi
 from mlwright.registry.api.models import ModelsApi
 from mlwright.registry.api.signatures import SignaturesApi
@@ -44,6 +45,7 @@ from mlwright.registry.mlflow import face as registry_face
 from mlwright.registry.service import approvals, gates, models, trust
 from mlwright.registry.service import graph as registry_graph
 from mlwright.registry.ui import face as registry_pages
+from mlwright.registry.webhooks import service as webhooks
 from mlwright.registry.webhooks.delivery import WebhookRunner
 from mlwright.registry.webhooks.sending import Sender
 from mlwright.registry.webhooks.verbs import Webhooks
@@ -106,6 +108,7 @@ class Platform:
             *LineageApi(self.database, self.lineage).operations(),
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
+            *DescribedApi(self.database).operations(),
             *GatesApi(self.database).operations(),
             *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
             *WebhooksApi(self.database, self._webhooks).operations(),
@@ -156,7 +159,9 @@ class Platform:
 
 def _held_by(tx: Tx, project: str) -> str:
     """What a project still holds, in words."""
-    return " and ".join(filter(None, (experiments.held_by(tx, project), models.held_by(tx, project))))
+    return " and ".join(
+        filter(None, (experiments.held_by(tx, project), models.held_by(tx, project), webhooks.held_by(tx, project)))
+    )
 
 
 def prepare(engine: Engine) -> None:
