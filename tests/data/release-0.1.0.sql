@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'f2682c3ea22daff80ac4909efd36cb581f8af1175f90683b91f6fc20ba203506');
+INSERT INTO "event_head" VALUES(1,23,'cce1585b33266fbac183ec2ff6b3fa91d2012fb9fd909a9da88e56eaf0907e87');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/1ab5a9a6fe47','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','310a7b411ea29f2c290118b6f0ea61327e6e7742e334b581e3dae8bc02a6cd6b');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','310a7b411ea29f2c290118b6f0ea61327e6e7742e334b581e3dae8bc02a6cd6b','df962355034054a27c586456c9d02ab7677d5caeaa3a2c9008e2b8190b1f262a');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','df962355034054a27c586456c9d02ab7677d5caeaa3a2c9008e2b8190b1f262a','a83e0f6adae7427ee94db12ff78b796eb297d708cdaad1a95f652b2f97b2b3b6');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','a83e0f6adae7427ee94db12ff78b796eb297d708cdaad1a95f652b2f97b2b3b6','8204ec8fd35159d76f486b92addec5e08d294e01d8affa1aead598a5d8315f8d');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','8204ec8fd35159d76f486b92addec5e08d294e01d8affa1aead598a5d8315f8d','1a808593b86d389cdd94e6467a7039ddd0cc92f50341a61d106cf980acb08d3a');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','1a808593b86d389cdd94e6467a7039ddd0cc92f50341a61d106cf980acb08d3a','cf52cae4f6454dae3d8b8db1cf024e3a862c82f244c0d29b4e64bbd31582e71d');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','cf52cae4f6454dae3d8b8db1cf024e3a862c82f244c0d29b4e64bbd31582e71d','79b0c7922e604fb751acba8510ef1665324650f313a183d68bb404845ab7c8f7');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','79b0c7922e604fb751acba8510ef1665324650f313a183d68bb404845ab7c8f7','2359c7f39805815a4c82c3f915131ea26aa876fd6a406b11462945346e7389aa');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','2359c7f39805815a4c82c3f915131ea26aa876fd6a406b11462945346e7389aa','4d45744376fe4decd04dd6ab9d6bf8793c547cdaabce5b199e22d93245ed0d98');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','4d45744376fe4decd04dd6ab9d6bf8793c547cdaabce5b199e22d93245ed0d98','4bf4959185e4e4c48b10fa95d872a24e5c55c6ba9b959811f134778818284a7d');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','4bf4959185e4e4c48b10fa95d872a24e5c55c6ba9b959811f134778818284a7d','b8d72829a8a747026735a9f4701a49b8ddc86d9fbb002a6e9c98a2a819c5bbf9');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','b8d72829a8a747026735a9f4701a49b8ddc86d9fbb002a6e9c98a2a819c5bbf9','35612efa97bfa572a1d46e4f0c58e06910624c740353777777a093c28f878aa2');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','35612efa97bfa572a1d46e4f0c58e06910624c740353777777a093c28f878aa2','3bd828770436e89e56f1f58b03b4b683ac4c1a2e02ba6b58e041bf9b18d04e31');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','3bd828770436e89e56f1f58b03b4b683ac4c1a2e02ba6b58e041bf9b18d04e31','981af938ab10a4872a90bf4e8daefcc1d5658e8d170fc5e7fcacb7566054a5a4');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','981af938ab10a4872a90bf4e8daefcc1d5658e8d170fc5e7fcacb7566054a5a4','9b745d59e6485101d8295f2656baca33ba3af6d0789fd4958659434d42f05b21');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','9b745d59e6485101d8295f2656baca33ba3af6d0789fd4958659434d42f05b21','c7799ba5b0e00b867246fb4c0c9fee8de02188f9683a11cada92b43c9c3a7071');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','c7799ba5b0e00b867246fb4c0c9fee8de02188f9683a11cada92b43c9c3a7071','1d5af56c30683c1d727359960adf8b6e95b34951e14142d4f5d18833a8276e76');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','1d5af56c30683c1d727359960adf8b6e95b34951e14142d4f5d18833a8276e76','9ad0cf98f3ba3e33faa65000260f73937971790e3838336b51eb450c90c667a2');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','9ad0cf98f3ba3e33faa65000260f73937971790e3838336b51eb450c90c667a2','f2682c3ea22daff80ac4909efd36cb581f8af1175f90683b91f6fc20ba203506');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/7d862329d194','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','e144b2e72d00c07c3f18b3dd69b1b7a8a52d96bc316b9c9e82929229fb14bd75');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','e144b2e72d00c07c3f18b3dd69b1b7a8a52d96bc316b9c9e82929229fb14bd75','2e080b3c9b20579b5dce2a8fc72a9efb832a4cf516ea49824879a55d6d71156c');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','2e080b3c9b20579b5dce2a8fc72a9efb832a4cf516ea49824879a55d6d71156c','a4cb9cc7b39bc3889519f327f6040d1690f7958083d6764a61835072272abb1d');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','a4cb9cc7b39bc3889519f327f6040d1690f7958083d6764a61835072272abb1d','41ccb20106f38e07eab943d48064511df77a4fba75ac2cd9bcee435c7ca1736a');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','41ccb20106f38e07eab943d48064511df77a4fba75ac2cd9bcee435c7ca1736a','bb338a8b80de5a7ba1752e54efab2a9f062c5fa574a0be3705d997290ee13b5e');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','bb338a8b80de5a7ba1752e54efab2a9f062c5fa574a0be3705d997290ee13b5e','48f3136b70397ff1db2fca0da0ac2026b0ca8a9e4695f7e41fae2a8810cef2a6');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','48f3136b70397ff1db2fca0da0ac2026b0ca8a9e4695f7e41fae2a8810cef2a6','300cc1013172d3bff415e9677e04b1da48eb8783a917a2902bf42ac22b91025a');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','300cc1013172d3bff415e9677e04b1da48eb8783a917a2902bf42ac22b91025a','aef8384138cad1e66868213182fb7c14204d90a791300b818b734af0389bf536');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','aef8384138cad1e66868213182fb7c14204d90a791300b818b734af0389bf536','325c8d3256c2dde801f42b6fd3de7089b31d629db201afd0c198162d13629c55');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','325c8d3256c2dde801f42b6fd3de7089b31d629db201afd0c198162d13629c55','c4ec84917b9d042bc6f8fad924f919e3350948be137e95811861ae0bdd63e457');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','c4ec84917b9d042bc6f8fad924f919e3350948be137e95811861ae0bdd63e457','a38eff04737235ae725f07e3310d9767b73fe17ac8d7cc10dd2c6fa8336f2303');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','a38eff04737235ae725f07e3310d9767b73fe17ac8d7cc10dd2c6fa8336f2303','8e0d3f39708ec57b225b8ac5ce8bffdf0ba4c0818b69617f8af6a37284b35b4f');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','8e0d3f39708ec57b225b8ac5ce8bffdf0ba4c0818b69617f8af6a37284b35b4f','6dda1a221670533e2354c7e782ab9bc82a3166341e04167302236a51c09581ee');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','6dda1a221670533e2354c7e782ab9bc82a3166341e04167302236a51c09581ee','b82acfefa0b34d66b9ecba543aba4c0b0c288dcb53d326dd517a41195fb39c58');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','b82acfefa0b34d66b9ecba543aba4c0b0c288dcb53d326dd517a41195fb39c58','1ceeb79a0de0ba306aa47d13e0b4ed4432cd91c3ecdbb56ccb75609d08e302be');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','1ceeb79a0de0ba306aa47d13e0b4ed4432cd91c3ecdbb56ccb75609d08e302be','3eff5556c8f599e01e80d50c5309620a864ee5ff58297660a3f70cdaf8b5458f');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','3eff5556c8f599e01e80d50c5309620a864ee5ff58297660a3f70cdaf8b5458f','27146cffcba19ea897739e5f67abbaddce51a58de79eb1e31a4d542050757d5f');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','27146cffcba19ea897739e5f67abbaddce51a58de79eb1e31a4d542050757d5f','84d8fcce684bd9a7358c1759a3dc421473701919881ce251e3977f56c8449bd8');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','84d8fcce684bd9a7358c1759a3dc421473701919881ce251e3977f56c8449bd8','cce1585b33266fbac183ec2ff6b3fa91d2012fb9fd909a9da88e56eaf0907e87');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$WddLlEdFR52J3RPshuPGTQ==$046kh6KAM27jXNBmG5/Jt4LEQ4MwYc3TLrmO2nm31ytjGypYyUbhr28fTdmWjqUeGubGdoOfxxoh3O+ACPMD1w==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$YMfPoQuilMPjH3eIduC74g==$uAwg+OaubIo0BoqJ6r0NK/jwODR7jKcBSjm7vr9LU/W8r+y0IA9gIspGRo2czSLxp9ibG/UfEqX7Qn9aHxIgdg==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,7 +450,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('1ab5a9a6fe47','robot','53ef5b0c7d6758f7ffaedf08a05dddada22bdce6d3fde25a302e0c9db03c7b60','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('7d862329d194','robot','921f9d6f183c33fe6c8cf605b6dba524a091b7edcd4507796e56d687f097e106','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 
@@ -464,18 +464,23 @@ CREATE TABLE version_signatures (
 ;
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
+CREATE INDEX ix_datasets_name ON datasets (name);
 CREATE INDEX ix_gate_approvals_version ON gate_approvals (version, id);
 CREATE INDEX ix_gate_results_digest ON gate_results (digest, id);
 CREATE INDEX ix_gate_results_state ON gate_results (state, id);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
+CREATE INDEX ix_logged_models_run ON logged_models (source_run_id) WHERE source_run_id IS NOT NULL;
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);
 CREATE INDEX ix_model_version_tags_prompt ON model_version_tags (version) WHERE key = 'mlflow.prompt.is_prompt';
+CREATE INDEX ix_model_versions_model ON model_versions (model_id) WHERE model_id IS NOT NULL;
 CREATE INDEX ix_model_versions_name ON model_versions (project, name, version DESC);
 CREATE INDEX ix_model_versions_newest ON model_versions (project, updated_ms DESC, name, version DESC);
 CREATE INDEX ix_model_versions_run ON model_versions (run_id);
+CREATE INDEX ix_model_versions_stage ON model_versions (stage) WHERE stage <> 'None';
 CREATE INDEX ix_params_value ON params ("key", substr(value, 1, 100), run);
 CREATE INDEX ix_registered_model_tags_prompt ON registered_model_tags (model) WHERE key = 'mlflow.prompt.is_prompt';
+CREATE INDEX ix_run_models_model ON run_models (model_id);
 CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_id);
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
 CREATE INDEX ix_tokens_principal ON tokens (principal);

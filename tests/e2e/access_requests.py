@@ -173,6 +173,9 @@ def _rest_registry(on: Things) -> dict[str, Request]:
     path, one, here = "/v1/models/{name}", f"/v1/models/{on.registered}", f"?project={PROJECT}"
     version, alias = f"{path}/versions/{{version}}", f"{path}/aliases/{{alias}}"
     return {
+        "GET /v1/lineage": get(f"/v1/lineage?subject=run/{on.run}"),
+        "GET /v1/lineage/live": get(f"/v1/lineage/live?subject=run/{on.run}"),
+        "GET /v1/lineage/openlineage": get(f"/v1/lineage/openlineage?subject=run/{on.run}"),
         "GET /v1/models": get("/v1/models"),
         f"GET {path}": get(f"{one}{here}"),
         f"DELETE {path}": send("DELETE", f"{one}{here}"),

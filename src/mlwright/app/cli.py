@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "delete": ("mlwright.app.commands.resources:delete", "Delete a resource."),
     "explain": ("mlwright.app.commands.resources:explain", "Explain a kind of resources, or a field."),
     "events": ("mlwright.app.commands.events:events", "What happened: who, what, when, before and after."),
+    "lineage": ("mlwright.app.commands.lineage:lineage", "What came from what: data, runs, models, versions."),
     "audit": ("mlwright.app.commands.events:audit", "Verify that nobody tampered with the event log."),
     "gc": ("mlwright.app.commands.gc:gc", "Remove for good what was deleted, and bytes that nothing needs."),
     "doctor": ("mlwright.app.commands.doctor:doctor", "Check this installation, with a fix for each problem."),

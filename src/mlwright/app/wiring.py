@@ -13,6 +13,7 @@ from mlwright.app import migrations, mlflow_ui
 from mlwright.app.events_api import EventsApi
 from mlwright.app.files import ArtifactFiles, VersionFiles
 from mlwright.app.gc import GarbageCollector
+from mlwright.app.lineage_api import LineageApi
 from mlwright.app.owners import AllOwners
 from mlwright.app.resources_api import ResourcesApi
 from mlwright.app.settings import Settings
@@ -23,6 +24,7 @@ from mlwright.kernel.blobs import Blobs, open_blobs
 from mlwright.kernel.database import Database
 from mlwright.kernel.engine import Engine, open_engine
 from mlwright.kernel.http import Face, Router, problem
+from mlwright.kernel.lineage import Lineage
 from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
@@ -32,6 +34,7 @@ from mlwright.registry.api.signatures import SignaturesApi
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.mlflow import face as registry_face
 from mlwright.registry.service import gates, models, trust
+from mlwright.registry.service import graph as registry_graph
 from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security import ui as security_pages
@@ -42,6 +45,7 @@ from mlwright.tracking.api import face as tracking_api
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.mlflow.graphql import Graphql
 from mlwright.tracking.service import experiments
+from mlwright.tracking.service import graph as tracking_graph
 from mlwright.tracking.ui import face as tracking_pages
 from mlwright.web.assets import Assets
 from mlwright.web.errors import ErrorPages
@@ -64,6 +68,9 @@ class Platform:
         self.database = Database(self.engine)
         self._passwords = PasswordChecks(self.database)
         self.project = projects.kind(_held_by)
+        self.lineage = Lineage(
+            [*tracking_graph.KINDS, *registry_graph.KINDS], [*tracking_graph.HOPS, *registry_graph.HOPS]
+        )
         self.kinds = Kinds([self.project, gates.KIND, trust.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
@@ -80,6 +87,7 @@ class Platform:
             *SecurityApi(self.database, self.project).operations(),
             *ResourcesApi(self.database, self.kinds).operations(),
             *EventsApi(self.database).operations(),
+            *LineageApi(self.database, self.lineage).operations(),
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
             *GatesApi(self.database).operations(),

@@ -135,6 +135,7 @@ def datasets() -> None:
         sa.UniqueConstraint("experiment_id", "name", "digest", name="uq_datasets_digest"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_datasets_name", "datasets", ["name"], unique=False)
 
 
 def event_head() -> None:
@@ -296,6 +297,14 @@ def logged_models() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_logged_models_newest", "logged_models", ["experiment_id", "active", "created_ms"], unique=False)
+    op.create_index(
+        "ix_logged_models_run",
+        "logged_models",
+        ["source_run_id"],
+        unique=False,
+        sqlite_where=sa.text("source_run_id IS NOT NULL"),
+        postgresql_where=sa.text("source_run_id IS NOT NULL"),
+    )
 
 
 def metric_arrivals() -> None:
@@ -425,6 +434,14 @@ def model_versions() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
+        "ix_model_versions_model",
+        "model_versions",
+        ["model_id"],
+        unique=False,
+        sqlite_where=sa.text("model_id IS NOT NULL"),
+        postgresql_where=sa.text("model_id IS NOT NULL"),
+    )
+    op.create_index(
         "ix_model_versions_name", "model_versions", ["project", "name", sa.literal_column("version DESC")], unique=False
     )
     op.create_index(
@@ -434,6 +451,14 @@ def model_versions() -> None:
         unique=False,
     )
     op.create_index("ix_model_versions_run", "model_versions", ["run_id"], unique=False)
+    op.create_index(
+        "ix_model_versions_stage",
+        "model_versions",
+        ["stage"],
+        unique=False,
+        sqlite_where=sa.text("stage <> 'None'"),
+        postgresql_where=sa.text("stage <> 'None'"),
+    )
 
 
 def params() -> None:
@@ -544,6 +569,7 @@ def run_models() -> None:
         sa.PrimaryKeyConstraint("run", "direction", "model_id"),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_run_models_model", "run_models", ["model_id"], unique=False)
 
 
 def runs() -> None:
