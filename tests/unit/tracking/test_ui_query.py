@@ -11,7 +11,7 @@ from starlette.responses import Response
 from mlwright.kernel.errors import Invalid
 from mlwright.tracking.ui import query
 from mlwright.tracking.ui.query import TableQuery, from_request, from_saved, to_saved
-from mlwright.web.columns import KINDS, MAX_COLUMNS, Column, recall, remember
+from mlwright.web.columns import KINDS, MAX_COLUMNS, Column, parse_columns, recall, remember
 
 keys = st.text("abc_/.- 名é", min_size=1, max_size=12)
 columns = st.builds(Column, st.sampled_from(KINDS), keys)
@@ -78,7 +78,7 @@ def test_wrong_addresses() -> None:
         with pytest.raises(Invalid):
             from_request(request(url), None)
     with pytest.raises(Invalid):
-        query.parse_columns(f"metrics.m{n}" for n in range(MAX_COLUMNS + 1))
+        parse_columns(f"metrics.m{n}" for n in range(MAX_COLUMNS + 1))
 
 
 @given(st.lists(columns, unique=True, max_size=8))
