@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import registry_writes
+from benchmarks import lineage, registry_writes, signatures
 from benchmarks.bench import Bench, Benchmark
 from benchmarks.report import Row
 from benchmarks.servers import mlwright_command
@@ -65,7 +65,12 @@ def scan_speed(folder: Path, rounds: int) -> float:
     return megabytes / statistics.median(seconds[1:])  # the first one brings the files into memory
 
 
-BENCHMARKS: dict[str, Benchmark] = {**registry_writes.BENCHMARKS, "scan": scan}
+BENCHMARKS: dict[str, Benchmark] = {
+    **registry_writes.BENCHMARKS,
+    "scan": scan,
+    **signatures.BENCHMARKS,
+    "lineage": lineage.live,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

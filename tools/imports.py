@@ -34,8 +34,8 @@ NOT_SLICES = {"app", "backends", "web", "kernel"}
 ENTRY_POINTS = ("__main__",)
 
 # A slice is entered through these only; `ports` are what backends implement.
-# `scanning` is a library of security without state: gates and loaders use it.
-OPEN_TO_ALL = {"spec", "service", "scanning"}
+# `scanning`, `signing` and `supply` are libraries of security without state: gates and loaders use them.
+OPEN_TO_ALL = {"spec", "service", "scanning", "signing", "supply"}
 OPEN_TO_BACKENDS = {"ports"}
 
 # A module may speak HTTP when one part of its path is one of these: faces, wiring, and foreign protocols.

@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'b982989a0f47ef2d3b0fc3594175b98ef79032cc63ca0dbee38389eff72727e7');
+INSERT INTO "event_head" VALUES(1,23,'9ce907865f46b5bcdfa9542e2eba091354cab62490a9c876c63f6759da8fc166');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -85,29 +85,29 @@ CREATE TABLE events (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (seq)
 );
-INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created','project/default','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"default","project":"default","resourceVersion":"1700000000000","uid":"f5b165224a58b791df6af1d8303e61cd"},"spec":{"description":"Where everything goes by default"},"status":{}},"before":null}','0000000000000000000000000000000000000000000000000000000000000000','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188');
-INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures"},"status":{}},"before":null}','ce4a215bf15310bba5f48c53041d03878165e38c0e5553b2b220851f3e58d188','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5');
-INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','0babbd72c788b30be856ac96f15c84cf7bc7ab9e0bf1855e9c66cb00da3d27d5','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1');
-INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','32d9e0bb1dd611dd90735e00b76e5aef7fcb504044f09a77058c78198bc9f3a1','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/a6f04b976f7e','{"description":"nightly","expires_ms":null,"principal":"robot"}','32fb242cff04854db4958b9ffd7f1d72838fa1195baf33cd4bf1926bace12426','0ccc0967c44c29fdb375c4b555149628029c9cae7d0a9ac32c98ef9dd7e111ad');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','0ccc0967c44c29fdb375c4b555149628029c9cae7d0a9ac32c98ef9dd7e111ad','efcace073041779382b96fbc268b37862c4640ad5136c55888d6195a8987bfb7');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','efcace073041779382b96fbc268b37862c4640ad5136c55888d6195a8987bfb7','0244532c3df26fdacb527ffd3339e1bc0ea30068a22eccd61a2e8938562b8d26');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','0244532c3df26fdacb527ffd3339e1bc0ea30068a22eccd61a2e8938562b8d26','3a2de6391ece75f9d46b3b48f2f831a90e7554198c4d3569828b74aa931843f1');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','3a2de6391ece75f9d46b3b48f2f831a90e7554198c4d3569828b74aa931843f1','c50d6032081e058ed1ff82210f27c3a1245bc18405e483d64772e8a6a5e70bdf');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','c50d6032081e058ed1ff82210f27c3a1245bc18405e483d64772e8a6a5e70bdf','71e374ab46aa02b6adaaf465f7b2b9e95c86d5d2672345a19b61327e73f65277');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','71e374ab46aa02b6adaaf465f7b2b9e95c86d5d2672345a19b61327e73f65277','f2ae64a84e7469b35e74d42f2fd83ce6fe005eac0a62197ff6322cacf7a6a1a1');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','f2ae64a84e7469b35e74d42f2fd83ce6fe005eac0a62197ff6322cacf7a6a1a1','45ae02e7d70dc3b84f1da43219b75b6c00c808b24e2ab9577e9568b4fa0f4400');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','45ae02e7d70dc3b84f1da43219b75b6c00c808b24e2ab9577e9568b4fa0f4400','662f9007b9d78b156bf3a91f5baf2e177cb6b8aa7facb5231af32b5bca85a78c');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','662f9007b9d78b156bf3a91f5baf2e177cb6b8aa7facb5231af32b5bca85a78c','d912ac1f89f6b4a173e6c9afe7e0de08ed28abff91e2c2005b0c1af88631ac9c');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','d912ac1f89f6b4a173e6c9afe7e0de08ed28abff91e2c2005b0c1af88631ac9c','b886e1937212ba0799193d1b34bc6f2d30c456398366ffa78ac0a0888b4ce381');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','b886e1937212ba0799193d1b34bc6f2d30c456398366ffa78ac0a0888b4ce381','5f1dd4d6082d94c481bf3fd2d9f28b01adf6748a745e98b77388569fc1dc9408');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','5f1dd4d6082d94c481bf3fd2d9f28b01adf6748a745e98b77388569fc1dc9408','50bd7dce4b52780652670a246da35a3c5fceafd1266b1caf6d99310b41ee0c13');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','50bd7dce4b52780652670a246da35a3c5fceafd1266b1caf6d99310b41ee0c13','f51df42e772b9ac50ff6ca8e3bcaaad75472ab9224a8512e3b56e4fa99318369');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','f51df42e772b9ac50ff6ca8e3bcaaad75472ab9224a8512e3b56e4fa99318369','a5e61cd5153a1275b8894a8a056f5cc9463b35d95a79b04750f6139d6f16db32');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','a5e61cd5153a1275b8894a8a056f5cc9463b35d95a79b04750f6139d6f16db32','4058e0495d5daa668198861bb399bee589fa6a252e79f842d7af150fa55b558a');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','4058e0495d5daa668198861bb399bee589fa6a252e79f842d7af150fa55b558a','d58f661fe5f5a98c0130786f5173c34fd6b06cfc220cbb40e69efb097195e513');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','d58f661fe5f5a98c0130786f5173c34fd6b06cfc220cbb40e69efb097195e513','ece89e3864a8e45e104265be9e838508e2d30d2a62a313c43343451fe4c94529');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','ece89e3864a8e45e104265be9e838508e2d30d2a62a313c43343451fe4c94529','b982989a0f47ef2d3b0fc3594175b98ef79032cc63ca0dbee38389eff72727e7');
+INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created','project/default','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"default","project":"default","resourceVersion":"1700000000000","uid":"f5b165224a58b791df6af1d8303e61cd"},"spec":{"description":"Where everything goes by default","signatures":"optional"},"status":{}},"before":null}','0000000000000000000000000000000000000000000000000000000000000000','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903');
+INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
+INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
+INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/fe023af3d71b','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','91b08a208582cb032795893a1244923732d226774e572314c05094deadf67d61');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','91b08a208582cb032795893a1244923732d226774e572314c05094deadf67d61','a989bdbfc86344c47e5e78f90da011f383824254ccf6112409dbce1e77e29200');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','a989bdbfc86344c47e5e78f90da011f383824254ccf6112409dbce1e77e29200','09b0e6c90eee2ad6af5de84de6eda4218d6b8b53b73a2e7d2abefbb601e41882');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','09b0e6c90eee2ad6af5de84de6eda4218d6b8b53b73a2e7d2abefbb601e41882','58ecc5777eb8cdf51dabee7f22d5d47f8cc76dd31644a22118b0f6ec6bbdc944');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','58ecc5777eb8cdf51dabee7f22d5d47f8cc76dd31644a22118b0f6ec6bbdc944','55079778894fed81d4148e1202af054b077cd93394db4ad19e1145cd6bf5788f');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','55079778894fed81d4148e1202af054b077cd93394db4ad19e1145cd6bf5788f','20a02f51df8ab51c1acd6ebe09e5c3167c21543ac05f2e28c551b224e219f572');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','20a02f51df8ab51c1acd6ebe09e5c3167c21543ac05f2e28c551b224e219f572','ddc136a85619220d5e0559fdd16b7e391c218550c715292e896ac97e835239d5');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','ddc136a85619220d5e0559fdd16b7e391c218550c715292e896ac97e835239d5','14a6ad86dd46371eb2f2a22e134f05da8d6ee217a5c3c7f497116b142da57816');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','14a6ad86dd46371eb2f2a22e134f05da8d6ee217a5c3c7f497116b142da57816','07e9f51421b51e1a0b262ef46cb07b2f7d08e2c1a5c666e2cfa0a610f62723ef');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','07e9f51421b51e1a0b262ef46cb07b2f7d08e2c1a5c666e2cfa0a610f62723ef','02e89d83f4d39a2d233e891f0859b1d0aa26ac9559fb629c20fe37ec73a1a44f');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','02e89d83f4d39a2d233e891f0859b1d0aa26ac9559fb629c20fe37ec73a1a44f','f2cca8bc330a0c7166122a7e8c3376160d6c664a740275359b422823a0e639a8');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','f2cca8bc330a0c7166122a7e8c3376160d6c664a740275359b422823a0e639a8','b7a6cce8ee27b346c6cb459acf42dfada8ff0c777edbc6be2547bde60723ff21');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','b7a6cce8ee27b346c6cb459acf42dfada8ff0c777edbc6be2547bde60723ff21','6ead04f17ed36e1439f0a81a369edd736aab78526f86818a3aae9b47b8a7db60');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','6ead04f17ed36e1439f0a81a369edd736aab78526f86818a3aae9b47b8a7db60','784b02e9bb31fc4c10cdc531e00e5bb41df4abc357f02a450e6bca6e8a4f7c69');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','784b02e9bb31fc4c10cdc531e00e5bb41df4abc357f02a450e6bca6e8a4f7c69','61936dd9e3e407878ca16c2c5b64e888e49c232f348dd41b5f7c3381dd34dd76');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','61936dd9e3e407878ca16c2c5b64e888e49c232f348dd41b5f7c3381dd34dd76','ee50c967bcf5847f8083a73cce8eef199ba44582ed40e7818857258eddfc52ad');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','ee50c967bcf5847f8083a73cce8eef199ba44582ed40e7818857258eddfc52ad','4a99312354c64e8272a10d8b0b57ff3deaaf10c7789cd1bcc8a9fffad2abe71a');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','4a99312354c64e8272a10d8b0b57ff3deaaf10c7789cd1bcc8a9fffad2abe71a','e2639c20255cf8f9cb359a642a030dcb06a2b8de891a9ecbcb692e867370c428');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','e2639c20255cf8f9cb359a642a030dcb06a2b8de891a9ecbcb692e867370c428','9ce907865f46b5bcdfa9542e2eba091354cab62490a9c876c63f6759da8fc166');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$cIdlaDZREP4X/GIKz6De/Q==$c4xhFjHajXie4citBW659dlCIxuHSti/qWnqMC2Q8uvR1rL5qOCUkrZMFYbxGMJd5cTO28i69nsNg68IG9ITmQ==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$Pu8GYeAMYhLNx4lCJjMxAQ==$OP23QMoYzQdOG8qDQkJexhMY9aGTjVMm5NA0nMzprwQW2WdtIzTC1GDoQsKSbHf4cw30EWS/FEaPyjGW9J06ew==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -377,8 +377,8 @@ CREATE TABLE resources (
  WITHOUT ROWID
 
 ;
-INSERT INTO "resources" VALUES('Project','default','default','f5b165224a58b791df6af1d8303e61cd',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Where everything goes by default"}','{}');
-INSERT INTO "resources" VALUES('Project','vision','vision','c4bb86c3d1c427103c344c4189eb2f1e',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Pictures"}','{}');
+INSERT INTO "resources" VALUES('Project','default','default','f5b165224a58b791df6af1d8303e61cd',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Where everything goes by default","signatures":"optional"}','{}');
+INSERT INTO "resources" VALUES('Project','vision','vision','c4bb86c3d1c427103c344c4189eb2f1e',1,1700000000000,'{}','{}','[]','[]',1700000000000,NULL,'{"description":"Pictures","signatures":"optional"}','{}');
 CREATE TABLE role_bindings (
 	project TEXT NOT NULL, 
 	principal TEXT NOT NULL, 
@@ -450,9 +450,53 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('a6f04b976f7e','robot','abfa2295a75a8f8f19e632055c5e584926e34eef06ac7f23a7b9fbcfa238315c','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('fe023af3d71b','robot','cc9c388a5ddc8feb59289ed179da885e709e0475acd563a0b07dc61484ddd427','nightly',1700000000000,NULL);
+CREATE TABLE version_signatures (
+	version INTEGER NOT NULL, 
+	fingerprint TEXT NOT NULL, 
+	bundle BLOB NOT NULL, 
+	signed_by TEXT NOT NULL, 
+	at_ms INTEGER NOT NULL, 
+	PRIMARY KEY (version, fingerprint)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE webhook_deliveries (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	webhook INTEGER NOT NULL, 
+	delivery_id TEXT NOT NULL, 
+	event TEXT NOT NULL, 
+	seq INTEGER NOT NULL, 
+	body TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	response_status INTEGER, 
+	problem TEXT, 
+	created_ms INTEGER NOT NULL, 
+	ended_ms INTEGER
+);
+CREATE TABLE webhooks (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	webhook_id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	description TEXT, 
+	url TEXT NOT NULL, 
+	events TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	sealed TEXT, 
+	created_ms INTEGER NOT NULL, 
+	updated_ms INTEGER NOT NULL, 
+	seen INTEGER NOT NULL, 
+	due_ms INTEGER NOT NULL, 
+	lease_ms INTEGER NOT NULL, 
+	token TEXT NOT NULL, 
+	CONSTRAINT uq_webhooks_webhook_id UNIQUE (webhook_id)
+);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
+CREATE INDEX ix_datasets_name ON datasets (name);
 CREATE INDEX ix_events_overridden ON events (at_ms, seq) WHERE type = 'registry.gate.overridden';
 CREATE INDEX ix_events_registry ON events (project, subject, seq) WHERE type >= 'registry.' AND type < 'registry/';
 CREATE INDEX ix_gate_approvals_at ON gate_approvals (at_ms, id);
@@ -463,16 +507,22 @@ CREATE INDEX ix_gate_results_state ON gate_results (state, id);
 CREATE INDEX ix_gate_results_version ON gate_results (version, id);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
+CREATE INDEX ix_logged_models_run ON logged_models (source_run_id) WHERE source_run_id IS NOT NULL;
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);
 CREATE INDEX ix_model_version_tags_prompt ON model_version_tags (version) WHERE key = 'mlflow.prompt.is_prompt';
+CREATE INDEX ix_model_versions_model ON model_versions (model_id) WHERE model_id IS NOT NULL;
 CREATE INDEX ix_model_versions_name ON model_versions (project, name, version DESC);
 CREATE INDEX ix_model_versions_newest ON model_versions (project, updated_ms DESC, name, version DESC);
 CREATE INDEX ix_model_versions_run ON model_versions (run_id);
+CREATE INDEX ix_model_versions_stage ON model_versions (stage) WHERE stage <> 'None';
 CREATE INDEX ix_params_value ON params ("key", substr(value, 1, 100), run);
 CREATE INDEX ix_registered_model_tags_prompt ON registered_model_tags (model) WHERE key = 'mlflow.prompt.is_prompt';
+CREATE INDEX ix_run_models_model ON run_models (model_id);
 CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_id);
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
 CREATE INDEX ix_tokens_principal ON tokens (principal);
+CREATE INDEX ix_webhook_deliveries_state ON webhook_deliveries (webhook, state, id);
+CREATE INDEX ix_webhooks_project ON webhooks (project, id);
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('experiments',1);
 INSERT INTO "sqlite_sequence" VALUES('runs',2);

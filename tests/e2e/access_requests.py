@@ -2,7 +2,8 @@
 
 import json
 
-from tests.e2e.access_world import PROJECT, SESAME, Request, Things, asked, form, get, send
+from mlwright.security.signing import keys
+from tests.e2e.access_world import KEY, PROJECT, SESAME, Request, Things, asked, form, get, send
 
 _MLFLOW, _ARTIFACTS = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts"
 
@@ -19,6 +20,7 @@ def table(things: Things) -> dict[tuple[str, str], Request]:
         **_rest(things),
         **_rest_runs(things),
         **_rest_registry(things),
+        **_webhooks(things),
         **_moving(things),
         **_pages(things),
         **_run_pages(things),
@@ -174,6 +176,9 @@ def _rest_registry(on: Things) -> dict[str, Request]:
     path, one, here = "/v1/models/{name}", f"/v1/models/{on.registered}", f"?project={PROJECT}"
     version, alias = f"{path}/versions/{{version}}", f"{path}/aliases/{{alias}}"
     return {
+        "GET /v1/lineage": get(f"/v1/lineage?subject=run/{on.run}"),
+        "GET /v1/lineage/live": get(f"/v1/lineage/live?subject=run/{on.run}"),
+        "GET /v1/lineage/openlineage": get(f"/v1/lineage/openlineage?subject=run/{on.run}"),
         "GET /v1/models": get("/v1/models"),
         f"GET {path}": get(f"{one}{here}"),
         f"DELETE {path}": send("DELETE", f"{one}{here}"),
@@ -185,9 +190,42 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"DELETE {alias}": send("DELETE", f"{one}/aliases/champion{here}"),
         f"GET {version}/gates": get(f"{one}/versions/1/gates{here}"),
         f"POST {version}/gates": send("POST", f"{one}/versions/1/gates{here}", {}),
+        f"GET {version}/files": get(f"{one}/versions/1/files{here}"),
+        f"GET {version}/files/{{path:path}}": get(f"{one}/versions/1/files/{SESAME}.txt{here}"),
+        f"GET {version}/signatures": get(f"{one}/versions/1/signatures{here}"),
+        f"POST {version}/signatures": send("POST", f"{one}/versions/1/signatures{here}", {"bundle": on.bundle}),
+        f"GET {version}/signatures/{{fingerprint}}": get(
+            f"{one}/versions/1/signatures/{keys.fingerprint(KEY.public_key())}{here}"
+        ),
+        f"POST {version}/verification": asked("POST", f"{one}/versions/1/verification{here}", {}),
         f"PUT {version}/gates/{{policy}}/{{gate}}/approval": send(
             "PUT", f"{one}/versions/1/gates/{SESAME}-policy/lead/approval{here}", {"approves": False}, by="root"
         ),
+    }
+
+
+def _webhooks(on: Things) -> dict[str, Request]:
+    """They are the administrators' affair."""
+    many, one = f"{_MLFLOW}/webhooks", f"{_MLFLOW}/webhooks/{{webhook_id}}"
+    own, rest = f"{many}/{on.webhook}", f"/v1/webhooks/{on.webhook}"
+    path, here = "/v1/webhooks/{webhook}", f"?project={PROJECT}"
+    new = {"name": "new", "url": "https://127.0.0.1:1/"}
+    told = f"{path}/deliveries"
+    return {
+        f"POST {many}": send("POST", many, {**new, "events": [{"entity": 1, "action": 1}]}, by="root"),
+        f"GET {many}": get(many, by="root"),
+        f"GET {one}": get(own, by="root"),
+        f"PATCH {one}": send("PATCH", own, {"name": "x"}, by="root"),
+        f"DELETE {one}": send("DELETE", own, by="root"),
+        f"POST {one}/test": Request("POST", f"{own}/test", by="root"),
+        "GET /v1/webhooks": get(f"/v1/webhooks{here}", by="root"),
+        "POST /v1/webhooks": send("POST", f"/v1/webhooks{here}", {**new, "events": ["prompt.created"]}, by="root"),
+        f"GET {path}": get(rest, by="root"),
+        f"PATCH {path}": send("PATCH", rest, {"name": "x"}, by="root"),
+        f"DELETE {path}": send("DELETE", rest, by="root"),
+        f"POST {path}/test": Request("POST", f"{rest}/test", by="root"),
+        f"GET {told}": get(f"{rest}/deliveries", by="root"),
+        f"POST {told}/{{delivery}}/retry": send("POST", f"{rest}/deliveries/{on.delivery}/retry", by="root"),
     }
 
 

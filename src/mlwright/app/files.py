@@ -1,12 +1,13 @@
 """Artifacts as other slices see them: their ports `Files`, on the artifacts slice."""
 
+import hashlib
 from pathlib import Path
 
 from starlette.responses import Response
 
 from mlwright.artifacts import service, transfer
 from mlwright.artifacts.spec import SCHEME, ArtifactFile, Owners
-from mlwright.kernel.blobs import Blobs
+from mlwright.kernel.blobs import PREFIX, Blobs
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
@@ -62,6 +63,12 @@ class VersionFiles:
         with target.open("wb") as out:
             for piece in [file.content] if file.content is not None else self._blobs.read(file.digest):
                 out.write(piece)
+
+    def digest(self, file: ArtifactFile) -> str:
+        found = hashlib.sha256()
+        for piece in [file.content] if file.content is not None else self._blobs.read(file.digest):
+            found.update(piece)
+        return PREFIX + found.hexdigest()
 
     def send(self, file: ArtifactFile) -> Response:
         return transfer.send(file, self._blobs)

@@ -1,21 +1,28 @@
 """Puts the parts together: database, blobs, services, faces."""
 
+import random
+from pathlib import Path
+
 from starlette.types import ASGIApp
 
 import mlwright.artifacts.tables
 import mlwright.registry.gates.tables
+import mlwright.registry.signatures.tables
 import mlwright.registry.tables
+import mlwright.registry.webhooks.tables
 import mlwright.security.tables
-import mlwright.tracking.tables  # noqa: F401 - the four register their tables
+import mlwright.tracking.tables  # noqa: F401 - they register their tables
 from mlwright import __version__
 from mlwright.app import migrations, mlflow_ui
 from mlwright.app.events_api import EventsApi
 from mlwright.app.files import ArtifactFiles, VersionFiles
 from mlwright.app.gc import GarbageCollector
+from mlwright.app.lineage_api import LineageApi
 from mlwright.app.owners import AllOwners
 from mlwright.app.registered import RegisteredVersions
 from mlwright.app.resources_api import ResourcesApi
 from mlwright.app.settings import Settings
+from mlwright.app.webhook_settings import from_environment, key_from_environment
 from mlwright.artifacts.api import ArtifactsApi
 from mlwright.artifacts.mlflow import ArtifactRoutes
 from mlwright.kernel import openapi, schema
@@ -24,25 +31,34 @@ from mlwright.kernel.database import Database
 from mlwright.kernel.engine import Engine, open_engine
 from mlwright.kernel.http import Face, Router, problem
 from mlwright.kernel.identity import Caller
+from mlwright.kernel.lineage import Lineage
 from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.api.gates import GatesApi
 from mlwright.registry.api.models import ModelsApi
+from mlwright.registry.api.signatures import SignaturesApi
+from mlwright.registry.api.webhooks import WebhooksApi
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.mlflow import face as registry_face
-from mlwright.registry.service import approvals, gates, models
+from mlwright.registry.service import approvals, gates, models, trust
+from mlwright.registry.service import graph as registry_graph
 from mlwright.registry.ui import face as registry_pages
+from mlwright.registry.webhooks.delivery import WebhookRunner
+from mlwright.registry.webhooks.sending import Sender
+from mlwright.registry.webhooks.verbs import Webhooks
 from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security import ui as security_pages
 from mlwright.security.api import SecurityApi
 from mlwright.security.authentication import Authentication
 from mlwright.security.passwords import PasswordChecks
+from mlwright.security.sealing import Sealer
 from mlwright.tracking.api import face as tracking_api
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.mlflow.graphql import Graphql
 from mlwright.tracking.service import experiments
+from mlwright.tracking.service import graph as tracking_graph
 from mlwright.tracking.ui import face as tracking_pages
 from mlwright.web.assets import Assets
 from mlwright.web.errors import ErrorPages
@@ -65,25 +81,34 @@ class Platform:
         self.database = Database(self.engine)
         self._passwords = PasswordChecks(self.database)
         self.project = projects.kind(_held_by)
-        self.kinds = Kinds([self.project, gates.KIND])
+        self.lineage = Lineage(
+            [*tracking_graph.KINDS, *registry_graph.KINDS], [*tracking_graph.HOPS, *registry_graph.HOPS]
+        )
+        self.kinds = Kinds([self.project, gates.KIND, trust.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
         self.gates = GateRunner(self.database, VersionFiles(self.blobs))
+        sender, sealer = Sender(from_environment()), Sealer(key_from_environment(), self._key_path())
+        self._webhooks = Webhooks(self.database, sender, sealer)
+        self.webhooks = WebhookRunner(self.database, sender, sealer, random.SystemRandom())
 
     def router(self) -> ASGIApp:
         """The ASGI application with all faces; who reads with a browser gets errors as pages."""
         owners = AllOwners()
         artifacts = ArtifactRoutes(self.database, self.blobs, owners).routes()
-        registry = registry_face.routes(self.database, VersionFiles(self.blobs))
+        registry = registry_face.routes(self.database, VersionFiles(self.blobs), self._webhooks)
         rest = [*artifacts, *registry, *mlflow_face.routes(self.database)]
         mlflow = Face([*Graphql(rest).routes(), *rest], show_error)
         operations = [
             *SecurityApi(self.database, self.project).operations(),
             *ResourcesApi(self.database, self.kinds).operations(),
             *EventsApi(self.database).operations(),
+            *LineageApi(self.database, self.lineage).operations(),
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
             *GatesApi(self.database).operations(),
+            *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
+            *WebhooksApi(self.database, self._webhooks).operations(),
             *GarbageCollector(self.database, self.blobs).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
@@ -117,7 +142,12 @@ class Platform:
 
     def close(self) -> None:
         self.gates.close()
+        self.webhooks.close()
         self.database.close()
+
+    def _key_path(self) -> Path | None:
+        """Where the key for secrets lies; nowhere when other servers are to read them too."""
+        return None if self.settings.shared else self.settings.data / "secrets.key"
 
     def _create_defaults(self, tx: Tx) -> None:
         projects.create_default(tx, self.project)

@@ -131,7 +131,7 @@ def put(tx: Tx, caller: Caller, owners: Owners, path: str, blob: Blob, content: 
     data: dict[str, object] = {"digest": blob.digest, "size": blob.size}
     if before is not None:
         data = {"before": {"digest": before[2], "size": before[3]}, "after": data}
-    tx.emit(Draft(caller.name, project, _STORED, f"artifact/{path}", data))
+    tx.emit(Draft(caller.name, project, "artifacts.file.stored", f"artifact/{path}", data))
     return file
 
 

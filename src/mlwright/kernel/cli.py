@@ -47,13 +47,23 @@ class Connector(Protocol):
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options --server and --data, and a `client` for its first argument."""
 
+    @functools.wraps(command)
+    def connected(connect: Callable[[], "Client"], /, **arguments: Any) -> Any:
+        return command(connect(), **arguments)
+
+    return with_connection(connected)
+
+
+def with_connection(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `with_client`, with a function that connects, for commands that do not always need a server."""
+
     @click.option("--server", default="", envvar="MLWRIGHT_SERVER", help="URL of the server [env: MLWRIGHT_SERVER].")
     @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Data directory of the server.")
     @click.pass_context
     @functools.wraps(command)
     def connected(context: click.Context, /, server: str, data: Path | None, **arguments: Any) -> Any:
         connect: Connector = context.obj
-        return command(connect(server, data), **arguments)
+        return command(lambda: connect(server, data), **arguments)
 
     return connected
 

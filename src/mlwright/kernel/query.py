@@ -24,27 +24,28 @@ def dialect_named(name: str) -> Dialect:
 
 
 class _Among(ColumnElement[Any]):
-    """`column IN (…)` over a JSON array of whole numbers given as one parameter."""
+    """`column IN (…)` over a JSON array given as one parameter. `kind`: PostgreSQL's type of the column."""
 
     inherit_cache = False
     type = NullType()  # as Boolean, SQLite would get "= 1" behind it and could not use an index
 
-    def __init__(self, column: ColumnElement[Any], name: str) -> None:
+    def __init__(self, column: ColumnElement[Any], name: str, kind: str) -> None:
         self.column = column
-        self.numbers = bindparam(name, type_=Text())
+        self.values = bindparam(name, type_=Text())
+        self.kind = kind
 
 
 @compiles(_Among, "sqlite")
 def _among_sqlite(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
-    column, numbers = (compiler.process(each, **options) for each in (element.column, element.numbers))
-    return f"{column} IN (SELECT value FROM json_each({numbers}))"  # noqa: S608 - both are compiled SQL
+    column, values = (compiler.process(each, **options) for each in (element.column, element.values))
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - both are compiled SQL
 
 
 @compiles(_Among, "postgresql")
 def _among_postgresql(element: _Among, compiler: SQLCompiler, **options: Any) -> str:
-    column, numbers = (compiler.process(each, **options) for each in (element.column, element.numbers))
-    listed = f"json_array_elements_text(CAST({numbers} AS JSON))"
-    return f"{column} IN (SELECT CAST(value AS BIGINT) FROM {listed})"  # noqa: S608 - both are compiled SQL
+    column, values = (compiler.process(each, **options) for each in (element.column, element.values))
+    listed = f"json_array_elements_text(CAST({values} AS JSON))"
+    return f"{column} IN (SELECT CAST(value AS {element.kind}) FROM {listed})"  # noqa: S608 - both are compiled SQL
 
 
 def among(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
@@ -52,7 +53,12 @@ def among(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
 
     Unlike SQLAlchemy's `in_`, the statement does not depend on how many numbers there are, so it is compiled once.
     """
-    return _Among(column, name)
+    return _Among(column, name, "BIGINT")
+
+
+def among_texts(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    """The same for a column of text, and a JSON array of strings."""
+    return _Among(column, name, "TEXT")
 
 
 class Compiled(NamedTuple):

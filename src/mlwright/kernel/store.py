@@ -201,6 +201,12 @@ def exists(tx: Tx, kind: Kind, project: str, name: str) -> bool:
     return tx.one(_get, {"kind": kind.name, "project": project, "name": name}) is not None
 
 
+def project_spec(tx: Tx, name: str) -> dict[str, Any] | None:
+    """The spec of a project, whoever asks; None when there is no such project."""
+    found = _load_row(tx, PROJECT, name, name)
+    return found.spec if found else None
+
+
 def require_project(tx: Tx, name: str) -> None:
     """Raises NotFound when there is no such project."""
     if tx.one(_get, {"kind": PROJECT, "project": name, "name": name}) is None:
@@ -316,7 +322,11 @@ def _emit(tx: Tx, caller: Caller, what: str, before: Resource | None, after: Res
 
 
 def _load(tx: Tx, kind: Kind, project: str, name: str) -> Resource | None:
-    row = tx.one(_get, {"kind": kind.name, "project": project, "name": name})
+    return _load_row(tx, kind.name, project, name)
+
+
+def _load_row(tx: Tx, kind: str, project: str, name: str) -> Resource | None:
+    row = tx.one(_get, {"kind": kind, "project": project, "name": name})
     return _resource(row) if row else None
 
 

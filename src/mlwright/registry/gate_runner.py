@@ -7,20 +7,17 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from mlwright.artifacts import service as artifacts
-from mlwright.artifacts.spec import ArtifactFile
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import Invalid, MlwrightError
+from mlwright.kernel.errors import MlwrightError
 from mlwright.registry.gates.deciders import decide
 from mlwright.registry.gates.room import Room
 from mlwright.registry.gates.spec import Decision, GateVerdict, undecided
+from mlwright.registry.loading import Files, VersionLoader
 from mlwright.registry.service import gates as service
-from mlwright.registry.service import pinning
+from mlwright.registry.service import trust
 from mlwright.registry.service.gates import Work
 from mlwright.registry.spec import ModelVersion
 
@@ -31,12 +28,6 @@ _LOOK_AGAIN_S = 5.0
 _RENEW_S = service.LEASE_MS / 3_000
 #: What a gate's program may see of our environment.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR")
-
-
-class Files(Protocol):
-    """Puts a file's bytes somewhere; blocks."""
-
-    def copy(self, file: ArtifactFile, target: Path) -> None: ...
 
 
 class GateRunner:
@@ -123,17 +114,14 @@ class _Versions:
 
     def __init__(self, database: Database, files: Files) -> None:
         self._database = database
-        self._files = files
+        # Gates find out whether a version may be used: policies that ask for signatures do not keep them from it.
+        self._loader = VersionLoader(database, files, trust.require)
 
-    def files(self, version: ModelVersion) -> Mapping[str, str]:
-        if version.digest is None:
-            raise Invalid(f"the files of version {version.version} are not kept here, so that nobody can look at them")
-        root = pinning.root(version.storage)
-        found = self._database.read_now(lambda tx: artifacts.inside(tx, root))
-        return {each.path.removeprefix(f"{root}/"): each.path for each in found}
+    def files(self, version: ModelVersion) -> list[str]:
+        return [file.path for file in self._loader.files(version)]
 
-    def copy(self, stored: str, target: Path) -> None:
-        self._files.copy(self._database.read_now(lambda tx: artifacts.get(tx, service.SYSTEM, stored)), target)
+    def copy(self, version: ModelVersion, path: str, target: Path) -> None:
+        self._loader.copy(version, path, target)
 
     def beside(self, version: ModelVersion, alias: str) -> ModelVersion | None:
         return self._database.read_now(partial(service.beside, version=version, alias=alias))

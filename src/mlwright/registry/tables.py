@@ -64,6 +64,8 @@ Index(
     "ix_model_versions_newest", _versions.project, _versions.updated_ms.desc(), _versions.name, _versions.version.desc()
 )
 Index("ix_model_versions_run", _versions.run_id)
+Index("ix_model_versions_model", _versions.model_id, sqlite_where=text("model_id IS NOT NULL"))
+Index("ix_model_versions_stage", _versions.stage, sqlite_where=text("stage <> 'None'"))
 
 model_version_tags = Table(
     "model_version_tags",

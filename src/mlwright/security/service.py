@@ -254,6 +254,12 @@ def grant(tx: Tx, caller: Caller, project: str, principal: str, role: str) -> Bi
     return Binding(project, principal, role)
 
 
+def requires_signatures(tx: Tx, project: str) -> bool:
+    """Whether only signed versions of the project's models may be loaded."""
+    spec = store.project_spec(tx, project) or {}
+    return spec.get("signatures") == "required"
+
+
 def revoke(tx: Tx, caller: Caller, project: str, principal: str) -> None:
     """Take a principal's role in a project away. For admins of the project. Raises NotFound."""
     caller.require(project, Role.ADMIN)

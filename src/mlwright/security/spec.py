@@ -2,7 +2,7 @@
 
 import re
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -55,6 +55,10 @@ class ProjectSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A tenant: the unit of access, quota and budget."""
 
     description: Annotated[str, msgspec.Meta(description="What the project is for.", max_length=1_000)] = ""
+    signatures: Annotated[
+        Literal["optional", "required"],
+        msgspec.Meta(description="Whether only signed versions of its models are loaded, or unsigned ones too."),
+    ] = "optional"
 
 
 class Project(msgspec.Struct, frozen=True):

@@ -160,6 +160,8 @@ datasets = Table(
     sqlite_autoincrement=True,
 )
 
+Index("ix_datasets_name", datasets.c.name)
+
 #: A dataset read by a run; `context` repeats the input tag mlflow.data.context, by which runs are searched.
 dataset_inputs = Table(
     "dataset_inputs",
@@ -183,6 +185,8 @@ run_models = Table(
     sqlite_with_rowid=False,
 )
 
+Index("ix_run_models_model", run_models.c.model_id)
+
 logged_models = Table(
     "logged_models",
     METADATA,
@@ -201,6 +205,7 @@ logged_models = Table(
     UniqueConstraint("model_id", name="uq_logged_models_model_id"),
     sqlite_autoincrement=True,
 )
+Index("ix_logged_models_run", logged_models.c.source_run_id, sqlite_where=text("source_run_id IS NOT NULL"))
 Index("ix_logged_models_newest", logged_models.c.experiment_id, logged_models.c.active, logged_models.c.created_ms)
 
 logged_model_params = Table(

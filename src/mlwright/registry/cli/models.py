@@ -7,6 +7,8 @@ import click
 from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
 from mlwright.kernel.errors import Invalid
+from mlwright.registry.cli import signing
+from mlwright.registry.cli.naming import model_path, path_of
 
 _COLUMNS = ["name", "project", "last_version", "aliases", "updated_ms"]
 _VERSION_COLUMNS = ["version", "stage", "author", "created_ms", "files", "size", "digest"]
@@ -38,7 +40,7 @@ def list_models(client: Client, query: str, project: str, limit: int, output: st
 @output_option
 def show_model(client: Client, model: str, project: str, output: str) -> None:
     """Show MODEL, or with MODEL/3 and MODEL@champion a version and what is known about it."""
-    show(client.get(_path(model), project=project or None), output)
+    show(client.get(path_of(model), project=project or None), output)
 
 
 @models.command("versions")
@@ -49,7 +51,7 @@ def show_model(client: Client, model: str, project: str, output: str) -> None:
 @output_option
 def list_versions(client: Client, model: str, project: str, limit: int, output: str) -> None:
     """List the versions of MODEL, newest first."""
-    found = client.pages(f"{_model(model)}/versions", limit, project=project or None)
+    found = client.pages(f"{model_path(model)}/versions", limit, project=project or None)
     show(found, output, _VERSION_COLUMNS)
 
 
@@ -75,7 +77,10 @@ def alias(
     output: str,
 ) -> None:
     """Let ALIAS of MODEL lead to VERSION, or show where it leads."""
-    path, where = f"{_model(model)}/aliases/{quote(alias, safe='')}", f"?project={quote(project)}" if project else ""
+    path, where = (
+        f"{model_path(model)}/aliases/{quote(alias, safe='')}",
+        f"?project={quote(project)}" if project else "",
+    )
     if remove:
         client.delete(f"{path}{where}")
         click.echo(f"alias {alias} of {model} removed", err=True)
@@ -94,18 +99,9 @@ def delete(client: Client, model: str, project: str) -> None:
     """Delete the version MODEL/3 or, as MODEL, everything of that name. Nothing brings it back."""
     if "@" in model:
         raise Invalid(f"{model!r} is an alias", path="MODEL", hint="name the version, such as MODEL/3")
-    client.delete(f"{_path(model)}?project={quote(project)}" if project else _path(model))
+    client.delete(f"{path_of(model)}?project={quote(project)}" if project else path_of(model))
     click.echo(f"{model} deleted", err=True)
 
 
-def _path(text: str) -> str:
-    """The path of a model, MODEL/VERSION or MODEL@ALIAS."""
-    name, slash, version = text.partition("/")
-    if slash:
-        return f"{_model(name)}/versions/{quote(version, safe='')}"
-    name, at, alias = text.rpartition("@")
-    return f"{_model(name)}/aliases/{quote(alias, safe='')}" if at else _model(text)
-
-
-def _model(name: str) -> str:
-    return f"/v1/models/{quote(name, safe='')}"
+for _command in (signing.sign, signing.verify, signing.download):
+    models.add_command(_command)

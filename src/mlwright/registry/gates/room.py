@@ -15,11 +15,11 @@ from mlwright.registry.spec import ModelVersion
 class Versions(Protocol):
     """Reads versions and their files; blocks."""
 
-    def files(self, version: ModelVersion) -> Mapping[str, str]:
-        """The pinned files: their paths in the model, and among the artifacts. Raises Invalid when not pinned."""
+    def files(self, version: ModelVersion) -> Sequence[str]:
+        """Paths of the pinned files. Raises Invalid when it is not pinned, Untrusted when it must not be loaded."""
 
-    def copy(self, stored: str, target: Path) -> None:
-        """Put the artifact at `stored` into the file `target`. Raises NotFound."""
+    def copy(self, version: ModelVersion, path: str, target: Path) -> None:
+        """Put one of the files into the file `target`. Raises Untrusted when its bytes are not those registered."""
 
     def beside(self, version: ModelVersion, alias: str) -> ModelVersion | None:
         """The version of the same model that has the alias now."""
@@ -64,20 +64,19 @@ class Room:
 
     def fetch(self, version: ModelVersion, path: str, target: Path) -> Path:
         """Put one file of a version into the file `target`. Raises NotFound."""
-        stored = self._versions.files(version).get(path)
-        if stored is None:
+        if path not in self._versions.files(version):
             raise NotFound(f"version {version.version} has no file {path!r}: log it with the model")
-        self._versions.copy(stored, target)
+        self._versions.copy(version, path, target)
         return target
 
     def unpack(self) -> Path:
         """Put all files of the version into the folder `model`, once."""
         model = self.folder / "model"
         if not model.exists():
-            for path, stored in self._versions.files(self.version).items():
+            for path in self._versions.files(self.version):
                 target = model / path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self._versions.copy(stored, target)
+                self._versions.copy(self.version, path, target)
         return model
 
     def run(self, command: Sequence[str], limits: Limits, environment: Mapping[str, str] | None = None) -> Outcome:

@@ -91,6 +91,11 @@ class _Kind(_Spec, frozen=True):
         """Aliases of the same model whose versions the answer depends on, in their order."""
         return []
 
+    @property
+    def runs(self) -> bool:
+        """Whether it is run once for an answer that is kept, or found anew whenever somebody asks."""
+        return True
+
 
 class Threshold(_Spec, frozen=True):
     """A bound on a metric: `min` or `max` or both."""
@@ -202,6 +207,28 @@ class Approval(_Kind, frozen=True):
         if self.approvers and self.count > len(set(self.approvers)):
             raise ValueError(f"{self.count} approvals of {len(set(self.approvers))} approvers cannot be had")
 
+    @property
+    def runs(self) -> bool:
+        return False
+
+
+class Signed(_Kind, frozen=True):
+    """Decides by signatures: `count` of `keys` have signed the version. Without names, all signing keys may.
+
+    A key that is revoked closes the gate again, at once.
+    """
+
+    keys: list[str] = []
+    count: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+    def __post_init__(self) -> None:
+        if self.keys and self.count > len(set(self.keys)):
+            raise ValueError(f"{self.count} signatures by {len(set(self.keys))} keys cannot be had")
+
+    @property
+    def runs(self) -> bool:
+        return False
+
 
 class Gate(_Spec, frozen=True):
     """A named gate: exactly one of the kinds."""
@@ -211,6 +238,7 @@ class Gate(_Spec, frozen=True):
     security: Security | None = None
     command: Command | None = None
     approval: Approval | None = None
+    signature: Signed | None = None
 
     def __post_init__(self) -> None:
         if len(self._kinds()) != 1:
@@ -225,9 +253,9 @@ class Gate(_Spec, frozen=True):
         return self._kinds()[0]
 
     @property
-    def asked(self) -> Validation | Security | Command | Approval:
+    def asked(self) -> Validation | Security | Command | Approval | Signed:
         """What is asked, in the words of its kind."""
-        asked: Validation | Security | Command | Approval = getattr(self, self.kind)
+        asked: Validation | Security | Command | Approval | Signed = getattr(self, self.kind)
         return asked
 
     @property

@@ -11,7 +11,7 @@ from mlwright.kernel.http import Route, caller_of
 from mlwright.kernel.identity import Role
 from mlwright.kernel.protojson import answer, both, decode, required
 from mlwright.kernel.transaction import Tx
-from mlwright.registry import search, validation
+from mlwright.registry import loading, search, validation
 from mlwright.registry.mlflow import wire
 from mlwright.registry.mlflow.models import check_most
 from mlwright.registry.mlflow.ports import Files
@@ -142,6 +142,7 @@ class VersionRoutes:
         message, caller = await decode(request, One), caller_of(request)
         name, number = message.name or "", validation.parse_version(message.version or "")
         found = await self._database.read(lambda tx: service.get(tx, caller, name, number), brief=True)
+        await loading.require(self._database, caller, found)
         return answer({"artifact_uri": found.storage})
 
     async def transition(self, request: Request) -> Response:

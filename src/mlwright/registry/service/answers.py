@@ -6,13 +6,16 @@ Nothing is asked of the database before somebody wants to know it.
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from sqlalchemy import literal_column, select
 from sqlalchemy.sql import ColumnElement
 
 from mlwright.kernel.query import Query, among
+from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.tables import gate_approvals, gate_results
+from mlwright.registry.service import trust
+from mlwright.registry.signatures.spec import VersionSignature
 from mlwright.registry.spec import ModelVersion
 from mlwright.registry.tables import model_aliases, model_versions
 
@@ -54,12 +57,6 @@ _beside = Query(
     )
     .where(_versions.model.in_(_own_models))
 )
-
-
-class Reader(Protocol):
-    """What is needed of a transaction."""
-
-    def all(self, query: Query, params: Any = None) -> list[tuple[Any, ...]]: ...
 
 
 class Result(NamedTuple):
@@ -106,10 +103,11 @@ class Answers:
     whole: with what was found; otherwise decisions are left empty.
     """
 
-    def __init__(self, tx: Reader, versions: Sequence[ModelVersion], *, whole: bool = True) -> None:
+    def __init__(self, tx: Tx, versions: Sequence[ModelVersion], *, whole: bool = True) -> None:
         self._tx = tx
         self._versions = versions
         self.whole = whole
+        self._signatures: dict[int, list[VersionSignature]] = {}
 
     def results(self, version: ModelVersion, policy: str, gate: str, question: str) -> list[Result]:
         """What was answered to just this question, the newest first."""
@@ -118,6 +116,12 @@ class Answers:
     def words(self, version: ModelVersion) -> list[Word]:
         """What people said, the oldest first."""
         return self._said.get(version.row, [])
+
+    def signatures(self, version: ModelVersion) -> list[VersionSignature]:
+        """Who signed it, each judged by the keys of now."""
+        if version.row not in self._signatures:
+            self._signatures[version.row] = trust.signatures(self._tx, version)
+        return self._signatures[version.row]
 
     def beside(self, version: ModelVersion, alias: str) -> str | None:
         """The digest of the version of the same model that an alias leads to now."""

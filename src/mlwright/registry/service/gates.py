@@ -6,7 +6,7 @@ otherwise, with a reason, on the record.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,11 +19,13 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.resources import Kind
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.gates.spec import Approval, Decision, Gate, GatePolicySpec, GateVerdict, Standing
+from mlwright.registry.gates import signed
+from mlwright.registry.gates.spec import Approval, Decision, Gate, GatePolicySpec, GateVerdict, Signed, Standing
 from mlwright.registry.gates.tables import gate_approvals, gate_results
 from mlwright.registry.service import rows
 from mlwright.registry.service.answers import Answers, Result, Word
 from mlwright.registry.service.models import topic
+from mlwright.registry.signatures.spec import VersionSignature
 from mlwright.registry.spec import ModelVersion, Stage
 from mlwright.registry.tables import model_aliases, model_versions
 
@@ -123,14 +125,30 @@ def request(tx: Tx, caller: Caller, version: ModelVersion, policy: str = "", *, 
     found = [each for each in policies(tx, version.project, version.name) if policy in {"", each.name}]
     if policy and not found:
         raise NotFound(f"there is no gate policy {policy!r} about {version.name!r}", path="policy")
+    states = {"missing", "done"} if again else {"missing"}
+    return _request(tx, caller, version, found, lambda standing: standing.state in states)
+
+
+def request_undecided(tx: Tx, caller: Caller, version: ModelVersion) -> int:
+    """Have the gates run again that could not be decided, as something has changed since. Returns how many will."""
+
+    def is_undecided(standing: Standing) -> bool:
+        return standing.state == "done" and standing.decision.verdict is GateVerdict.INCONCLUSIVE
+
+    return _request(tx, caller, version, policies(tx, version.project, version.name), is_undecided)
+
+
+def _request(
+    tx: Tx, caller: Caller, version: ModelVersion, found: Sequence[Policy], wanted: Callable[[Standing], bool]
+) -> int:
     if found:
         tx.take_time()
     known = Answers(tx, [version], whole=False)
     count = 0
     for each in found:
         for place, gate in enumerate(each.spec.gates):
-            state = standing(known, version, each, gate, tx.now_ms()).state
-            if gate.approval is None and (state == "missing" or (again and state == "done")):
+            state = standing(known, version, each, gate, tx.now_ms())
+            if gate.asked.runs and wanted(state):
                 tx.run(_insert, _waiting(tx, caller, version, each, gate, place, _beside(known, version, gate)))
                 count += 1
     if found:
@@ -225,6 +243,8 @@ def standing(known: Answers, version: ModelVersion, policy: Policy, gate: Gate, 
     """How a version stands before one gate."""
     if gate.approval is not None:
         return _approved(known, version, policy, gate, gate.approval, now_ms)
+    if gate.signature is not None:
+        return _signed(known.signatures(version), policy, gate, gate.signature)
     beside = _beside(known, version, gate)
     for result in known.results(version, policy.name, gate.name, gate.question):
         if not _still_beside(result.beside, beside, version):
@@ -340,6 +360,13 @@ def _counted(latest: Mapping[str, Word], asked: Approval, since: float) -> Decis
     return Decision(GateVerdict.INCONCLUSIVE, f"{len(in_favour)} of {asked.count} approvals", [])
 
 
+def _signed(found: Sequence[VersionSignature], policy: Policy, gate: Gate, asked: Signed) -> Standing:
+    decision = signed.decide(asked, found)
+    state = "missing" if decision.verdict is GateVerdict.INCONCLUSIVE else "done"
+    last_ms = max((each.at_ms for each in found), default=None)
+    return Standing(policy.name, gate.name, gate.kind, state, decision, last_ms, last_ms)
+
+
 # --- running ------------------------------------------------------------------------------------------------------
 
 
@@ -403,13 +430,13 @@ def _work(tx: Tx, result: Result) -> Work | None:
 
 
 def _before(tx: Tx, work: Work) -> Standing | None:
-    """The first gate before this one, in its policy, that has not been passed by now; people come in any order."""
+    """The first gate before this one, in its policy, that ran and was not passed; people come in any order."""
     known, now = Answers(tx, [work.version], whole=False), tx.now_ms()
     for gate in work.policy.spec.gates:
         if gate.name == work.gate.name:
             return None
         found = standing(known, work.version, work.policy, gate, now)
-        if gate.approval is None and not found.is_open:
+        if gate.asked.runs and not found.is_open:
             return found
     return None
 

@@ -15,7 +15,8 @@ from mlwright.kernel.transaction import Tx
 from mlwright.kernel.upsert import upsert
 from mlwright.registry import validation
 from mlwright.registry.service import pinning, rows
-from mlwright.registry.spec import PROMPT_TAG, ModelVersion, RegisteredModel, Stage
+from mlwright.registry.signatures.tables import version_signatures
+from mlwright.registry.spec import PROMPT_TAG, TOLD, ModelVersion, RegisteredModel, Stage
 from mlwright.registry.tables import (
     model_aliases,
     model_version_tags,
@@ -71,6 +72,7 @@ _count = Query(select(func.count()).select_from(registered_models).where(_models
 _version_rows = select(model_versions.c.id).where(model_versions.c.model == bindparam("model_"))
 _delete_all = (
     Query(delete(model_version_tags).where(model_version_tags.c.version.in_(_version_rows))),
+    Query(delete(version_signatures).where(version_signatures.c.version.in_(_version_rows))),
     Query(delete(model_aliases).where(model_aliases.c.model == bindparam("model_"))),
     Query(delete(model_versions).where(model_versions.c.model == bindparam("model_"))),
     Query(delete(registered_model_tags).where(registered_model_tags.c.model == bindparam("model_"))),
@@ -183,7 +185,7 @@ def set_tag(tx: Tx, caller: Caller, name: str, key: str, value: str, project: st
     before = tx.one(_tag, {"model": found.row, "key": key})
     tx.run(_set_tag, {"model": found.row, "key": key, "value": value})
     data = {"before": {key: before[0] if before else None}, "after": {key: value}}
-    _emit(tx, caller, found.project, name, "tags_set", data)
+    _emit(tx, caller, found.project, name, "tags_set", data | prompt_flag(tx, found.row))
 
 
 def delete_tag(tx: Tx, caller: Caller, name: str, key: str, project: str = "") -> None:
@@ -193,7 +195,8 @@ def delete_tag(tx: Tx, caller: Caller, name: str, key: str, project: str = "") -
     before = tx.one(_tag, {"model": found.row, "key": key})
     if before is not None:
         tx.run(_delete_tag, {"model_": found.row, "key_": key})
-        _emit(tx, caller, found.project, name, "tag_deleted", {"before": {key: before[0]}})
+        data = {"before": {key: before[0]}}
+        _emit(tx, caller, found.project, name, "tag_deleted", data | prompt_flag(tx, found.row))
 
 
 def latest(tx: Tx, caller: Caller, name: str, stages: Sequence[Stage] = (), project: str = "") -> list[ModelVersion]:
@@ -207,6 +210,11 @@ def is_prompt(tx: Tx, model: int) -> bool:
     """Whether the model with this row number is a prompt."""
     row = tx.one(_tag, {"model": model, "key": PROMPT_TAG})
     return row is not None and _is_true(row[0])
+
+
+def prompt_flag(tx: Tx, model: int) -> dict[str, Any]:
+    """What events about a prompt say beyond those about a model: webhooks tell them apart."""
+    return {"prompt": True} if is_prompt(tx, model) else {}
 
 
 def touch(tx: Tx, model: int) -> None:
@@ -257,5 +265,5 @@ def _kind(*, prompt: bool) -> str:
 
 
 def _emit(tx: Tx, caller: Caller, project: str, name: str, what: str, data: Mapping[str, Any]) -> None:
-    tx.topics.add(topic(project, name))
+    tx.topics |= {TOLD, topic(project, name)}
     tx.emit(Draft(caller.name, project, f"registry.model.{what}", f"registered-model/{name}", data))

@@ -33,7 +33,7 @@ class Source(NamedTuple):
         uri: as it is shown; an alias or stage has become the version's number.
         storage: where the files are.
         folder: their artifact folder on this server; None when they lie elsewhere.
-        copied: whether they are those of another version.
+        copied: row of the version whose files they are; 0 when they are none's.
     """
 
     uri: str
@@ -41,7 +41,7 @@ class Source(NamedTuple):
     model_id: str | None
     storage: str
     folder: str | None
-    copied: bool = False
+    copied: int = 0
 
 
 class ModelUri(NamedTuple):
@@ -78,7 +78,7 @@ def resolve(tx: Tx, caller: Caller, new: NewVersion) -> Source:
     storage = copied.storage if copied else _storage(tx, caller, source)
     if not run_id and model_id:
         run_id = _logged_model_run(tx, caller, model_id)
-    return Source(source, run_id, model_id, storage, root_path(storage) or None, copied is not None)
+    return Source(source, run_id, model_id, storage, root_path(storage) or None, copied.row if copied else 0)
 
 
 def parse_model_uri(uri: str) -> ModelUri:

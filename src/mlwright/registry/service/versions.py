@@ -16,7 +16,8 @@ from mlwright.kernel.upsert import upsert
 from mlwright.registry import validation
 from mlwright.registry.service import gates, models, pinning, rows
 from mlwright.registry.service.models import Found
-from mlwright.registry.spec import ModelVersion, Stage
+from mlwright.registry.signatures.tables import version_signatures
+from mlwright.registry.spec import TOLD, ModelVersion, Stage
 from mlwright.registry.tables import model_aliases, model_version_tags, model_versions
 
 _ACTIVE_STAGES = (Stage.STAGING, Stage.PRODUCTION)
@@ -57,6 +58,7 @@ _delete_tag = Query(
     )
 )
 _delete_tags = Query(delete(model_version_tags).where(model_version_tags.c.version == bindparam("version_")))
+_delete_signatures = Query(delete(version_signatures).where(version_signatures.c.version == bindparam("version_")))
 _delete_aliases = Query(
     delete(model_aliases).where(
         model_aliases.c.model == bindparam("model_"), model_aliases.c.version == bindparam("number_")
@@ -126,6 +128,7 @@ def delete_version(tx: Tx, caller: Caller, name: str, version: int, project: str
     model, found = find(tx, caller, name, version, Role.EDITOR, project)
     tx.run(_delete_aliases, {"model_": model.row, "number_": version})
     tx.run(_delete_tags, {"version_": found.row})
+    tx.run(_delete_signatures, {"version_": found.row})
     tx.run(_delete, {"version_": found.row})
     artifacts.purge(tx, pinning.folder(model.row, version))
     models.touch(tx, model.row)
@@ -139,7 +142,8 @@ def set_tag(tx: Tx, caller: Caller, name: str, version: int, key: str, value: st
     validation.check_tags({key: value})
     model, found = find(tx, caller, name, version, Role.EDITOR, project)
     tx.run(_set_tag, {"version": found.row, "key": key, "value": value})
-    _emit(tx, caller, model, version, "tags_set", {"before": {key: found.tags.get(key)}, "after": {key: value}})
+    data = {"before": {key: found.tags.get(key)}, "after": {key: value}}
+    _emit(tx, caller, model, version, "tags_set", data | models.prompt_flag(tx, model.row))
 
 
 def delete_tag(tx: Tx, caller: Caller, name: str, version: int, key: str, project: str = "") -> None:
@@ -148,7 +152,8 @@ def delete_tag(tx: Tx, caller: Caller, name: str, version: int, key: str, projec
     model, found = find(tx, caller, name, version, Role.EDITOR, project)
     if key in found.tags:
         tx.run(_delete_tag, {"version_": found.row, "key_": key})
-        _emit(tx, caller, model, version, "tag_deleted", {"before": {key: found.tags[key]}})
+        data = {"before": {key: found.tags[key]}}
+        _emit(tx, caller, model, version, "tag_deleted", data | models.prompt_flag(tx, model.row))
 
 
 def add_tags(tx: Tx, row: int, tags: Mapping[str, str]) -> None:
@@ -158,5 +163,5 @@ def add_tags(tx: Tx, row: int, tags: Mapping[str, str]) -> None:
 
 def _emit(tx: Tx, caller: Caller, model: Found, version: int, what: str, data: Mapping[str, Any]) -> None:
     subject = f"model-version/{model.name}/{version}"
-    tx.topics.add(models.topic(model.project, model.name))
+    tx.topics |= {TOLD, models.topic(model.project, model.name)}
     tx.emit(Draft(caller.name, model.project, f"registry.version.{what}", subject, data))

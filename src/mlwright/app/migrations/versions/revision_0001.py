@@ -54,6 +54,9 @@ def upgrade() -> None:
     saved_views()
     tags()
     tokens()
+    version_signatures()
+    webhook_deliveries()
+    webhooks()
 
 
 def artifact_contents() -> None:
@@ -134,6 +137,7 @@ def datasets() -> None:
         sa.UniqueConstraint("experiment_id", "name", "digest", name="uq_datasets_digest"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_datasets_name", "datasets", ["name"], unique=False)
 
 
 def event_head() -> None:
@@ -314,6 +318,14 @@ def logged_models() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_logged_models_newest", "logged_models", ["experiment_id", "active", "created_ms"], unique=False)
+    op.create_index(
+        "ix_logged_models_run",
+        "logged_models",
+        ["source_run_id"],
+        unique=False,
+        sqlite_where=sa.text("source_run_id IS NOT NULL"),
+        postgresql_where=sa.text("source_run_id IS NOT NULL"),
+    )
 
 
 def metric_arrivals() -> None:
@@ -443,6 +455,14 @@ def model_versions() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(
+        "ix_model_versions_model",
+        "model_versions",
+        ["model_id"],
+        unique=False,
+        sqlite_where=sa.text("model_id IS NOT NULL"),
+        postgresql_where=sa.text("model_id IS NOT NULL"),
+    )
+    op.create_index(
         "ix_model_versions_name", "model_versions", ["project", "name", sa.literal_column("version DESC")], unique=False
     )
     op.create_index(
@@ -452,6 +472,14 @@ def model_versions() -> None:
         unique=False,
     )
     op.create_index("ix_model_versions_run", "model_versions", ["run_id"], unique=False)
+    op.create_index(
+        "ix_model_versions_stage",
+        "model_versions",
+        ["stage"],
+        unique=False,
+        sqlite_where=sa.text("stage <> 'None'"),
+        postgresql_where=sa.text("stage <> 'None'"),
+    )
 
 
 def params() -> None:
@@ -562,6 +590,7 @@ def run_models() -> None:
         sa.PrimaryKeyConstraint("run", "direction", "model_id"),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_run_models_model", "run_models", ["model_id"], unique=False)
 
 
 def runs() -> None:
@@ -636,3 +665,62 @@ def tokens() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_tokens_principal", "tokens", ["principal"], unique=False)
+
+
+def version_signatures() -> None:
+    op.create_table(
+        "version_signatures",
+        sa.Column("version", Int64, nullable=False),
+        sa.Column("fingerprint", String, nullable=False),
+        sa.Column("bundle", Bytes, nullable=False),
+        sa.Column("signed_by", String, nullable=False),
+        sa.Column("at_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("version", "fingerprint"),
+        sqlite_with_rowid=False,
+    )
+
+
+def webhook_deliveries() -> None:
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("webhook", Int64, nullable=False),
+        sa.Column("delivery_id", String, nullable=False),
+        sa.Column("event", String, nullable=False),
+        sa.Column("seq", Int64, nullable=False),
+        sa.Column("body", String, nullable=False),
+        sa.Column("state", String, nullable=False),
+        sa.Column("attempts", Int64, nullable=False),
+        sa.Column("response_status", Int64, nullable=True),
+        sa.Column("problem", String, nullable=True),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("ended_ms", Int64, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_webhook_deliveries_state", "webhook_deliveries", ["webhook", "state", "id"], unique=False)
+
+
+def webhooks() -> None:
+    op.create_table(
+        "webhooks",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("webhook_id", String, nullable=False),
+        sa.Column("project", String, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("description", String, nullable=True),
+        sa.Column("url", String, nullable=False),
+        sa.Column("events", String, nullable=False),
+        sa.Column("status", String, nullable=False),
+        sa.Column("sealed", String, nullable=True),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("updated_ms", Int64, nullable=False),
+        sa.Column("seen", Int64, nullable=False),
+        sa.Column("due_ms", Int64, nullable=False),
+        sa.Column("lease_ms", Int64, nullable=False),
+        sa.Column("token", String, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("webhook_id", name="uq_webhooks_webhook_id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_webhooks_project", "webhooks", ["project", "id"], unique=False)
