@@ -188,6 +188,8 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"GET {alias}": get(f"{one}/aliases/champion{here}"),
         f"PUT {alias}": send("PUT", f"{one}/aliases/new{here}", {"version": 1}),
         f"DELETE {alias}": send("DELETE", f"{one}/aliases/champion{here}"),
+        f"GET {version}/card": get(f"{one}/versions/1/card{here}"),
+        f"GET {version}/difference": get(f"{one}/versions/1/difference{here}&to_version=1"),
         f"GET {version}/gates": get(f"{one}/versions/1/gates{here}"),
         f"POST {version}/gates": send("POST", f"{one}/versions/1/gates{here}", {}),
         f"GET {version}/files": get(f"{one}/versions/1/files{here}"),

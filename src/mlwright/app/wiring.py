@@ -35,6 +35,7 @@ from mlwright.kernel.lineage import Lineage
 from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.api.described import DescribedApi
 from mlwright.registry.api.gates import GatesApi
 from mlwright.registry.api.models import ModelsApi
 from mlwright.registry.api.signatures import SignaturesApi
@@ -106,6 +107,7 @@ class Platform:
             *LineageApi(self.database, self.lineage).operations(),
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
+            *DescribedApi(self.database).operations(),
             *GatesApi(self.database).operations(),
             *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
             *WebhooksApi(self.database, self._webhooks).operations(),

@@ -1,8 +1,10 @@
 """`mlwright models`."""
 
+from typing import Any
 from urllib.parse import quote
 
 import click
+import msgspec
 
 from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
@@ -12,6 +14,7 @@ from mlwright.registry.cli.naming import model_path, path_of
 
 _COLUMNS = ["name", "project", "last_version", "aliases", "updated_ms"]
 _VERSION_COLUMNS = ["version", "stage", "author", "created_ms", "files", "size", "digest"]
+_DIFFERENCE_COLUMNS = ["aspect", "name", "kind", "left", "right"]
 _project = click.option("--project", default="", help="Where the model is; your own project when not given.")
 _limit = click.option("--limit", default=1_000, show_default=True, type=click.IntRange(1), help="At most so many.")
 
@@ -91,6 +94,57 @@ def alias(
         show(client.put(f"{path}{where}", body), output)
 
 
+@models.command("diff")
+@click.argument("left", metavar="A")
+@click.argument("right", metavar="B")
+@_project
+@click.option("--to-project", default="", help="Where the model of B is; that of A when not given.")
+@with_client
+@output_option
+def diff(client: Client, left: str, right: str, project: str, to_project: str, output: str) -> None:
+    """Show how version B differs from A: metrics, parameters, signature, data, code, environment, files.
+
+    A and B are written MODEL/3 or MODEL@champion, of the same model or of different ones.
+    """
+    name, version = _version(client, left, project)
+    to_name, to_version = _version(client, right, to_project or project)
+    path = f"{model_path(name)}/versions/{version}/difference"
+    wanted = {"to_model": to_name, "to_version": to_version, "to_project": to_project or None}
+    found = client.get(path, project=project or None, **wanted)
+    if output in {"json", "yaml"}:
+        show(found, output)
+        return
+    show([row for each in found["aspects"] for row in _aspect_rows(each)], output, _DIFFERENCE_COLUMNS)
+    if output == "table":
+        said = {True: "the same", False: "not the same", None: "not all kept here, so that they cannot be compared"}
+        click.echo(f"\ntheir files are {said[found['identical']]}", err=True)
+
+
+@models.command("card")
+@click.argument("version", metavar="VERSION")
+@_project
+@click.option(
+    "--output",
+    "-o",
+    type=click.Choice(["markdown", "json", "yaml"]),
+    default="markdown",
+    show_default=True,
+    help="Format.",
+)
+@with_client
+def card(client: Client, version: str, project: str, output: str) -> None:
+    """Print the model card of VERSION, written MODEL/3 or MODEL@champion: what is known, and what is not."""
+    name, number = _version(client, version, project)
+    found = client.get(f"{model_path(name)}/versions/{number}/card", project=project or None)
+    if output != "markdown":
+        show(found, output)
+        return
+    from mlwright.registry import markdown  # of no use to the other formats
+    from mlwright.registry.described import Card
+
+    click.echo(markdown.card(msgspec.convert(found, Card)), nl=False)
+
+
 @models.command("delete")
 @click.argument("model")
 @_project
@@ -105,3 +159,22 @@ def delete(client: Client, model: str, project: str) -> None:
 
 for _command in (signing.sign, signing.verify, signing.download):
     models.add_command(_command)
+
+
+def _version(client: Client, text: str, project: str) -> tuple[str, int]:
+    """The model and number of MODEL/VERSION or MODEL@ALIAS. Raises Invalid and NotFound."""
+    if "/" not in text and "@" not in text:
+        raise Invalid(f"{text!r} names no version", path="VERSION", hint=f"write {text}/1 or {text}@champion")
+    found = client.get(path_of(text), project=project or None)
+    return found["name"], found["version"]
+
+
+def _aspect_rows(aspect: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a table shows of an aspect; one line also where nothing differs, or nothing is known."""
+    named = {"aspect": aspect["name"]}
+    if aspect["unknown"]:
+        sides = {side: "unknown" if side in aspect["unknown"] else "known" for side in ("left", "right")}
+        return [{**named, "name": "", "kind": "unknown", **sides}]
+    changes = [{**named, **change} for change in aspect["changes"]]
+    same = [{**named, "name": "", "kind": f"{aspect['equal']} the same", "left": "", "right": ""}]
+    return changes + (same if aspect["equal"] or not changes else [])
