@@ -16,7 +16,7 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query, among
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.spec import Approval, Gate, GatePolicySpec, Standing
-from mlwright.registry.service import gates, models, rows
+from mlwright.registry.service import gates, rows
 from mlwright.registry.service.answers import Answers
 from mlwright.registry.service.gates import Policy
 from mlwright.registry.spec import ModelVersion
@@ -77,9 +77,10 @@ def waiting(tx: Tx, caller: Caller, project: str = "") -> list[Waiting]:
     if project:
         caller.require(project, Role.VIEWER)
     candidates: list[_Candidate] = []
-    for name in [project] if project else models.projects(tx, caller):
-        asking = [each for each in gates.all_policies(tx, name) if any(gate.approval for gate in each.spec.gates)]
-        candidates += _candidates(tx, name, asking) if asking else []
+    for name, policies in gates.all_policies(tx, project).items():
+        asking = [each for each in policies if any(gate.approval for gate in each.spec.gates)]
+        if asking and caller.may(name, Role.VIEWER):
+            candidates += _candidates(tx, name, asking)
     known, now = (
         Answers(tx, list({each.version.row: each.version for each in candidates}.values()), whole=False),
         tx.now_ms(),

@@ -5,6 +5,7 @@ passed with just this digest, this question, and beside the versions that stand 
 otherwise, with a reason, on the record.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -103,15 +104,15 @@ _NOT_YET = Decision(GateVerdict.INCONCLUSIVE, "it has not run for this version y
 
 def policies(tx: Tx, project: str, model: str) -> list[Policy]:
     """The policies that are about a model."""
-    return [policy for policy in all_policies(tx, project) if policy.spec.covers(model)]
+    return [policy for policy in all_policies(tx, project).get(project, []) if policy.spec.covers(model)]
 
 
-def all_policies(tx: Tx, project: str) -> list[Policy]:
-    """The policies of a project."""
-    return [
-        Policy(each.metadata.name, msgspec.convert(each.spec, GatePolicySpec))
-        for each in store.list_all(tx, SYSTEM, KIND, project)
-    ]
+def all_policies(tx: Tx, project: str = "") -> dict[str, list[Policy]]:
+    """The policies by project, of one project or of all."""
+    found: dict[str, list[Policy]] = defaultdict(list)
+    for each in store.list_all(tx, SYSTEM, KIND, project):
+        found[each.metadata.project].append(Policy(each.metadata.name, msgspec.convert(each.spec, GatePolicySpec)))
+    return found
 
 
 def request(tx: Tx, caller: Caller, version: ModelVersion, policy: str = "", *, again: bool = False) -> int:

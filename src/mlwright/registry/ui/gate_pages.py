@@ -127,8 +127,8 @@ def _asked(request: Request, project: str, name: str) -> Asked:
 def _history(tx: Tx, caller: Caller, head: ModelHead | None, base: str, asked: Asked, token: str) -> GateHistory:
     found = gate_history.page(tx, caller, asked, _SIZE, token)
     projects = models.projects(tx, caller)
-    within = [asked.project] if asked.project else projects
-    policies = {each.name for name in within for each in gates.all_policies(tx, name)}
+    known = gates.all_policies(tx, asked.project)
+    policies = {each.name for name in {*projects, asked.project} for each in known.get(name, [])}
     fixed = {"project", "model"} if head else set()
     pairs = [(name, str(value)) for name, value in msgspec.structs.asdict(asked).items() if value and name not in fixed]
     return GateHistory(

@@ -123,12 +123,14 @@ class ModelPages:
         """Let an alias lead to a version; if a gate is closed, a page says why and what an administrator can do."""
         form, (project, name), caller = await read_form(request), named(request), caller_of(request)
         alias, version = form.get("alias", "").strip(), validation.parse_version(form.get("version", "").strip())
-        override, expected = form.get("override", "").strip(), _expected(form.get("expected", ""))
+        override, shown = form.get("override", "").strip(), form.get("expected", "")
+        expected = _expected(shown)
         return await self._refusals.unless(
             request,
             lambda tx: aliases.move(tx, caller, name, alias, version, expected, project, override),
             version,
             alias=alias,
+            expected=shown,
             back=form.get("back") or f"{address.of_model(project, name)}#aliases",
         )
 
