@@ -17,6 +17,7 @@ from mlwright.app.resources_api import ResourcesApi
 from mlwright.app.settings import Settings
 from mlwright.artifacts.api import ArtifactsApi
 from mlwright.artifacts.mlflow import ArtifactRoutes
+from mlwright.compute.environments import Environments
 from mlwright.kernel import openapi, schema
 from mlwright.kernel.blobs import Blobs, open_blobs
 from mlwright.kernel.database import Database
@@ -65,7 +66,8 @@ class Platform:
         self.kinds = Kinds([self.project, gates.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
-        self.gates = GateRunner(self.database, VersionFiles(self.blobs))
+        self.environments = Environments(settings.data.absolute() / "environments")
+        self.gates = GateRunner(self.database, VersionFiles(self.blobs), self.environments)
 
     def router(self) -> ASGIApp:
         """The ASGI application with all faces; who reads with a browser gets errors as pages."""
@@ -81,7 +83,7 @@ class Platform:
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
             *GatesApi(self.database).operations(),
-            *GarbageCollector(self.database, self.blobs).operations(),
+            *GarbageCollector(self.database, self.blobs, self.environments).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
         assets = Assets()
