@@ -185,7 +185,9 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"GET {path}/versions": get(f"{one}/versions{here}"),
         f"GET {version}": get(f"{one}/versions/1{here}"),
         f"DELETE {version}": send("DELETE", f"{one}/versions/1{here}"),
-        f"POST {version}/release": send("POST", f"{one}/versions/1/release{here}", {"to_project": "default"}),
+        f"POST {version}/release": send(
+            "POST", f"{one}/versions/1/release{here}", {"to_project": PROJECT, "to_name": "copy"}
+        ),
         f"GET {alias}": get(f"{one}/aliases/champion{here}"),
         f"PUT {alias}": send("PUT", f"{one}/aliases/new{here}", {"version": 1}),
         f"DELETE {alias}": send("DELETE", f"{one}/aliases/champion{here}"),
