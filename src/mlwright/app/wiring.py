@@ -29,6 +29,7 @@ from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.api.gates import GatesApi
+from mlwright.registry.api.materials import MaterialsApi
 from mlwright.registry.api.models import ModelsApi
 from mlwright.registry.api.signatures import SignaturesApi
 from mlwright.registry.gate_runner import GateRunner
@@ -74,7 +75,7 @@ class Platform:
         self.kinds = Kinds([self.project, gates.KIND, trust.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
-        self.gates = GateRunner(self.database, VersionFiles(self.blobs))
+        self.gates = GateRunner(self.database, VersionFiles(self.blobs), advisories=settings.advisories)
 
     def router(self) -> ASGIApp:
         """The ASGI application with all faces; who reads with a browser gets errors as pages."""
@@ -91,6 +92,7 @@ class Platform:
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
             *GatesApi(self.database).operations(),
+            *MaterialsApi(self.database, VersionFiles(self.blobs)).operations(),
             *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
             *GarbageCollector(self.database, self.blobs).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),

@@ -34,9 +34,11 @@ class GateRunner:
     """Args:
     database: where what is to run stands.
     files: the bytes of versions.
+    advisories: a copy of an OSV database, for the gate `security`.
     """
 
-    def __init__(self, database: Database, files: Files) -> None:
+    def __init__(self, database: Database, files: Files, *, advisories: Path | None = None) -> None:
+        self._advisories = advisories
         self._database = database
         self._versions = _Versions(database, files)
         self._stopped = threading.Event()
@@ -101,7 +103,16 @@ class GateRunner:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _room(self, work: Work, folder: Path) -> Room:
-        return Room(work.version, work.gate, folder, _environment(work.version), self._stopped, self._versions)
+        return Room(
+            work.version,
+            work.gate,
+            folder,
+            _environment(work.version),
+            self._stopped,
+            self._versions,
+            advisories=self._advisories,
+            now_ms=self._database.clock.now_ms(),
+        )
 
 
 class _Versions:

@@ -7,7 +7,7 @@ import click
 from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
 from mlwright.kernel.errors import Invalid
-from mlwright.registry.cli import signing
+from mlwright.registry.cli import materials, signing
 from mlwright.registry.cli.naming import model_path, path_of
 
 _COLUMNS = ["name", "project", "last_version", "aliases", "updated_ms"]
@@ -103,5 +103,5 @@ def delete(client: Client, model: str, project: str) -> None:
     click.echo(f"{model} deleted", err=True)
 
 
-for _command in (signing.sign, signing.verify, signing.download):
+for _command in (signing.sign, signing.verify, signing.download, materials.sbom):
     models.add_command(_command)

@@ -35,6 +35,8 @@ class Room:
         environment: all variables that programs of the gate get.
         cancelled: when set, the answer is not wanted any more.
         versions: reads files.
+        advisories: the copy of an OSV database; None when there is none.
+        now_ms: the time.
     """
 
     def __init__(
@@ -45,12 +47,17 @@ class Room:
         environment: Mapping[str, str],
         cancelled: threading.Event,
         versions: Versions,
+        *,
+        advisories: Path | None = None,
+        now_ms: int = 0,
     ) -> None:
         self.version = version
         self.gate = gate
         self.folder = folder
         self.environment = environment
         self.cancelled = cancelled
+        self.advisories = advisories
+        self.now_ms = now_ms
         self._versions = versions
 
     @property

@@ -266,6 +266,8 @@ def _standing(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate) -> Stan
         if not _still_beside(result.beside, beside, version):
             continue
         decision = msgspec.json.decode(result.decision, type=Decision) if result.state == "done" else _NOT_YET
+        if decision.until_ms is not None and tx.now_ms() >= decision.until_ms:
+            break
         return Standing(policy.name, gate.name, gate.kind, result.state, decision, result.started_ms, result.ended_ms)
     return Standing(policy.name, gate.name, gate.kind, "missing", _NOT_YET)
 
