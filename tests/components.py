@@ -104,6 +104,13 @@ def served(command: Sequence[str | Path], log: Path, port: int, path: str, env: 
 
 # --- MLflow ---
 
+#: Lets servers tell webhooks on this machine, at once.
+LOCAL_WEBHOOKS = {
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "https,http",
+    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    "MLFLOW_WEBHOOK_CACHE_TTL": "0",
+}
+
 
 def peer_python(name: str) -> Path:
     """Return the interpreter of a peer environment (tools/peers.py), or skip."""
@@ -141,7 +148,7 @@ def mlflow_server(version: str, folder: Path, *options: str) -> Iterator[str]:
         "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
         "--artifacts-destination", folder / "artifacts", *options,
     ]  # fmt: skip
-    with served(command, folder / "server.log", port, "/health", mlflow_environment()) as url:
+    with served(command, folder / "server.log", port, "/health", mlflow_environment(**LOCAL_WEBHOOKS)) as url:
         yield url
 
 

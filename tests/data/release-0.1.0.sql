@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'cce1585b33266fbac183ec2ff6b3fa91d2012fb9fd909a9da88e56eaf0907e87');
+INSERT INTO "event_head" VALUES(1,23,'de7b295533c8d3db932ee8dc63ea9b3025e2e9b276711154a82d334fadc70bbf');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/7d862329d194','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','e144b2e72d00c07c3f18b3dd69b1b7a8a52d96bc316b9c9e82929229fb14bd75');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','e144b2e72d00c07c3f18b3dd69b1b7a8a52d96bc316b9c9e82929229fb14bd75','2e080b3c9b20579b5dce2a8fc72a9efb832a4cf516ea49824879a55d6d71156c');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','2e080b3c9b20579b5dce2a8fc72a9efb832a4cf516ea49824879a55d6d71156c','a4cb9cc7b39bc3889519f327f6040d1690f7958083d6764a61835072272abb1d');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','a4cb9cc7b39bc3889519f327f6040d1690f7958083d6764a61835072272abb1d','41ccb20106f38e07eab943d48064511df77a4fba75ac2cd9bcee435c7ca1736a');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','41ccb20106f38e07eab943d48064511df77a4fba75ac2cd9bcee435c7ca1736a','bb338a8b80de5a7ba1752e54efab2a9f062c5fa574a0be3705d997290ee13b5e');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','bb338a8b80de5a7ba1752e54efab2a9f062c5fa574a0be3705d997290ee13b5e','48f3136b70397ff1db2fca0da0ac2026b0ca8a9e4695f7e41fae2a8810cef2a6');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','48f3136b70397ff1db2fca0da0ac2026b0ca8a9e4695f7e41fae2a8810cef2a6','300cc1013172d3bff415e9677e04b1da48eb8783a917a2902bf42ac22b91025a');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','300cc1013172d3bff415e9677e04b1da48eb8783a917a2902bf42ac22b91025a','aef8384138cad1e66868213182fb7c14204d90a791300b818b734af0389bf536');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','aef8384138cad1e66868213182fb7c14204d90a791300b818b734af0389bf536','325c8d3256c2dde801f42b6fd3de7089b31d629db201afd0c198162d13629c55');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','325c8d3256c2dde801f42b6fd3de7089b31d629db201afd0c198162d13629c55','c4ec84917b9d042bc6f8fad924f919e3350948be137e95811861ae0bdd63e457');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','c4ec84917b9d042bc6f8fad924f919e3350948be137e95811861ae0bdd63e457','a38eff04737235ae725f07e3310d9767b73fe17ac8d7cc10dd2c6fa8336f2303');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','a38eff04737235ae725f07e3310d9767b73fe17ac8d7cc10dd2c6fa8336f2303','8e0d3f39708ec57b225b8ac5ce8bffdf0ba4c0818b69617f8af6a37284b35b4f');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','8e0d3f39708ec57b225b8ac5ce8bffdf0ba4c0818b69617f8af6a37284b35b4f','6dda1a221670533e2354c7e782ab9bc82a3166341e04167302236a51c09581ee');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','6dda1a221670533e2354c7e782ab9bc82a3166341e04167302236a51c09581ee','b82acfefa0b34d66b9ecba543aba4c0b0c288dcb53d326dd517a41195fb39c58');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','b82acfefa0b34d66b9ecba543aba4c0b0c288dcb53d326dd517a41195fb39c58','1ceeb79a0de0ba306aa47d13e0b4ed4432cd91c3ecdbb56ccb75609d08e302be');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','1ceeb79a0de0ba306aa47d13e0b4ed4432cd91c3ecdbb56ccb75609d08e302be','3eff5556c8f599e01e80d50c5309620a864ee5ff58297660a3f70cdaf8b5458f');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','3eff5556c8f599e01e80d50c5309620a864ee5ff58297660a3f70cdaf8b5458f','27146cffcba19ea897739e5f67abbaddce51a58de79eb1e31a4d542050757d5f');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','27146cffcba19ea897739e5f67abbaddce51a58de79eb1e31a4d542050757d5f','84d8fcce684bd9a7358c1759a3dc421473701919881ce251e3977f56c8449bd8');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','84d8fcce684bd9a7358c1759a3dc421473701919881ce251e3977f56c8449bd8','cce1585b33266fbac183ec2ff6b3fa91d2012fb9fd909a9da88e56eaf0907e87');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/dd1586698671','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','7b0f63d24cc796277714e709f51336015db018df98da87dae19830edcb459b37');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','7b0f63d24cc796277714e709f51336015db018df98da87dae19830edcb459b37','75402574d3953d00bead60b308fc310b1658e5bbe08d68807d080b477b3e7330');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','75402574d3953d00bead60b308fc310b1658e5bbe08d68807d080b477b3e7330','f4576fedb3b7b1df6a93889862119ea5e2c6707ce85627e585ffe2b6d6e2ebf0');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','f4576fedb3b7b1df6a93889862119ea5e2c6707ce85627e585ffe2b6d6e2ebf0','908c310f859628219bc797def7826ec245b1b3c977aae54947eef7916e25a8b1');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','908c310f859628219bc797def7826ec245b1b3c977aae54947eef7916e25a8b1','7c37416a09cc252e27ec1f860713aee513469d4096fa9c64f1a177ee673edbf5');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','7c37416a09cc252e27ec1f860713aee513469d4096fa9c64f1a177ee673edbf5','1ee3623b4ae44862cbdc1f18a6e47853a9518cc5c41260f1d442b7c6fb2583bf');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','1ee3623b4ae44862cbdc1f18a6e47853a9518cc5c41260f1d442b7c6fb2583bf','61da7f42810ac4941ffd82643e41e6c66d5b314fe86aecddc3865eb0653077b6');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','61da7f42810ac4941ffd82643e41e6c66d5b314fe86aecddc3865eb0653077b6','eafe2ccee34f3e96167c147b6224efdf10940839fd56c4730dd01a4a0371ff52');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','eafe2ccee34f3e96167c147b6224efdf10940839fd56c4730dd01a4a0371ff52','1c0748f3ed0ca662ea188dfc1e13094982ca7c827c8d409db0c1782132a164a3');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','1c0748f3ed0ca662ea188dfc1e13094982ca7c827c8d409db0c1782132a164a3','5e49f887d4c4a448e2a43d787681512f26df28953f7f0154178ee3d4b1f017ea');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','5e49f887d4c4a448e2a43d787681512f26df28953f7f0154178ee3d4b1f017ea','3bbe6810ead433cab65c2f8f2084a3ba09fd8e7f5c3a9b1deaaa12e12dd4486c');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','3bbe6810ead433cab65c2f8f2084a3ba09fd8e7f5c3a9b1deaaa12e12dd4486c','a6a75b697769c648b20e37d140465a11fe546057c2a7789d183117fc9b1ba519');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','a6a75b697769c648b20e37d140465a11fe546057c2a7789d183117fc9b1ba519','630f5a853a1a436ebe4cff5687edee44dbf4990b54759beb9c21b5e310b110b1');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','630f5a853a1a436ebe4cff5687edee44dbf4990b54759beb9c21b5e310b110b1','15a0fd72385a0b9d1b2ce8003617038eb035ceee17038025c98926e85334e286');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','15a0fd72385a0b9d1b2ce8003617038eb035ceee17038025c98926e85334e286','1c3313f7c7bfd67b3583b19c4db22b8c49a08094880c82cbee5525731bf58aa9');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','1c3313f7c7bfd67b3583b19c4db22b8c49a08094880c82cbee5525731bf58aa9','b76c2543c398ad27c4f78e885f437f80f53deeaaceee16126d853e47e4121226');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','b76c2543c398ad27c4f78e885f437f80f53deeaaceee16126d853e47e4121226','9cfac34f9b0acd70445d8c0628bb036a13263d085b8a35133899ef2f7baa8cdd');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','9cfac34f9b0acd70445d8c0628bb036a13263d085b8a35133899ef2f7baa8cdd','c7c77589765851a4d34b0a37c2fd0703cfa43eb37c860c0b52e5b00097ab9a84');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','c7c77589765851a4d34b0a37c2fd0703cfa43eb37c860c0b52e5b00097ab9a84','de7b295533c8d3db932ee8dc63ea9b3025e2e9b276711154a82d334fadc70bbf');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -159,7 +159,8 @@ CREATE TABLE gate_results (
 	started_ms INTEGER, 
 	ended_ms INTEGER, 
 	lease_ms INTEGER, 
-	token TEXT NOT NULL
+	token TEXT NOT NULL, 
+	until_ms INTEGER
 );
 CREATE TABLE logged_model_metrics (
 	model INTEGER NOT NULL, 
@@ -333,7 +334,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$YMfPoQuilMPjH3eIduC74g==$uAwg+OaubIo0BoqJ6r0NK/jwODR7jKcBSjm7vr9LU/W8r+y0IA9gIspGRo2czSLxp9ibG/UfEqX7Qn9aHxIgdg==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$F3wCIbXbUqbuJfbeb9Ur8A==$3914qp6VmR64LeLReB44azR8gjFSVPmQEGvt+4l0kgTeqJMIavYriyCfO8S/SM/LJxO3lEK3jhZVEYsjSwXUnA==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,7 +451,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('7d862329d194','robot','921f9d6f183c33fe6c8cf605b6dba524a091b7edcd4507796e56d687f097e106','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('dd1586698671','robot','e5a08218fc7c4daed5cc8e6b8df0782f5dfa81128336b27512bb98eb65f0a495','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 
@@ -462,12 +463,49 @@ CREATE TABLE version_signatures (
  WITHOUT ROWID
 
 ;
+CREATE TABLE webhook_deliveries (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	webhook INTEGER NOT NULL, 
+	delivery_id TEXT NOT NULL, 
+	event TEXT NOT NULL, 
+	seq INTEGER NOT NULL, 
+	body TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	response_status INTEGER, 
+	problem TEXT, 
+	created_ms INTEGER NOT NULL, 
+	ended_ms INTEGER
+);
+CREATE TABLE webhooks (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	webhook_id TEXT NOT NULL, 
+	project TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	description TEXT, 
+	url TEXT NOT NULL, 
+	events TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	sealed TEXT, 
+	created_ms INTEGER NOT NULL, 
+	updated_ms INTEGER NOT NULL, 
+	seen INTEGER NOT NULL, 
+	due_ms INTEGER NOT NULL, 
+	lease_ms INTEGER NOT NULL, 
+	token TEXT NOT NULL, 
+	CONSTRAINT uq_webhooks_webhook_id UNIQUE (webhook_id)
+);
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
 CREATE INDEX ix_datasets_name ON datasets (name);
+CREATE INDEX ix_events_overridden ON events (at_ms, seq) WHERE type = 'registry.gate.overridden';
+CREATE INDEX ix_events_registry ON events (project, subject, seq) WHERE type >= 'registry.' AND type < 'registry/';
+CREATE INDEX ix_gate_approvals_at ON gate_approvals (at_ms, id);
 CREATE INDEX ix_gate_approvals_version ON gate_approvals (version, id);
+CREATE INDEX ix_gate_results_created ON gate_results (created_ms, id);
 CREATE INDEX ix_gate_results_digest ON gate_results (digest, id);
 CREATE INDEX ix_gate_results_state ON gate_results (state, id);
+CREATE INDEX ix_gate_results_version ON gate_results (version, id);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
 CREATE INDEX ix_logged_models_run ON logged_models (source_run_id) WHERE source_run_id IS NOT NULL;
@@ -484,6 +522,8 @@ CREATE INDEX ix_run_models_model ON run_models (model_id);
 CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_id);
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
 CREATE INDEX ix_tokens_principal ON tokens (principal);
+CREATE INDEX ix_webhook_deliveries_state ON webhook_deliveries (webhook, state, id);
+CREATE INDEX ix_webhooks_project ON webhooks (project, id);
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('experiments',1);
 INSERT INTO "sqlite_sequence" VALUES('runs',2);

@@ -20,9 +20,12 @@ def table(things: Things) -> dict[tuple[str, str], Request]:
         **_rest(things),
         **_rest_runs(things),
         **_rest_registry(things),
+        **_webhooks(things),
         **_moving(things),
         **_pages(things),
         **_run_pages(things),
+        **_model_pages(things),
+        **_version_pages(things),
     }
     return {(request.method, path): request for path_of, request in found.items() for path in [path_of.split(" ")[1]]}
 
@@ -185,6 +188,8 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"GET {alias}": get(f"{one}/aliases/champion{here}"),
         f"PUT {alias}": send("PUT", f"{one}/aliases/new{here}", {"version": 1}),
         f"DELETE {alias}": send("DELETE", f"{one}/aliases/champion{here}"),
+        f"GET {version}/card": get(f"{one}/versions/1/card{here}"),
+        f"GET {version}/difference": get(f"{one}/versions/1/difference{here}&to_version=1"),
         f"GET {version}/gates": get(f"{one}/versions/1/gates{here}"),
         f"POST {version}/gates": send("POST", f"{one}/versions/1/gates{here}", {}),
         f"GET {version}/files": get(f"{one}/versions/1/files{here}"),
@@ -199,6 +204,31 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"PUT {version}/gates/{{policy}}/{{gate}}/approval": send(
             "PUT", f"{one}/versions/1/gates/{SESAME}-policy/lead/approval{here}", {"approves": False}, by="root"
         ),
+    }
+
+
+def _webhooks(on: Things) -> dict[str, Request]:
+    """They are the administrators' affair."""
+    many, one = f"{_MLFLOW}/webhooks", f"{_MLFLOW}/webhooks/{{webhook_id}}"
+    own, rest = f"{many}/{on.webhook}", f"/v1/webhooks/{on.webhook}"
+    path, here = "/v1/webhooks/{webhook}", f"?project={PROJECT}"
+    new = {"name": "new", "url": "https://127.0.0.1:1/"}
+    told = f"{path}/deliveries"
+    return {
+        f"POST {many}": send("POST", many, {**new, "events": [{"entity": 1, "action": 1}]}, by="root"),
+        f"GET {many}": get(many, by="root"),
+        f"GET {one}": get(own, by="root"),
+        f"PATCH {one}": send("PATCH", own, {"name": "x"}, by="root"),
+        f"DELETE {one}": send("DELETE", own, by="root"),
+        f"POST {one}/test": Request("POST", f"{own}/test", by="root"),
+        "GET /v1/webhooks": get(f"/v1/webhooks{here}", by="root"),
+        "POST /v1/webhooks": send("POST", f"/v1/webhooks{here}", {**new, "events": ["prompt.created"]}, by="root"),
+        f"GET {path}": get(rest, by="root"),
+        f"PATCH {path}": send("PATCH", rest, {"name": "x"}, by="root"),
+        f"DELETE {path}": send("DELETE", rest, by="root"),
+        f"POST {path}/test": Request("POST", f"{rest}/test", by="root"),
+        f"GET {told}": get(f"{rest}/deliveries", by="root"),
+        f"POST {told}/{{delivery}}/retry": send("POST", f"{rest}/deliveries/{on.delivery}/retry", by="root"),
     }
 
 
@@ -368,4 +398,53 @@ def _run_pages(on: Things) -> dict[str, Request]:
         f"GET {path}/artifacts/{{path:path}}": get(f"{one}/artifacts/{SESAME}.txt"),
         f"GET {path}/raw/{{path:path}}": get(f"{one}/raw/{SESAME}.txt"),
         f"GET {path}/environment": get(f"{one}/environment"),
+    }
+
+
+def _model_pages(on: Things) -> dict[str, Request]:
+    path, one = "/projects/{project}/models/{name}", f"/projects/{PROJECT}/models/{on.registered}"
+    alias = [("alias", "new"), ("version", "1")]
+    return {
+        "GET /models": get("/models"),
+        "POST /models": form("/models", [("name", "new"), ("project", PROJECT)]),
+        "GET /models/{name}": Request("GET", f"/models/{on.registered}", anyone=True),
+        "GET /models/{name}/versions/{version}": Request("GET", f"/models/{on.registered}/versions/1", anyone=True),
+        "GET /gates": get("/gates"),
+        "GET /approvals": get("/approvals?of=all"),
+        "GET /approvals/live": Request("GET", "/approvals/live", anyone=True),
+        f"GET {path}": get(one),
+        f"GET {path}/history": get(f"{one}/history"),
+        f"GET {path}/gates": get(f"{one}/gates"),
+        f"GET {path}/keys": Request("GET", f"{one}/keys"),
+        f"GET {path}/live": Request("GET", f"{one}/live"),
+        f"POST {path}/columns": Request("POST", f"{one}/columns", b"column=params.p", form=True, anyone=True),
+        f"POST {path}/preview": Request("POST", f"{one}/preview", b"note=x", form=True, anyone=True),
+        f"POST {path}/describe": form(f"{one}/describe", [("note", "x")]),
+        f"POST {path}/tags": form(f"{one}/tags", [("key", "k"), ("value", "v")]),
+        f"POST {path}/tags/delete": form(f"{one}/tags/delete", [("key", "t")]),
+        f"POST {path}/aliases": form(f"{one}/aliases", alias),
+        f"POST {path}/aliases/delete": form(f"{one}/aliases/delete", [("alias", "champion")]),
+        f"POST {path}/rename": form(f"{one}/rename", [("new_name", "x")]),
+        f"POST {path}/delete": form(f"{one}/delete", []),
+    }
+
+
+def _version_pages(on: Things) -> dict[str, Request]:
+    path = "/projects/{project}/models/{name}/versions/{version}"
+    one = f"/projects/{PROJECT}/models/{on.registered}/versions/1"
+    word = [("policy", f"{SESAME}-policy"), ("gate", "lead"), ("word", "reject")]
+    return {
+        f"GET {path}": get(one),
+        f"GET {path}/gates": get(f"{one}/gates"),
+        f"GET {path}/files": get(f"{one}/files"),
+        f"GET {path}/files/{{path:path}}": get(f"{one}/files/{SESAME}.txt"),
+        f"GET {path}/raw/{{path:path}}": get(f"{one}/raw/{SESAME}.txt"),
+        f"GET {path}/history": get(f"{one}/history"),
+        f"POST {path}/gates": form(f"{one}/gates", []),
+        f"POST {path}/word": form(f"{one}/word", word, by="root"),
+        f"POST {path}/describe": form(f"{one}/describe", [("note", "x")]),
+        f"POST {path}/tags": form(f"{one}/tags", [("key", "k"), ("value", "v")]),
+        f"POST {path}/tags/delete": form(f"{one}/tags/delete", [("key", "t")]),
+        f"POST {path}/stage": form(f"{one}/stage", [("stage", "Staging")]),
+        f"POST {path}/delete": form(f"{one}/delete", []),
     }

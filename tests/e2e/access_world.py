@@ -3,9 +3,10 @@
 Everything secret that can be written down contains SESAME, so that an answer that gives any of it away is recognised.
 """
 
+import os
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -27,6 +28,10 @@ from mlwright.registry.service import aliases, gates, registration, signatures, 
 from mlwright.registry.service import models as registered
 from mlwright.registry.service.registration import Description
 from mlwright.registry.spec import NewVersion
+from mlwright.registry.webhooks import outbox
+from mlwright.registry.webhooks import service as webhooks
+from mlwright.registry.webhooks.outbox import Outcome
+from mlwright.registry.webhooks.spec import EVENTS, DeliveryState, NewWebhook
 from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security.secrets import hash_password
@@ -61,18 +66,23 @@ class Things:
     bundle: str
     file: str
     part: str
+    webhook: str = ""
+    delivery: str = ""
 
 
 class World:
     """The platform, behind its gate with authentication, and a token for each of PEOPLE."""
 
     def __init__(self, folder: Path) -> None:
-        self.platform = Platform(Settings(data=folder, authentication=True))
+        with patch.dict(os.environ, {"MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true"}):  # tests reach this machine only
+            self.platform = Platform(Settings(data=folder, authentication=True))
         self.database = self.platform.database
         self._folder = folder
         self.tokens: dict[str, str] = {}
         self.database.write_now(self._people)
-        self.things = self.database.write_now(self._secrets)
+        webhook = self.database.write_now(self._webhook)
+        things = self.database.write_now(self._secrets)
+        self.things = replace(things, webhook=webhook, delivery=self.database.write_now(self._told))
         self.app: ASGIApp = Guard(
             self.platform.router(),
             self.platform.settings,
@@ -132,6 +142,17 @@ class World:
         return Things(
             number, gone, run, deleted, model.model_id, comment.id, upload, token, registered, self.bundle, file, part
         )
+
+    def _webhook(self, tx: Tx) -> str:
+        owner = msgspec.structs.replace(LOCAL, project=PROJECT)
+        new = NewWebhook(SESAME, f"https://127.0.0.1:1/{SESAME}", [EVENTS["registered_model.created"]])
+        return webhooks.create(tx, owner, new, "sealed").webhook_id
+
+    def _told(self, tx: Tx) -> str:
+        """Something that the webhook could not be told. Returns its id."""
+        (work,) = outbox.take(tx, "token", 1, 1_000).works
+        outbox.finish(tx, work, Outcome(DeliveryState.FAILED, 500, SESAME))
+        return work.delivery_id
 
     def _register(self, tx: Tx, folder: str, run: str) -> str:
         """A registered model with a version, whose only file is SESAME.txt."""

@@ -38,7 +38,7 @@ def matrix(world: World) -> list[tuple[Route, Request]]:
     found = []
     for route in routes_of(world.platform):
         if _is_beyond(route):
-            target = route.path.replace(BEYOND, f"webhooks/{SESAME[:3]}")
+            target = route.path.replace(BEYOND, f"scorers/{SESAME[:3]}")
             found.append((route, Request(route.method, target, anyone=True)))
             continue
         request = wanted[route.method, plain(route.path)]

@@ -28,6 +28,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "models": ("mlwright.registry.cli.models:models", "Registered models: list, show, versions, aliases, delete."),
     "keys": ("mlwright.registry.cli.keys:keys", "Keys that sign model versions: create, add, retire, revoke."),
     "gate": ("mlwright.registry.cli.gates:gate", "Gates of model versions: run, explain, approve, reject."),
+    "webhooks": (
+        "mlwright.registry.cli.webhooks:webhooks",
+        "Webhooks of the registry: list, create, test, deliveries.",
+    ),
     "artifacts": ("mlwright.artifacts.cli:artifacts", "Files of runs and logged models."),
     "export": ("mlwright.tracking.cli.export:export", "Write runs or metric histories to a table file."),
     "import": ("mlwright.tracking.cli.moving:import_", "Move in what was tracked elsewhere, such as in MLflow."),

@@ -1,11 +1,15 @@
 """Puts the parts together: database, blobs, services, faces."""
 
+import random
+from pathlib import Path
+
 from starlette.types import ASGIApp
 
 import mlwright.artifacts.tables
 import mlwright.registry.gates.tables
 import mlwright.registry.signatures.tables
 import mlwright.registry.tables
+import mlwright.registry.webhooks.tables
 import mlwright.security.tables
 import mlwright.tracking.tables  # noqa: F401 - they register their tables
 from mlwright import __version__
@@ -15,8 +19,10 @@ from mlwright.app.files import ArtifactFiles, VersionFiles
 from mlwright.app.gc import GarbageCollector
 from mlwright.app.lineage_api import LineageApi
 from mlwright.app.owners import AllOwners
+from mlwright.app.registered import RegisteredVersions
 from mlwright.app.resources_api import ResourcesApi
 from mlwright.app.settings import Settings
+from mlwright.app.webhook_settings import from_environment, key_from_environment
 from mlwright.artifacts.api import ArtifactsApi
 from mlwright.artifacts.mlflow import ArtifactRoutes
 from mlwright.kernel import openapi, schema
@@ -24,24 +30,33 @@ from mlwright.kernel.blobs import Blobs, open_blobs
 from mlwright.kernel.database import Database
 from mlwright.kernel.engine import Engine, open_engine
 from mlwright.kernel.http import Face, Router, problem
+from mlwright.kernel.identity import Caller
 from mlwright.kernel.lineage import Lineage
 from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.api.described import DescribedApi
 from mlwright.registry.api.gates import GatesApi
 from mlwright.registry.api.materials import MaterialsApi
 from mlwright.registry.api.models import ModelsApi
 from mlwright.registry.api.signatures import SignaturesApi
+from mlwright.registry.api.webhooks import WebhooksApi
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.mlflow import face as registry_face
-from mlwright.registry.service import gates, models, trust
+from mlwright.registry.service import approvals, gates, models, trust
 from mlwright.registry.service import graph as registry_graph
+from mlwright.registry.ui import face as registry_pages
+from mlwright.registry.webhooks import service as webhooks
+from mlwright.registry.webhooks.delivery import WebhookRunner
+from mlwright.registry.webhooks.sending import Sender
+from mlwright.registry.webhooks.verbs import Webhooks
 from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security import ui as security_pages
 from mlwright.security.api import SecurityApi
 from mlwright.security.authentication import Authentication
 from mlwright.security.passwords import PasswordChecks
+from mlwright.security.sealing import Sealer
 from mlwright.tracking.api import face as tracking_api
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.mlflow.graphql import Graphql
@@ -76,12 +91,15 @@ class Platform:
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
         self.gates = GateRunner(self.database, VersionFiles(self.blobs), advisories=settings.advisories)
+        sender, sealer = Sender(from_environment()), Sealer(key_from_environment(), self._key_path())
+        self._webhooks = Webhooks(self.database, sender, sealer)
+        self.webhooks = WebhookRunner(self.database, sender, sealer, random.SystemRandom())
 
     def router(self) -> ASGIApp:
         """The ASGI application with all faces; who reads with a browser gets errors as pages."""
         owners = AllOwners()
         artifacts = ArtifactRoutes(self.database, self.blobs, owners).routes()
-        registry = registry_face.routes(self.database, VersionFiles(self.blobs))
+        registry = registry_face.routes(self.database, VersionFiles(self.blobs), self._webhooks)
         rest = [*artifacts, *registry, *mlflow_face.routes(self.database)]
         mlflow = Face([*Graphql(rest).routes(), *rest], show_error)
         operations = [
@@ -91,17 +109,26 @@ class Platform:
             *LineageApi(self.database, self.lineage).operations(),
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
+            *DescribedApi(self.database).operations(),
             *GatesApi(self.database).operations(),
             *MaterialsApi(self.database, VersionFiles(self.blobs)).operations(),
             *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
+            *WebhooksApi(self.database, self._webhooks).operations(),
             *GarbageCollector(self.database, self.blobs).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
         assets = Assets()
-        pages = Pages({"tracking": tracking_pages.TEMPLATES, "security": security_pages.TEMPLATES}, assets)
-        tracking_ui = tracking_pages.routes(self.database, pages, ArtifactFiles(self.blobs, owners))
+        folders = {
+            "tracking": tracking_pages.TEMPLATES,
+            "registry": registry_pages.TEMPLATES,
+            "security": security_pages.TEMPLATES,
+        }
+        pages = Pages(folders, assets, self._waiting)
+        files = ArtifactFiles(self.blobs, owners)
+        tracking_ui = tracking_pages.routes(self.database, pages, files, RegisteredVersions())
+        registry_ui = registry_pages.routes(self.database, pages, files, self.lineage)
         login = security_pages.SecurityPages(self.database, pages, self._passwords).routes()
-        ui = Face([*assets.routes(), *login, *tracking_ui], problem)
+        ui = Face([*assets.routes(), *login, *tracking_ui, *registry_ui], problem)
         foreign = [mlflow_ui.face(self.settings.mlflow_ui)] if self.settings.mlflow_ui else []
         faces = [mlflow, openapi.face(operations, __version__), ui, *foreign]
         return ErrorPages(Router(faces, Face([], problem)), pages)
@@ -114,9 +141,18 @@ class Platform:
         """Whether anyone could log in and administer this platform."""
         return self.database.read_now(security.any_admin)
 
+    async def _waiting(self, caller: Caller) -> int:
+        """How many versions wait for the caller's approval."""
+        return await self.database.read(lambda tx: approvals.count(tx, caller))
+
     def close(self) -> None:
         self.gates.close()
+        self.webhooks.close()
         self.database.close()
+
+    def _key_path(self) -> Path | None:
+        """Where the key for secrets lies; nowhere when other servers are to read them too."""
+        return None if self.settings.shared else self.settings.data / "secrets.key"
 
     def _create_defaults(self, tx: Tx) -> None:
         projects.create_default(tx, self.project)
@@ -125,7 +161,9 @@ class Platform:
 
 def _held_by(tx: Tx, project: str) -> str:
     """What a project still holds, in words."""
-    return " and ".join(filter(None, (experiments.held_by(tx, project), models.held_by(tx, project))))
+    return " and ".join(
+        filter(None, (experiments.held_by(tx, project), models.held_by(tx, project), webhooks.held_by(tx, project)))
+    )
 
 
 def prepare(engine: Engine) -> None:

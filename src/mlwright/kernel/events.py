@@ -146,10 +146,11 @@ def append(tx: Writer, drafts: Sequence[Draft], at_ms: int) -> int:
 def read(tx: Reader, after: int, limit: int) -> list[Event]:
     """Up to `limit` events with a sequence number above `after`, oldest first."""
     rows = tx.all(_FROM, {"after": after, "limit": limit})
-    return [_event(row) for row in rows]
+    return [from_row(row) for row in rows]
 
 
-def _event(row: Sequence[Any]) -> Event:
+def from_row(row: Sequence[Any]) -> Event:
+    """An event from a row of its table."""
     seq, at_ms, actor, project, kind, subject, data, previous, own = row
     return Event(seq, at_ms, actor, project, kind, subject, msgspec.Raw(data.encode()), previous, own)
 

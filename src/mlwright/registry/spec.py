@@ -6,6 +6,8 @@ import msgspec
 
 #: A registered model with this tag is a prompt: MLflow keeps prompts in the registry, and searches leave them out.
 PROMPT_TAG = "mlflow.prompt.is_prompt"
+#: Topic of changes: something has happened that webhooks may be told.
+TOLD = "registry.told"
 
 
 class Stage(StrEnum):

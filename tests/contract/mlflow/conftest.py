@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.components import free_port, served
+from tests.components import LOCAL_WEBHOOKS, free_port, served
 from tests.contract.mlflow.pair import Pair
 
 
@@ -21,7 +21,7 @@ def mlwright_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("mlwright")
     port = free_port()
     command: list[str | Path] = [sys.executable, "-m", "mlwright", "up", "--data", folder, "--port", str(port)]
-    with served(command, folder / "up.log", port, "/health", dict(os.environ)) as url:
+    with served(command, folder / "up.log", port, "/health", os.environ | LOCAL_WEBHOOKS) as url:
         yield url
 
 

@@ -25,6 +25,7 @@ _MADE_UP = {
     "last_updated_timestamp",
     "creation_timestamp",
     "next_page_token",
+    "webhook_id",
 }
 #: Lists whose order means nothing.
 _UNORDERED = {"metrics", "params", "tags", "dataset_inputs", "model_inputs", "model_outputs", "latest_versions"}

@@ -61,6 +61,28 @@ def prompts() -> list[str]:
     return [*found, *(each.name for each in MlflowClient().search_registered_models(f"name = '{name}'"))]
 
 
+def webhooks(client: MlflowClient) -> dict[str, Any]:
+    """Every method for webhooks; nobody listens where it leads."""
+    from mlflow.entities.webhook import WebhookStatus
+
+    created = client.create_webhook(
+        "ci", "http://127.0.0.1:9/hook", ["model_version.created", "prompt.created"], description="d", secret="s"
+    )
+    updated = client.update_webhook(
+        created.webhook_id, name="cd", status=WebhookStatus.DISABLED, events=["model_version_tag.set"]
+    )
+    found = client.get_webhook(created.webhook_id)
+    facts: dict[str, Any] = {"created": [created.name, str(created.status), sorted(map(str, created.events))]}
+    facts["updated"] = [found.name, str(found.status), [str(each) for each in found.events], found.description]
+    facts["same"] = [updated.name, updated.url] == [found.name, found.url]
+    facts["listed"] = created.webhook_id in [each.webhook_id for each in client.list_webhooks(max_results=1)]
+    tested = client.test_webhook(created.webhook_id, event="prompt_tag.set")
+    facts["tested"] = [tested.success, "Connection refused" in tested.error_message]
+    client.delete_webhook(created.webhook_id)
+    facts["left"] = [each.name for each in client.list_webhooks() if each.webhook_id == created.webhook_id]
+    return facts
+
+
 def refusals(client: MlflowClient, folder: Path) -> list[str]:
     """Every way a client can try to change what was registered."""
     found = []
@@ -107,6 +129,7 @@ def main() -> None:
     ]
     facts["aliases"] = list(client.get_model_version_by_alias(NAME, "champion").aliases)
     facts["prompts"] = prompts() if MAJOR >= 3 else []
+    facts["webhooks"] = webhooks(client) if MAJOR >= 3 else None
     facts["refused"] = refusals(client, folder)
     for run_id in run_ids:
         client.delete_run(run_id)

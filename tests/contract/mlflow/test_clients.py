@@ -14,8 +14,15 @@ from tests.components import mlflow_environment, mlflow_python
 pytestmark = pytest.mark.xdist_group("mlflow-protocol")
 STORY = Path(__file__).with_name("client_story.py")
 REGISTRY_STORY = Path(__file__).with_name("registry_story.py")
-
-
+#: What the story finds about webhooks.
+WEBHOOKS = {
+    "created": ["ci", "ACTIVE", ["model_version.created", "prompt.created"]],
+    "updated": ["cd", "DISABLED", ["model_version_tag.set"], "d"],
+    "same": True,
+    "listed": True,
+    "tested": [False, True],
+    "left": [],
+}
 #: Autologging is the client's own work; every flavor with one client, and one flavor with every client, is enough.
 FLAVORS = {"2.22": ["sklearn"], "3.17.2": ["sklearn", "xgboost", "lightgbm"], "3.18": ["sklearn"]}
 
@@ -49,6 +56,7 @@ def test_a_models_life(version: str, mlwright_url: str, tmp_path: Path) -> None:
     assert (facts["plain"], facts["searched"], facts["aliases"]) == (3, [1], ["champion"])
     assert len(facts["refused"]) == 3
     assert facts["prompts"] == ([] if version.startswith("2.") else ["Hi {{name}}", "Hello {{name}}"])
+    assert facts["webhooks"] == (None if version.startswith("2.") else WEBHOOKS)
     assert (facts["left"], facts["models"]) == ([1, 3], [name])
     assert facts["uri"].startswith("mlflow-artifacts:/registry/")
 

@@ -15,7 +15,7 @@ from mlwright.kernel.upsert import upsert
 from mlwright.registry import validation
 from mlwright.registry.service import gates, models, versions
 from mlwright.registry.service.models import Found
-from mlwright.registry.spec import Alias, ModelVersion
+from mlwright.registry.spec import TOLD, Alias, ModelVersion
 from mlwright.registry.tables import model_aliases
 
 #: Leads to the newest version without being set, in small letters or capitals.
@@ -101,5 +101,6 @@ def _version_of(tx: Tx, model: Found, alias: str) -> int | None:
 
 
 def _emit(tx: Tx, caller: Caller, model: Found, what: str, data: Mapping[str, Any]) -> None:
-    subject = f"registered-model/{model.name}"
-    tx.emit(Draft(caller.name, model.project, f"registry.alias.{what}", subject, data))
+    subject, flag = f"registered-model/{model.name}", models.prompt_flag(tx, model.row)
+    tx.topics |= {TOLD, models.topic(model.project, model.name)}
+    tx.emit(Draft(caller.name, model.project, f"registry.alias.{what}", subject, {**data, **flag}))

@@ -16,7 +16,7 @@ from mlwright.kernel.upsert import upsert
 from mlwright.registry import validation
 from mlwright.registry.service import pinning, rows
 from mlwright.registry.signatures.tables import version_signatures
-from mlwright.registry.spec import PROMPT_TAG, ModelVersion, RegisteredModel, Stage
+from mlwright.registry.spec import PROMPT_TAG, TOLD, ModelVersion, RegisteredModel, Stage
 from mlwright.registry.tables import (
     model_aliases,
     model_version_tags,
@@ -185,7 +185,7 @@ def set_tag(tx: Tx, caller: Caller, name: str, key: str, value: str, project: st
     before = tx.one(_tag, {"model": found.row, "key": key})
     tx.run(_set_tag, {"model": found.row, "key": key, "value": value})
     data = {"before": {key: before[0] if before else None}, "after": {key: value}}
-    _emit(tx, caller, found.project, name, "tags_set", data)
+    _emit(tx, caller, found.project, name, "tags_set", data | prompt_flag(tx, found.row))
 
 
 def delete_tag(tx: Tx, caller: Caller, name: str, key: str, project: str = "") -> None:
@@ -195,7 +195,8 @@ def delete_tag(tx: Tx, caller: Caller, name: str, key: str, project: str = "") -
     before = tx.one(_tag, {"model": found.row, "key": key})
     if before is not None:
         tx.run(_delete_tag, {"model_": found.row, "key_": key})
-        _emit(tx, caller, found.project, name, "tag_deleted", {"before": {key: before[0]}})
+        data = {"before": {key: before[0]}}
+        _emit(tx, caller, found.project, name, "tag_deleted", data | prompt_flag(tx, found.row))
 
 
 def latest(tx: Tx, caller: Caller, name: str, stages: Sequence[Stage] = (), project: str = "") -> list[ModelVersion]:
@@ -209,6 +210,11 @@ def is_prompt(tx: Tx, model: int) -> bool:
     """Whether the model with this row number is a prompt."""
     row = tx.one(_tag, {"model": model, "key": PROMPT_TAG})
     return row is not None and _is_true(row[0])
+
+
+def prompt_flag(tx: Tx, model: int) -> dict[str, Any]:
+    """What events about a prompt say beyond those about a model: webhooks tell them apart."""
+    return {"prompt": True} if is_prompt(tx, model) else {}
 
 
 def touch(tx: Tx, model: int) -> None:
@@ -245,6 +251,11 @@ def _taken(tx: Tx, number: int, name: str, tags: Mapping[str, str]) -> AlreadyEx
     return AlreadyExists(f"{new} (name={name}) already exists.", path="name", hint="choose another name")
 
 
+def topic(project: str, name: str) -> str:
+    """The topic of `Changes` that tells of a model, its versions, aliases and gates."""
+    return f"registered-model/{project}/{name}"
+
+
 def _is_true(text: str) -> bool:
     return text.lower() == "true"
 
@@ -254,4 +265,5 @@ def _kind(*, prompt: bool) -> str:
 
 
 def _emit(tx: Tx, caller: Caller, project: str, name: str, what: str, data: Mapping[str, Any]) -> None:
+    tx.topics |= {TOLD, topic(project, name)}
     tx.emit(Draft(caller.name, project, f"registry.model.{what}", f"registered-model/{name}", data))

@@ -23,7 +23,7 @@ from mlwright.registry import validation
 from mlwright.registry.service import facts, gates, models, pinning, sources, trust, versions
 from mlwright.registry.service.pinning import Pinned
 from mlwright.registry.service.sources import Source
-from mlwright.registry.spec import Facts, ModelVersion, NewVersion, Stage
+from mlwright.registry.spec import TOLD, Facts, ModelVersion, NewVersion, Stage
 from mlwright.registry.tables import model_versions, registered_models
 from mlwright.tracking.service import lineage
 from mlwright.tracking.service import models as logged_models
@@ -200,6 +200,7 @@ def _list(text: str) -> list[Any]:
 
 
 def _emit(tx: Tx, caller: Caller, found: ModelVersion) -> None:
-    names = ("source", "run_id", "model_id", "digest", "size", "files", "tags")
+    names = ("source", "run_id", "model_id", "digest", "size", "files", "description", "tags")
     subject, data = f"model-version/{found.name}/{found.version}", {name: getattr(found, name) for name in names}
+    tx.topics |= {TOLD, models.topic(found.project, found.name)}
     tx.emit(Draft(caller.name, found.project, "registry.version.created", subject, data))

@@ -17,7 +17,7 @@ from mlwright.registry import validation
 from mlwright.registry.service import gates, models, pinning, rows
 from mlwright.registry.service.models import Found
 from mlwright.registry.signatures.tables import version_signatures
-from mlwright.registry.spec import ModelVersion, Stage
+from mlwright.registry.spec import TOLD, ModelVersion, Stage
 from mlwright.registry.tables import model_aliases, model_version_tags, model_versions
 
 _ACTIVE_STAGES = (Stage.STAGING, Stage.PRODUCTION)
@@ -142,7 +142,8 @@ def set_tag(tx: Tx, caller: Caller, name: str, version: int, key: str, value: st
     validation.check_tags({key: value})
     model, found = find(tx, caller, name, version, Role.EDITOR, project)
     tx.run(_set_tag, {"version": found.row, "key": key, "value": value})
-    _emit(tx, caller, model, version, "tags_set", {"before": {key: found.tags.get(key)}, "after": {key: value}})
+    data = {"before": {key: found.tags.get(key)}, "after": {key: value}}
+    _emit(tx, caller, model, version, "tags_set", data | models.prompt_flag(tx, model.row))
 
 
 def delete_tag(tx: Tx, caller: Caller, name: str, version: int, key: str, project: str = "") -> None:
@@ -151,7 +152,8 @@ def delete_tag(tx: Tx, caller: Caller, name: str, version: int, key: str, projec
     model, found = find(tx, caller, name, version, Role.EDITOR, project)
     if key in found.tags:
         tx.run(_delete_tag, {"version_": found.row, "key_": key})
-        _emit(tx, caller, model, version, "tag_deleted", {"before": {key: found.tags[key]}})
+        data = {"before": {key: found.tags[key]}}
+        _emit(tx, caller, model, version, "tag_deleted", data | models.prompt_flag(tx, model.row))
 
 
 def add_tags(tx: Tx, row: int, tags: Mapping[str, str]) -> None:
@@ -161,4 +163,5 @@ def add_tags(tx: Tx, row: int, tags: Mapping[str, str]) -> None:
 
 def _emit(tx: Tx, caller: Caller, model: Found, version: int, what: str, data: Mapping[str, Any]) -> None:
     subject = f"model-version/{model.name}/{version}"
+    tx.topics |= {TOLD, models.topic(model.project, model.name)}
     tx.emit(Draft(caller.name, model.project, f"registry.version.{what}", subject, data))

@@ -14,7 +14,7 @@ PROTOCOL_VERSION = "3.17.2"
 _BEYOND = (
     "assessments assistant datasets demo endpoint experiments/permissions gateway gateway-proxy issues jobs"
     " label-schemas mcp-servers presigned prompt-optimization prompts review-queues"
-    " scorers traces ui-telemetry users webhooks workspaces"
+    " scorers traces ui-telemetry users workspaces"
 ).split()
 
 

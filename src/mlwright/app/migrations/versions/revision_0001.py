@@ -55,6 +55,8 @@ def upgrade() -> None:
     tags()
     tokens()
     version_signatures()
+    webhook_deliveries()
+    webhooks()
 
 
 def artifact_contents() -> None:
@@ -162,6 +164,22 @@ def events() -> None:
         sa.Column("hash", String, nullable=False),
         sa.PrimaryKeyConstraint("seq"),
     )
+    op.create_index(
+        "ix_events_overridden",
+        "events",
+        ["at_ms", "seq"],
+        unique=False,
+        sqlite_where=sa.text("type = 'registry.gate.overridden'"),
+        postgresql_where=sa.text("type = 'registry.gate.overridden'"),
+    )
+    op.create_index(
+        "ix_events_registry",
+        "events",
+        ["project", "subject", "seq"],
+        unique=False,
+        sqlite_where=sa.text("type >= 'registry.' AND type < 'registry/'"),
+        postgresql_where=sa.text("type >= 'registry.' AND type < 'registry/'"),
+    )
 
 
 def experiment_tags() -> None:
@@ -207,6 +225,7 @@ def gate_approvals() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_gate_approvals_at", "gate_approvals", ["at_ms", "id"], unique=False)
     op.create_index("ix_gate_approvals_version", "gate_approvals", ["version", "id"], unique=False)
 
 
@@ -230,11 +249,14 @@ def gate_results() -> None:
         sa.Column("ended_ms", Int64, nullable=True),
         sa.Column("lease_ms", Int64, nullable=True),
         sa.Column("token", String, nullable=False),
+        sa.Column("until_ms", Int64, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_gate_results_created", "gate_results", ["created_ms", "id"], unique=False)
     op.create_index("ix_gate_results_digest", "gate_results", ["digest", "id"], unique=False)
     op.create_index("ix_gate_results_state", "gate_results", ["state", "id"], unique=False)
+    op.create_index("ix_gate_results_version", "gate_results", ["version", "id"], unique=False)
 
 
 def logged_model_metrics() -> None:
@@ -657,3 +679,49 @@ def version_signatures() -> None:
         sa.PrimaryKeyConstraint("version", "fingerprint"),
         sqlite_with_rowid=False,
     )
+
+
+def webhook_deliveries() -> None:
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("webhook", Int64, nullable=False),
+        sa.Column("delivery_id", String, nullable=False),
+        sa.Column("event", String, nullable=False),
+        sa.Column("seq", Int64, nullable=False),
+        sa.Column("body", String, nullable=False),
+        sa.Column("state", String, nullable=False),
+        sa.Column("attempts", Int64, nullable=False),
+        sa.Column("response_status", Int64, nullable=True),
+        sa.Column("problem", String, nullable=True),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("ended_ms", Int64, nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_webhook_deliveries_state", "webhook_deliveries", ["webhook", "state", "id"], unique=False)
+
+
+def webhooks() -> None:
+    op.create_table(
+        "webhooks",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("webhook_id", String, nullable=False),
+        sa.Column("project", String, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("description", String, nullable=True),
+        sa.Column("url", String, nullable=False),
+        sa.Column("events", String, nullable=False),
+        sa.Column("status", String, nullable=False),
+        sa.Column("sealed", String, nullable=True),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("updated_ms", Int64, nullable=False),
+        sa.Column("seen", Int64, nullable=False),
+        sa.Column("due_ms", Int64, nullable=False),
+        sa.Column("lease_ms", Int64, nullable=False),
+        sa.Column("token", String, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("webhook_id", name="uq_webhooks_webhook_id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_webhooks_project", "webhooks", ["project", "id"], unique=False)

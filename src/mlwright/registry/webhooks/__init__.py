@@ -1,0 +1,1 @@
+"""Webhooks: what happens in the registry is told to other programs by HTTP, as MLflow does it."""
