@@ -289,6 +289,25 @@ def test_who_may_not_approve(registry: Gates) -> None:
         say(registry, version, "ann")  # without names, the project's administrators
 
 
+def test_an_answer_may_count_for_a_while_only(registry: Gates) -> None:
+    registry.policy(PASSES)
+    version = registry.register(registry.logged())
+    work = registry.database.write_now(lambda tx: gates.claim(tx, "mine"))
+    assert work is not None
+    now = registry.database.clock.now_ms()
+    decision = Decision(GateVerdict.PASS, "until tomorrow", [], until_ms=now + 1_000)
+    registry.database.write_now(lambda tx: gates.finish(tx, work, "mine", decision))
+    registry.champion(version)
+    assert isinstance(registry.database.clock, ManualClock)
+    registry.database.clock.advance(1_000)
+    assert registry.standings(version)[0].state == "missing"
+    with pytest.raises(GateClosed):
+        registry.champion(version)
+    assert registry(gates.request, version) == 1
+    registry.run_all()
+    registry.champion(version)
+
+
 # --- what goes wrong ----------------------------------------------------------------------------------------------
 
 

@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'9d2edb0696a33c8b9fa4ee3b1e03c7f61d31561ace050c7798c4dc10bab43bd0');
+INSERT INTO "event_head" VALUES(1,23,'f9846326105b9fe517a1b508f422d2f63acc47a50671b7879ccf4a5157db138f');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/bf78139fe862','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','5da275ac3a90e800da0080286883d3be798c8b8b723b41cfd3f84b92f3ea0418');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','5da275ac3a90e800da0080286883d3be798c8b8b723b41cfd3f84b92f3ea0418','6475e95db5c0bde4d8c9e745f59ed2460d1b2580a58baea3d67b7bfc90efa270');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','6475e95db5c0bde4d8c9e745f59ed2460d1b2580a58baea3d67b7bfc90efa270','42456395b42b019196c8d9f6cdd3c9171858773979923469650f5952ac07439e');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','42456395b42b019196c8d9f6cdd3c9171858773979923469650f5952ac07439e','48e04f24c9d3cbdb620fc239e031448426b0e8e35e5762bcc0179a4919aa0fef');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','48e04f24c9d3cbdb620fc239e031448426b0e8e35e5762bcc0179a4919aa0fef','8bf396b4e0fee273b4831782b01deaa9aa61c35c5c309108a1ce8c8e27b3ccc3');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','8bf396b4e0fee273b4831782b01deaa9aa61c35c5c309108a1ce8c8e27b3ccc3','9f892521e62000400ed489e0154cf5bf3d6fbef3416dac03b02908e272f1c124');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','9f892521e62000400ed489e0154cf5bf3d6fbef3416dac03b02908e272f1c124','140b37ee90bf93d955b7fd7c2b70c2b98ccb2fe3c0046c3c8a34591ddd0cd547');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','140b37ee90bf93d955b7fd7c2b70c2b98ccb2fe3c0046c3c8a34591ddd0cd547','d57ac428f3f9f147a09e3c4d2a4132d083590f103ae2cae43cea957b38f1caad');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','d57ac428f3f9f147a09e3c4d2a4132d083590f103ae2cae43cea957b38f1caad','b722674251d8c5501633610eba78eecebf240e2770bbb599e8127410ded282b0');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','b722674251d8c5501633610eba78eecebf240e2770bbb599e8127410ded282b0','89d5e6a6125ed73da38fadeb4b71b0429bfe677e2445d82b87e61f5e2c0ee98c');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','89d5e6a6125ed73da38fadeb4b71b0429bfe677e2445d82b87e61f5e2c0ee98c','14400e5dc1a39a8a48ed0423ad94d5070c79dcab35f54da86721b647c39e841d');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','14400e5dc1a39a8a48ed0423ad94d5070c79dcab35f54da86721b647c39e841d','c250dfbd4f459d6cfb62606e9f7fbba4a320a9667970ff29f9e74e16e2272d3e');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','c250dfbd4f459d6cfb62606e9f7fbba4a320a9667970ff29f9e74e16e2272d3e','50076062ee561653fa97d168a8fafc6e2d1fd6f7978aa427e3b7c592761233e4');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','50076062ee561653fa97d168a8fafc6e2d1fd6f7978aa427e3b7c592761233e4','9a3a78da0aa17d1e88d6b990512cc534005823fba5fd3cb4639ddfdc56836ced');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','9a3a78da0aa17d1e88d6b990512cc534005823fba5fd3cb4639ddfdc56836ced','436587a8ce0d89f59ff4d45082b2111c5de3eb9fd668dc7144e4b31e6b0cd867');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','436587a8ce0d89f59ff4d45082b2111c5de3eb9fd668dc7144e4b31e6b0cd867','5c988382ea64c54f69bea15ad0b0eae5fa64e6a6a346847882815a43e29ab3ad');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','5c988382ea64c54f69bea15ad0b0eae5fa64e6a6a346847882815a43e29ab3ad','482a28394c95d335d9d7012bbb9b4730d8a7fbc43b3a2b5f42974c45458680ff');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','482a28394c95d335d9d7012bbb9b4730d8a7fbc43b3a2b5f42974c45458680ff','cf6e953b366294e10d3b8ea29f32580d85ccd4709a72d0d589bb83a736a14735');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','cf6e953b366294e10d3b8ea29f32580d85ccd4709a72d0d589bb83a736a14735','9d2edb0696a33c8b9fa4ee3b1e03c7f61d31561ace050c7798c4dc10bab43bd0');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/b25f4301a8a9','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','2170cb10128df80c8f636cac45ff3ac712b69c13a279ba157ee6ac71ff4fa2cb');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','2170cb10128df80c8f636cac45ff3ac712b69c13a279ba157ee6ac71ff4fa2cb','d48adb38b859e49ce27abb5161ab22f1ea6bf981b9f1769b95812f45c6a82c08');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','d48adb38b859e49ce27abb5161ab22f1ea6bf981b9f1769b95812f45c6a82c08','beaf58e710408e8a282f39e1e5082ccd80a429653aa12c3170307ceda66984c9');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','beaf58e710408e8a282f39e1e5082ccd80a429653aa12c3170307ceda66984c9','bd6b46afe86b0b41e1e287f1720142de66f7e761d2747fac9e57a6e045d30d28');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','bd6b46afe86b0b41e1e287f1720142de66f7e761d2747fac9e57a6e045d30d28','e79f9729e49e5a636c25e1d254cbf0ac75ac59b8f77ef281680dafffba070158');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','e79f9729e49e5a636c25e1d254cbf0ac75ac59b8f77ef281680dafffba070158','8f9803d85f66243bf136be245fbea878e39a33cfdf5c5fe663d19f93f4846319');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','8f9803d85f66243bf136be245fbea878e39a33cfdf5c5fe663d19f93f4846319','3d06e6e364755af832d2f476eb2eea53fa95210dfa5b49e0e164d4317ccdf914');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','3d06e6e364755af832d2f476eb2eea53fa95210dfa5b49e0e164d4317ccdf914','3cb7cb4ddc1ca51041408ba7665059ed8c28ad9c930f6762f051118ad5e41d2e');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','3cb7cb4ddc1ca51041408ba7665059ed8c28ad9c930f6762f051118ad5e41d2e','5903334cd2981daa69a8353e8376778c2a09c112fd50693f82f5ec2c6c35f9a4');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','5903334cd2981daa69a8353e8376778c2a09c112fd50693f82f5ec2c6c35f9a4','a966f37cc30c91f765e49485f18051ce7043c65ab76f3a35b28520aa95ebdcbc');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','a966f37cc30c91f765e49485f18051ce7043c65ab76f3a35b28520aa95ebdcbc','94fd7762369284c3f3b51b9c957a7c9fb3b86546b0e21f9c23c85d7a9ea4f38d');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','94fd7762369284c3f3b51b9c957a7c9fb3b86546b0e21f9c23c85d7a9ea4f38d','1041a1c003ac5c231918885852fb4b30c29175051ac534f5939a62f039d683ee');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','1041a1c003ac5c231918885852fb4b30c29175051ac534f5939a62f039d683ee','c26a565676f0e60452c063c012e9bf5cf894f59d57def07e4cffca7cca273937');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','c26a565676f0e60452c063c012e9bf5cf894f59d57def07e4cffca7cca273937','c18110fde79409c3af8fcca2af015df64d064d6eb015159429da9b63894044b4');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','c18110fde79409c3af8fcca2af015df64d064d6eb015159429da9b63894044b4','acfb3c19692a146fe6b718e0f3c2e1faa24ff2ed32400558c24e7ea8846e452b');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','acfb3c19692a146fe6b718e0f3c2e1faa24ff2ed32400558c24e7ea8846e452b','e447bca010a26f4916f551f863a25abdb813b2bf2a79be251ce46421e23ddd01');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','e447bca010a26f4916f551f863a25abdb813b2bf2a79be251ce46421e23ddd01','e83a98c1b44e2fb4ea5c8a4f223a970cf699a8baa1fbbc3a317a06e76572add4');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','e83a98c1b44e2fb4ea5c8a4f223a970cf699a8baa1fbbc3a317a06e76572add4','38cc9598c868bf5ef941e8b1ffac2a6bca05f2580d80d0e0ca78e694480e58d3');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','38cc9598c868bf5ef941e8b1ffac2a6bca05f2580d80d0e0ca78e694480e58d3','f9846326105b9fe517a1b508f422d2f63acc47a50671b7879ccf4a5157db138f');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -159,7 +159,8 @@ CREATE TABLE gate_results (
 	started_ms INTEGER, 
 	ended_ms INTEGER, 
 	lease_ms INTEGER, 
-	token TEXT NOT NULL
+	token TEXT NOT NULL, 
+	until_ms INTEGER
 );
 CREATE TABLE logged_model_metrics (
 	model INTEGER NOT NULL, 
@@ -333,7 +334,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$vFCDlqNWwiXfSgEKlu2lOA==$jlUDvYCu6byyrPCaiqmln4bWRBcWeihavePdSgB9me27HYHbu+YhRHC9OvYdaJhhr/t85rP350Fo459jAJuuUg==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$nKhIsMFBEMEDy7MnTwDdqg==$UHiwu0OpCS9TRQSIQCd+5aEAM8trsQO7+imf1neDjsHUsvEWBV+0ct+QR6FlS5fFLFUbdeTx48e5265Mzms3yA==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,7 +451,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('bf78139fe862','robot','687cbf230f7f1a810fdd7cc1c52176849d912931c2352f690d26ad026bb6fc37','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('b25f4301a8a9','robot','c5d5744f3f1a848a749bfa4f3caacc4c1a78a357195f0d43015ccce1fbc5038a','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 

@@ -202,6 +202,7 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"GET {version}/signatures/{{fingerprint}}": get(
             f"{one}/versions/1/signatures/{keys.fingerprint(KEY.public_key())}{here}"
         ),
+        f"GET {version}/sbom": get(f"{one}/versions/1/sbom{here}"),
         f"POST {version}/verification": asked("POST", f"{one}/versions/1/verification{here}", {}),
         f"PUT {version}/gates/{{policy}}/{{gate}}/approval": send(
             "PUT", f"{one}/versions/1/gates/{SESAME}-policy/lead/approval{here}", {"approves": False}, by="root"

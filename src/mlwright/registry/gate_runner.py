@@ -42,9 +42,13 @@ class GateRunner:
     database: where what is to run stands.
     files: the bytes of versions.
     environments: what models need to run.
+    advisories: a copy of an OSV database, for the gate `security`.
     """
 
-    def __init__(self, database: Database, files: Files, environments: Environments) -> None:
+    def __init__(
+        self, database: Database, files: Files, environments: Environments, *, advisories: Path | None = None
+    ) -> None:
+        self._advisories = advisories
         self._database = database
         self._environments = environments
         self._versions = _Versions(database, files)
@@ -108,8 +112,17 @@ class GateRunner:
             return Decision(GateVerdict.INCONCLUSIVE, "an internal error occurred; it has been logged", [])
 
     def _room(self, work: Work, folder: Path) -> Room:
-        variables = _variables(work.version)
-        return Room(work.version, work.gate, folder, variables, self._stopped, self._versions, self._environments)
+        return Room(
+            work.version,
+            work.gate,
+            folder,
+            _variables(work.version),
+            self._stopped,
+            self._versions,
+            self._environments,
+            advisories=self._advisories,
+            now_ms=self._database.clock.now_ms(),
+        )
 
 
 class _Versions:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -53,6 +54,8 @@ class Room:
         cancelled: when set, the answer is not wanted any more.
         versions: reads files.
         environments: builds what models need to run.
+        advisories: the copy of an OSV database; None when there is none.
+        now_ms: the time.
     """
 
     def __init__(
@@ -64,14 +67,24 @@ class Room:
         cancelled: threading.Event,
         versions: Versions,
         environments: Environments,
+        *,
+        advisories: Path | None = None,
+        now_ms: int = 0,
     ) -> None:
         self.version = version
         self.gate = gate
         self.folder = folder
         self.variables = variables
         self.cancelled = cancelled
+        self.advisories = advisories
+        self.now_ms = now_ms
         self._versions = versions
         self._environments = environments
+
+    @property
+    def today(self) -> date:
+        """In UTC."""
+        return datetime.fromtimestamp(self.now_ms / 1000, UTC).date()
 
     @property
     def seed(self) -> int:
