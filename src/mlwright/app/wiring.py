@@ -67,7 +67,8 @@ class Platform:
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
         self.environments = Environments(settings.data.absolute() / "environments")
-        self.gates = GateRunner(self.database, VersionFiles(self.blobs), self.environments)
+        rooms = settings.data.absolute() / "gates"
+        self.gates = GateRunner(self.database, VersionFiles(self.blobs), self.environments, rooms)
 
     def router(self) -> ASGIApp:
         """The ASGI application with all faces; who reads with a browser gets errors as pages."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -34,10 +35,6 @@ _RENEW_S = service.LEASE_MS / 3_000
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR")
 
 
-#: How the folders are called in which gates decide.
-ROOM = "mlwright-gate-"
-
-
 class Files(Protocol):
     """Puts a file's bytes somewhere; blocks."""
 
@@ -49,17 +46,21 @@ class GateRunner:
     database: where what is to run stands.
     files: the bytes of versions.
     environments: what models need to run.
+    folder: where gates put what they work on; nobody else uses it.
     """
 
-    def __init__(self, database: Database, files: Files, environments: Environments) -> None:
+    def __init__(self, database: Database, files: Files, environments: Environments, folder: Path) -> None:
         self._database = database
+        self._folder = folder
+        self._safe: set[str] = set()
         self._environments = environments
         self._versions = _Versions(database, files)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlwright-gates", daemon=True)
 
     def start(self) -> None:
-        """From now on, run what waits."""
+        """From now on, run what waits. What a killed server was working on is removed."""
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -104,7 +105,8 @@ class GateRunner:
     def _decide(self, work: Work) -> Decision:
         """Whatever goes wrong here, the gate is not passed by it."""
         try:
-            with tempfile.TemporaryDirectory(prefix=ROOM, ignore_cleanup_errors=True) as folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as folder:
                 return decide(self._room(work, Path(folder)))
         except MlwrightError as error:
             return Decision(
@@ -116,7 +118,8 @@ class GateRunner:
 
     def _room(self, work: Work, folder: Path) -> Room:
         variables = _variables(work.version)
-        return Room(work.version, work.gate, folder, variables, self._stopped, self._versions, self._environments)
+        others = (self._versions, self._environments, self._safe)
+        return Room(work.version, work.gate, folder, variables, self._stopped, *others)
 
 
 class _Versions:

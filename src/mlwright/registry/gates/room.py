@@ -53,6 +53,7 @@ class Room:
         cancelled: when set, the answer is not wanted any more.
         versions: reads files.
         environments: builds what models need to run.
+        safe: digests of versions in which this very release has found nothing unsafe.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Room:
         cancelled: threading.Event,
         versions: Versions,
         environments: Environments,
+        safe: set[str],
     ) -> None:
         self.version = version
         self.gate = gate
@@ -71,6 +73,7 @@ class Room:
         self.variables = variables
         self.cancelled = cancelled
         self._versions = versions
+        self.safe = safe
         self._environments = environments
 
     @property
