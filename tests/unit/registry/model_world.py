@@ -92,7 +92,7 @@ def description(inputs: Sequence[object] = INPUTS, outputs: Sequence[object] = O
 
 def model(files: Mapping[str, bytes] | None = None, **does: Any) -> dict[str, bytes]:
     """The files of a model; those that are given replace them, and empty ones are left out."""
-    found = {
+    found: dict[str, bytes] = {
         "MLmodel": description(),
         "model.lgb": json.dumps({"weights": [1.0, 0.0], **does}).encode(),
         "requirements.txt": b"lightgbm==1.0\nnumpy==1.0\n",
