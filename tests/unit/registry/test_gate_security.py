@@ -17,7 +17,7 @@ from mlwright.compute.environments import Environments
 from mlwright.compute.spec import Limits, Outcome
 from mlwright.kernel.errors import Unsupported
 from mlwright.registry.gates import reports, security
-from mlwright.registry.gates.room import Room
+from mlwright.registry.gates.room import House, Room
 from mlwright.registry.gates.spec import Decision, Gate, GateVerdict, Security, Standing
 from mlwright.registry.spec import Facts, ModelVersion, Stage
 from tests.unit.security.test_supply import advisory, database, events
@@ -73,10 +73,8 @@ def decide(folder: Path, files: dict[str, bytes], advisories: Path | None = None
     assert isinstance(gate.security, Security)
     place = folder / f"gate-{len(list(folder.iterdir()))}"
     place.mkdir()
-    room = OnceRoom(
-        VERSION, gate, place, {"PATH": os.environ["PATH"]}, threading.Event(), InMemory(files),
-        Environments(place / "environments"), advisories=advisories, now_ms=NOW_MS,
-    )  # fmt: skip
+    house = House(threading.Event(), InMemory(files), Environments(place / "environments"), set(), advisories)
+    room = OnceRoom(VERSION, gate, place, {"PATH": os.environ["PATH"]}, house, NOW_MS)
     return security.decide(room, gate.security)
 
 
