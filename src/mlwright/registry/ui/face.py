@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mlwright.kernel.database import Database
 from mlwright.kernel.http import Route
+from mlwright.registry.ui.described_pages import DescribedPages
 from mlwright.registry.ui.gate_pages import GatePages
 from mlwright.registry.ui.listing import ModelListPages
 from mlwright.registry.ui.model_pages import ModelPages
@@ -20,6 +21,7 @@ def routes(database: Database, pages: Pages, files: Files) -> list[Route]:
     groups = (
         ModelListPages(database, pages),
         VersionPages(database, pages, files),
+        DescribedPages(database, pages),
         ModelPages(database, pages),
         GatePages(database, pages),
     )

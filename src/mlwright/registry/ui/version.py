@@ -8,11 +8,12 @@ from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.spec import Approval, Gate, Standing
-from mlwright.registry.service import approvals, gates, history, rows, versions
+from mlwright.registry.service import approvals, gates, history, rows, trust, versions
 from mlwright.registry.service.answers import Answers
 from mlwright.registry.service.gates import Policy
 from mlwright.registry.service.history import Happened
-from mlwright.registry.spec import ModelVersion
+from mlwright.registry.signatures.spec import VersionSignature
+from mlwright.registry.spec import Alias, ModelVersion
 from mlwright.registry.ui import address, signature
 from mlwright.registry.ui.model import PAGE
 from mlwright.registry.ui.signature import Signature
@@ -32,7 +33,7 @@ class VersionHead(msgspec.Struct, frozen=True):
     base: str
     gates: Summary
     run: RunInfo | None
-    known_aliases: list[str]
+    known_aliases: list[Alias]
     may_change: bool
 
 
@@ -53,6 +54,7 @@ class VersionPage(msgspec.Struct, frozen=True):
     example_url: str
     example: Preview | None
     environment: list[Environment]
+    signatures: list[VersionSignature]
 
 
 class WordView(msgspec.Struct, frozen=True):
@@ -125,7 +127,7 @@ def head(tx: Tx, caller: Caller, name: str, number: int, project: str, tab: str)
         base=address.of_version(found.project, found.name, found.version),
         gates=summary(gates.standings_of(tx, [found])[found.row]),
         run=runs.get(found.run_id or ""),
-        known_aliases=[each.alias for each in rows.aliases_of(tx, [model.row])[model.row]],
+        known_aliases=rows.aliases_of(tx, [model.row])[model.row],
         may_change=caller.may(found.project, Role.EDITOR),
     )
 
@@ -152,6 +154,7 @@ def load(tx: Tx, caller: Caller, files: Files, name: str, number: int, project: 
         f"{top.base}/files/{address.path(example.path)}" if example else "",
         None,
         [Environment(each.path, f"{top.base}/files/{address.path(each.path)}") for each in environment],
+        trust.signatures(tx, top.version),
     )
     return Wanted(page, stored)
 

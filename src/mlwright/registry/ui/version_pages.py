@@ -58,7 +58,7 @@ class VersionPages:
         ]
 
     async def overview(self, request: Request) -> Response:
-        (project, name, number), caller = _named(request), caller_of(request)
+        (project, name, number), caller = named(request), caller_of(request)
         wanted = await self._database.read(lambda tx: version.load(tx, caller, self._files, name, number, project))
         page = await asyncio.to_thread(self._with_previews, wanted)
         return await self._pages.respond(request, "registry/version.html", page)
@@ -74,12 +74,12 @@ class VersionPages:
         )
 
     async def gates(self, request: Request) -> Response:
-        (project, name, number), caller = _named(request), caller_of(request)
+        (project, name, number), caller = named(request), caller_of(request)
         found = await self._database.read(lambda tx: version.load_gates(tx, caller, name, number, project))
         return await self._pages.respond(request, "registry/version_gates.html", found)
 
     async def files(self, request: Request) -> Response:
-        (project, name, number), caller = _named(request), caller_of(request)
+        (project, name, number), caller = named(request), caller_of(request)
         path, scripts = request.path_params.get("path", "").strip("/"), request.query_params.get("scripts") == "1"
 
         def load(tx: Tx) -> VersionFilesPage:
@@ -95,7 +95,7 @@ class VersionPages:
 
     async def raw(self, request: Request) -> Response:
         """The file, shown by the browser (?show=1) or saved."""
-        (project, name, number), caller = _named(request), caller_of(request)
+        (project, name, number), caller = named(request), caller_of(request)
         path, given = request.path_params["path"], request.query_params
 
         def find(tx: Tx) -> StoredFile:
@@ -106,7 +106,7 @@ class VersionPages:
         return shared.send(self._files, file, shown=given.get("show") == "1", scripts=given.get("scripts") == "1")
 
     async def history(self, request: Request) -> Response:
-        (project, name, number), caller = _named(request), caller_of(request)
+        (project, name, number), caller = named(request), caller_of(request)
         before = integer(request, "before", _NEWEST, 1, _NEWEST)
         found = await self._database.read(lambda tx: version.load_history(tx, caller, name, number, project, before))
         return await self._pages.respond(request, "registry/version_history.html", found)
@@ -115,7 +115,7 @@ class VersionPages:
 
     async def run_gates(self, request: Request) -> Response:
         """Have gates run: those without an answer, or with `again` all of them."""
-        form, (project, name, number), caller = await read_form(request), _named(request), caller_of(request)
+        form, (project, name, number), caller = await read_form(request), named(request), caller_of(request)
         policy, again = form.get("policy", ""), form.get("again") == "1"
 
         def work(tx: Tx) -> None:
@@ -127,7 +127,7 @@ class VersionPages:
 
     async def say(self, request: Request) -> Response:
         """Approve or reject at a gate."""
-        form, (project, name, number), caller = await read_form(request), _named(request), caller_of(request)
+        form, (project, name, number), caller = await read_form(request), named(request), caller_of(request)
         policy, gate, comment = form.get("policy", ""), form.get("gate", ""), form.get("comment", "").strip()
         said = form.get("word", "")
         if said not in {"approve", "reject"}:
@@ -141,26 +141,26 @@ class VersionPages:
         return see_other(form.get("back") or f"{address.of_version(project, name, number)}/gates")
 
     async def describe(self, request: Request) -> Response:
-        form, (project, name, number), caller = await read_form(request), _named(request), caller_of(request)
+        form, (project, name, number), caller = await read_form(request), named(request), caller_of(request)
         text = form.get("note", "").replace("\r\n", "\n")
         await self._database.write(lambda tx: versions.describe(tx, caller, name, number, text, project))
         return see_other(address.of_version(project, name, number))
 
     async def set_tag(self, request: Request) -> Response:
-        form, (project, name, number), caller = await read_form(request), _named(request), caller_of(request)
+        form, (project, name, number), caller = await read_form(request), named(request), caller_of(request)
         key, value = form.get("key", "").strip(), form.get("value", "")
         await self._database.write(lambda tx: versions.set_tag(tx, caller, name, number, key, value, project))
         return see_other(f"{address.of_version(project, name, number)}#tags")
 
     async def delete_tag(self, request: Request) -> Response:
-        form, (project, name, number), caller = await read_form(request), _named(request), caller_of(request)
+        form, (project, name, number), caller = await read_form(request), named(request), caller_of(request)
         key = form.get("key", "")
         await self._database.write(lambda tx: versions.delete_tag(tx, caller, name, number, key, project))
         return see_other(f"{address.of_version(project, name, number)}#tags")
 
     async def move(self, request: Request) -> Response:
         """Move the version to a stage; a closed gate refuses it with a page that says why."""
-        form, (project, name, number), caller = await read_form(request), _named(request), caller_of(request)
+        form, (project, name, number), caller = await read_form(request), named(request), caller_of(request)
         stage = validation.parse_stage(form.get("stage", ""))
         return await self._refusals.unless(
             request,
@@ -171,12 +171,12 @@ class VersionPages:
         )
 
     async def delete(self, request: Request) -> Response:
-        (project, name, number), caller = _named(request), caller_of(request)
+        (project, name, number), caller = named(request), caller_of(request)
         await self._database.write(lambda tx: versions.delete_version(tx, caller, name, number, project))
         return see_other(address.of_model(project, name))
 
 
-def _named(request: Request) -> tuple[str, str, int]:
+def named(request: Request) -> tuple[str, str, int]:
     """The project, the name of the model, and the number of the version."""
     found = request.path_params
     return found["project"], found["name"], validation.parse_version(found["version"])
