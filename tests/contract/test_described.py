@@ -17,6 +17,7 @@ from mlwright.registry.gates.spec import Check, Decision, GateVerdict, Standing
 from mlwright.registry.service import aliases, card, differences, models
 from mlwright.registry.service.card import of
 from mlwright.registry.service.known import known
+from mlwright.registry.signatures.spec import KeyState, VersionSignature
 from mlwright.registry.spec import ModelVersion
 from mlwright.tracking.service import inputs, runs
 from mlwright.tracking.spec import Dataset, DatasetInput, Metric, Param, Tag
@@ -128,6 +129,7 @@ def test_a_card_tells_what_is_known(described: Described) -> None:
     assert [each.path for each in made.files or ()] == sorted(FILES)
     assert made.limits == [
         "No gate is about it: nothing has been proven.",
+        "Nobody has signed it.",
         "Unknown: how it does on parts of the data.",
     ]
     text = markdown.card(msgspec.convert(msgspec.to_builtins(made), Card))
@@ -139,6 +141,7 @@ def test_a_card_tells_what_is_known(described: Described) -> None:
         "| flights | training | d0.9 |",
         f"| digest | {version.digest} |",
         "| parameter depth | 6 |",
+        "| package scikit-learn | ==1.8.0 |",
     ):
         assert part in text, part
 
@@ -175,6 +178,18 @@ def test_gates_and_slices_in_a_card(described: Described) -> None:
     text = markdown.card(made)
     assert r"| p/quality | validation | fail | accuracy\_score where carrier = A\|B: 0.7 |" in text
     assert "| p/lead | approval | waiting |" in text
+
+
+def test_signatures_in_a_card(described: Described) -> None:
+    good = VersionSignature("f" * 64, "release", KeyState.ACTIVE, trusted=True, reason="", signed_by="ada", at_ms=1)
+    bad = msgspec.structs.replace(good, fingerprint="0" * 64, trusted=False, reason="the key is revoked")
+    made = of(known_of(described)._replace(signatures=[good, bad]))
+    assert [each for each in made.limits if "sign" in each] == [
+        "The signature 0000000000000000 does not count: the key is revoked"
+    ]
+    text = markdown.card(made)
+    assert f"| {'f' * 64} | release | ada | yes |" in text
+    assert "| no: the key is revoked |" in text
 
 
 def known_of(described: Described) -> Any:

@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from mlwright.kernel import store
@@ -294,3 +295,26 @@ def test_what_answers_mean() -> None:
         whole_ms = min(2 ** (attempts - 1), 60) * 1_000
         assert 0.5 * whole_ms <= retries.pause_ms(attempts) <= 1.5 * whole_ms
     assert "x" * 300 not in (outcome(Reply(500, "x" * 300, None), 1, retries).problem or "")
+
+
+def test_servers_on_one_database_share_the_work(hooks: Hooks) -> None:
+    """Whoever claims what, everything is told once, and in the order of its webhook."""
+    for name in "abc":
+        hooks.webhook(name, "registered_model.created")
+    hooks.database.write_now(lambda tx: [models.create(tx, LOCAL, f"m{number:02}") for number in range(40)])
+    chance, told, under_way = random.Random(7), [], []
+    while True:
+        under_way += hooks.take(chance.choice(["one", "two"]), chance.randint(1, 2))
+        if not under_way:
+            break
+        work = under_way.pop(chance.randrange(len(under_way)))
+        told.append((work.webhook.name, msgspec.json.decode(work.body)["data"]["name"]))
+        assert hooks.finish(work)
+    for name in "abc":
+        assert [each for webhook, each in told if webhook == name] == [f"m{number:02}" for number in range(40)]
+
+
+def test_a_project_with_webhooks_is_not_deleted(hooks: Hooks) -> None:
+    assert hooks.database.read_now(lambda tx: service.held_by(tx, "default")) == ""
+    hooks.webhook()
+    assert hooks.database.read_now(lambda tx: service.held_by(tx, "default")) == "1 webhook"

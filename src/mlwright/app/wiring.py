@@ -45,6 +45,7 @@ from mlwright.registry.mlflow import face as registry_face
 from mlwright.registry.service import approvals, gates, models, trust
 from mlwright.registry.service import graph as registry_graph
 from mlwright.registry.ui import face as registry_pages
+from mlwright.registry.webhooks import service as webhooks
 from mlwright.registry.webhooks.delivery import WebhookRunner
 from mlwright.registry.webhooks.sending import Sender
 from mlwright.registry.webhooks.verbs import Webhooks
@@ -123,7 +124,7 @@ class Platform:
         pages = Pages(folders, assets, self._waiting)
         files = ArtifactFiles(self.blobs, owners)
         tracking_ui = tracking_pages.routes(self.database, pages, files, RegisteredVersions())
-        registry_ui = registry_pages.routes(self.database, pages, files)
+        registry_ui = registry_pages.routes(self.database, pages, files, self.lineage)
         login = security_pages.SecurityPages(self.database, pages, self._passwords).routes()
         ui = Face([*assets.routes(), *login, *tracking_ui, *registry_ui], problem)
         foreign = [mlflow_ui.face(self.settings.mlflow_ui)] if self.settings.mlflow_ui else []
@@ -158,7 +159,9 @@ class Platform:
 
 def _held_by(tx: Tx, project: str) -> str:
     """What a project still holds, in words."""
-    return " and ".join(filter(None, (experiments.held_by(tx, project), models.held_by(tx, project))))
+    return " and ".join(
+        filter(None, (experiments.held_by(tx, project), models.held_by(tx, project), webhooks.held_by(tx, project)))
+    )
 
 
 def prepare(engine: Engine) -> None:

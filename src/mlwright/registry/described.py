@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from mlwright.registry.gates.spec import Check, Standing
+from mlwright.registry.signatures.spec import VersionSignature
 from mlwright.registry.spec import CodeState, PinnedFile, UsedDataset
 
 
@@ -100,7 +101,9 @@ class Card(msgspec.Struct, frozen=True):
         metrics: of its logged model, else of its run.
         slices: checks of gates on parts of the evaluation, and on fairness.
         environment: files that say what it needs; `python` and `flavors` as the model says.
+        packages: what its requirements.txt asks for, such as "==2.3".
         files: null when they are not kept here.
+        signatures: who vouched for these files, and whether that counts.
         limits: what the reader is to know: what is not known, not passed, not kept.
     """
 
@@ -125,9 +128,11 @@ class Card(msgspec.Struct, frozen=True):
     signature: dict[str, object] | None
     input_example: PinnedFile | None
     environment: list[PinnedFile] | None
+    packages: dict[str, str] | None
     python: str | None
     flavors: dict[str, str | None] | None
     code: CodeState | None
     files: list[CardFile] | None
     size: int
+    signatures: list[VersionSignature]
     limits: list[str]

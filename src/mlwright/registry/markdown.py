@@ -21,6 +21,7 @@ def card(made: Card) -> str:
         ("Metrics", _metrics(made)),
         ("Slices and fairness", _checks(made.slices)),
         ("Gates", _gates(made.gates)),
+        ("Signatures", _signatures(made)),
         ("Data", _data(made)),
         ("Code", _code(made)),
         ("Signature", _signature(made)),
@@ -92,6 +93,16 @@ def _gates(standings: Sequence[Standing]) -> str:
     return f"{found}\n\n{_table(('gate', 'check', 'verdict', 'required', 'found'), checks)}" if checks else found
 
 
+def _signatures(made: Card) -> str:
+    if not made.signatures:
+        return "nobody has signed this version"
+    rows = [
+        (each.fingerprint, each.key or None, each.signed_by, "yes" if each.trusted else f"no: {each.reason}")
+        for each in made.signatures
+    ]
+    return _table(("fingerprint", "key", "brought by", "counts"), rows)
+
+
 def _verdict(each: Standing) -> str:
     return each.decision.verdict.value if each.state == "done" else each.state
 
@@ -134,6 +145,7 @@ def _environment(made: Card) -> str:
         return UNKNOWN
     rows: list[tuple[str, str | None]] = [("Python", made.python)]
     rows += [(f"flavor {name}", version) for name, version in (made.flavors or {}).items()]
+    rows += [(f"package {name}", version or "any version") for name, version in (made.packages or {}).items()]
     rows += [(each.path, each.digest) for each in made.environment or ()]
     return _table(("what", "which"), rows)
 

@@ -10,7 +10,7 @@ from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
 from mlwright.kernel.errors import Invalid
 from mlwright.registry.cli import signing
-from mlwright.registry.cli.naming import model_path, path_of
+from mlwright.registry.cli.naming import find_version, model_path, path_of
 
 _COLUMNS = ["name", "project", "last_version", "aliases", "updated_ms"]
 _VERSION_COLUMNS = ["version", "stage", "author", "created_ms", "files", "size", "digest"]
@@ -106,8 +106,8 @@ def diff(client: Client, left: str, right: str, project: str, to_project: str, o
 
     A and B are written MODEL/3 or MODEL@champion, of the same model or of different ones.
     """
-    name, version = _version(client, left, project)
-    to_name, to_version = _version(client, right, to_project or project)
+    name, version = _named(client, left, project)
+    to_name, to_version = _named(client, right, to_project or project)
     path = f"{model_path(name)}/versions/{version}/difference"
     wanted = {"to_model": to_name, "to_version": to_version, "to_project": to_project or None}
     found = client.get(path, project=project or None, **wanted)
@@ -134,7 +134,7 @@ def diff(client: Client, left: str, right: str, project: str, to_project: str, o
 @with_client
 def card(client: Client, version: str, project: str, output: str) -> None:
     """Print the model card of VERSION, written MODEL/3 or MODEL@champion: what is known, and what is not."""
-    name, number = _version(client, version, project)
+    name, number = _named(client, version, project)
     found = client.get(f"{model_path(name)}/versions/{number}/card", project=project or None)
     if output != "markdown":
         show(found, output)
@@ -157,15 +157,9 @@ def delete(client: Client, model: str, project: str) -> None:
     click.echo(f"{model} deleted", err=True)
 
 
-for _command in (signing.sign, signing.verify, signing.download):
-    models.add_command(_command)
-
-
-def _version(client: Client, text: str, project: str) -> tuple[str, int]:
-    """The model and number of MODEL/VERSION or MODEL@ALIAS. Raises Invalid and NotFound."""
-    if "/" not in text and "@" not in text:
-        raise Invalid(f"{text!r} names no version", path="VERSION", hint=f"write {text}/1 or {text}@champion")
-    found = client.get(path_of(text), project=project or None)
+def _named(client: Client, text: str, project: str) -> tuple[str, int]:
+    """The model and number of MODEL/3 or MODEL@champion. Raises Invalid and NotFound."""
+    found = find_version(client, text, project)
     return found["name"], found["version"]
 
 
@@ -178,3 +172,7 @@ def _aspect_rows(aspect: dict[str, Any]) -> list[dict[str, Any]]:
     changes = [{**named, **change} for change in aspect["changes"]]
     same = [{**named, "name": "", "kind": f"{aspect['equal']} the same", "left": "", "right": ""}]
     return changes + (same if aspect["equal"] or not changes else [])
+
+
+for _command in (signing.sign, signing.verify, signing.download):
+    models.add_command(_command)

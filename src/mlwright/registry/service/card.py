@@ -4,7 +4,7 @@ from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.described import Card, CardFile, CardMetric, CardRun
 from mlwright.registry.gates.spec import Check
-from mlwright.registry.service.differences import metric_value
+from mlwright.registry.service.differences import metric_value, required_packages
 from mlwright.registry.service.known import Known, known
 from mlwright.registry.spec import Stage
 
@@ -54,11 +54,13 @@ def of(found: Known) -> Card:
         signature=facts.signature,
         input_example=facts.input_example,
         environment=facts.environment,
+        packages=required_packages(found),
         python=facts.python,
         flavors=facts.flavors,
         code=facts.code,
         files=files,
         size=version.size,
+        signatures=found.signatures,
         limits=[],
     )
     made.limits.extend(_limits(made, found))
@@ -113,6 +115,13 @@ def _limits(made: Card, found: Known) -> list[str]:
         for each in made.gates
         if not each.is_open
     ]
+    limits += [
+        f"The signature {each.fingerprint[:16]} does not count: {each.reason}"
+        for each in made.signatures
+        if not each.trusted
+    ]
+    if not made.signatures:
+        limits.append("Nobody has signed it.")
     if found.version.stage is Stage.ARCHIVED:
         limits.append("It is archived.")
     if found.run is not None and not found.run.info.active:

@@ -123,13 +123,13 @@ def _environment(side: Known) -> Side:
         return None
     found: dict[str, object] = {"python": facts.python} if facts.python else {}
     found |= {f"flavor {name}": version or "" for name, version in (facts.flavors or {}).items()}
-    packages = _packages(side)
+    packages = required_packages(side)
     found |= {f"package {name}": version for name, version in (packages or {}).items()}
     files = [each for each in facts.environment or () if packages is None or each.path != REQUIREMENTS]
     return found | {each.path: each.digest for each in files}
 
 
-def _packages(side: Known) -> dict[str, str] | None:
+def required_packages(side: Known) -> dict[str, str] | None:
     """The lines of requirements.txt by package; None when it is not there, or too large to be at hand."""
     content = next((file.content for file in side.files or () if file.path == REQUIREMENTS), None)
     return None if content is None else packages(content.decode(errors="replace"))

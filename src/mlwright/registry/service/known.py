@@ -9,7 +9,8 @@ from mlwright.kernel.errors import Denied, NotFound
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.spec import Standing
-from mlwright.registry.service import gates, models, pinning, versions
+from mlwright.registry.service import gates, models, pinning, trust, versions
+from mlwright.registry.signatures.spec import VersionSignature
 from mlwright.registry.spec import ModelVersion, RegisteredModel
 from mlwright.tracking.service import experiments, runs
 from mlwright.tracking.service import models as logged_models
@@ -33,6 +34,7 @@ class Known(NamedTuple):
     experiment: Experiment | None
     logged: LoggedModel | None
     standings: list[Standing]
+    signatures: list[VersionSignature]
 
     @property
     def metrics(self) -> list[Metric] | None:
@@ -66,6 +68,7 @@ def known(tx: Tx, caller: Caller, name: str, version: int, project: str = "") ->
         experiment,
         logged,
         gates.standings(tx, found),
+        trust.signatures(tx, found),
     )
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from mlwright.kernel.database import Database
 from mlwright.kernel.http import Route
+from mlwright.kernel.lineage import Lineage
 from mlwright.registry.ui.described_pages import DescribedPages
 from mlwright.registry.ui.gate_pages import GatePages
+from mlwright.registry.ui.lineage_pages import LineagePages
 from mlwright.registry.ui.listing import ModelListPages
 from mlwright.registry.ui.model_pages import ModelPages
 from mlwright.registry.ui.version_pages import VersionPages
@@ -16,7 +18,7 @@ from mlwright.web.pages import Pages
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def routes(database: Database, pages: Pages, files: Files) -> list[Route]:
+def routes(database: Database, pages: Pages, files: Files, lineage: Lineage) -> list[Route]:
     """Every page and what the pages' scripts ask for."""
     groups = (
         ModelListPages(database, pages),
@@ -24,5 +26,6 @@ def routes(database: Database, pages: Pages, files: Files) -> list[Route]:
         DescribedPages(database, pages),
         ModelPages(database, pages),
         GatePages(database, pages),
+        LineagePages(database, pages, lineage),
     )
     return [route for group in groups for route in group.routes()]

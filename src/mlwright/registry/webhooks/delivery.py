@@ -142,6 +142,9 @@ class WebhookRunner:
         except MlwrightError as error:  # the database is away for a while
             _log.warning("webhooks: %s", error.message)
             return _LOOK_AGAIN_S
+        except Exception:  # the boundary of the thread: after a defect it goes on, and says so
+            _log.exception("webhooks could not be looked after")
+            return _LOOK_AGAIN_S
         return 0.0
 
     def _begin(self, work: Work) -> None:

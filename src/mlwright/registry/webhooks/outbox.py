@@ -159,6 +159,7 @@ def advance(tx: Tx) -> bool:
 
 
 def _make(tx: Tx, event: Event, listening: Sequence[tuple[Webhook, int]]) -> None:
+    """The deliveries of one event."""
     told = payloads.of(event)
     if told is None:
         return

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, null, select, update
+from sqlalchemy import bindparam, delete, func, insert, null, select, update
 
 from mlwright.kernel import checks, events, store
 from mlwright.kernel.errors import Conflict, Invalid, NotFound
@@ -43,6 +43,7 @@ _listed = Query(
     .order_by(_webhooks.id.desc())
     .limit(bindparam("limit"))
 )
+_count = Query(select(func.count()).select_from(webhooks).where(_webhooks.project == bindparam("project")))
 _insert = Query(
     insert(webhooks)
     .values({column.name: bindparam(column.name) for column in _webhooks if column.name != "id"})
@@ -175,6 +176,13 @@ def remove(tx: Tx, caller: Caller, webhook_id: str) -> None:
     for query in _delete:
         tx.run(query, {"webhook_": found.row})
     _emit(tx, caller, found, "deleted", _shown(found))
+
+
+def held_by(tx: Tx, project: str) -> str:
+    """How many webhooks a project holds, in words; empty when none."""
+    row = tx.one(_count, {"project": project})
+    count = int(row[0]) if row else 0
+    return f"{count} webhook{'s' if count > 1 else ''}" if count else ""
 
 
 def tested(tx: Tx, caller: Caller, webhook_id: str, event: str, *, success: bool) -> None:
