@@ -435,6 +435,7 @@ def _version_pages(on: Things) -> dict[str, Request]:
     return {
         f"GET {path}": get(one),
         f"GET {path}/gates": get(f"{one}/gates"),
+        f"GET {path}/report": get(f"{one}/report?as=junit"),
         f"GET {path}/files": get(f"{one}/files"),
         f"GET {path}/files/{{path:path}}": get(f"{one}/files/{SESAME}.txt"),
         f"GET {path}/raw/{{path:path}}": get(f"{one}/raw/{SESAME}.txt"),

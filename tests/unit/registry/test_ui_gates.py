@@ -70,6 +70,19 @@ def test_gates_run_again(world: RegistryWorld) -> None:
     assert "Run all again" not in world.get(f"{FIRST}/gates", BOB).text
 
 
+@pytest.mark.parametrize(
+    ("form", "begins"), [("junit", "<?xml"), ("sarif", '{\n  "$schema"'), ("markdown", "### Gates of tree/1")]
+)
+def test_reports_for_other_programs(world: RegistryWorld, form: str, begins: str) -> None:
+    world.policy(PASSES)
+    world.register()
+    answer = world.get(f"{FIRST}/report?as={form}")
+    assert answer.text.startswith(begins)
+    assert answer.headers["content-disposition"].startswith('attachment; filename="gates-1.')
+    assert world.get(f"{FIRST}/report?as=pdf").status_code == 400
+    assert world.get(f"{FIRST}/report?as={form}", STRANGER).status_code == 404
+
+
 def test_only_who_may_say_something_gets_a_form(world: RegistryWorld) -> None:
     world.policy(LEAD)
     world.register(caller=BOSS)

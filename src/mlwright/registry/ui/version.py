@@ -79,11 +79,12 @@ class ApprovalView(msgspec.Struct, frozen=True):
 
 
 class GateView(msgspec.Struct, frozen=True):
-    """A gate with its evidence. `asked` is the gate as its policy has it."""
+    """A gate with its evidence. `asked` is the gate as its policy has it; `runs` says whether it can be run again."""
 
     standing: Standing
     state: str
     asked: str
+    runs: bool
     duration_ms: int | None
     approval: ApprovalView | None
 
@@ -187,7 +188,7 @@ def _gate(known: Answers, caller: Caller, version: ModelVersion, policy: Policy,
     took = ended - started if started is not None and ended is not None and gate.approval is None else None
     asked = msgspec.json.format(msgspec.json.encode(gate), indent=2).decode()
     people = _people(known, caller, version, policy, gate, gate.approval, now_ms) if gate.approval else None
-    return GateView(standing, word(standing), asked, took, people)
+    return GateView(standing, word(standing), asked, gate.asked.runs, took, people)
 
 
 def _people(

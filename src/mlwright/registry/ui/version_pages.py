@@ -1,18 +1,23 @@
 """The pages of one version, and what one does to a version."""
 
 import asyncio
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mlwright import __version__
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.http import Route, caller_of, integer
 from mlwright.kernel.identity import Role
 from mlwright.kernel.transaction import Tx
 from mlwright.registry import validation
-from mlwright.registry.service import gates, versions
+from mlwright.registry.gates import reports
+from mlwright.registry.gates.spec import Standing
+from mlwright.registry.service import gates as service
+from mlwright.registry.service import versions
 from mlwright.registry.ui import address, version
 from mlwright.registry.ui.refusal import Refusals
 from mlwright.registry.ui.version import VersionFilesPage, VersionPage, Wanted
@@ -22,6 +27,13 @@ from mlwright.web.forms import read_form, see_other
 from mlwright.web.pages import Pages
 
 _NEWEST = 1 << 62
+#: Media types and endings of files, by format.
+_REPORTS: Mapping[str, tuple[str, str]] = {
+    "junit": ("application/xml", "xml"),
+    "sarif": ("application/sarif+json", "sarif"),
+    "markdown": ("text/markdown; charset=utf-8", "md"),
+}
+_NO_SNIFFING = {"x-content-type-options": "nosniff"}
 
 
 class VersionPages:
@@ -44,6 +56,7 @@ class VersionPages:
         return [
             Route("GET", base, self.overview),
             Route("GET", f"{base}/gates", self.gates),
+            Route("GET", f"{base}/report", self.report),
             Route("GET", f"{base}/files", self.files),
             Route("GET", f"{base}/files/{{path:path}}", self.files),
             Route("GET", f"{base}/raw/{{path:path}}", self.raw),
@@ -77,6 +90,20 @@ class VersionPages:
         (project, name, number), caller = named(request), caller_of(request)
         found = await self._database.read(lambda tx: version.load_gates(tx, caller, name, number, project))
         return await self._pages.respond(request, "registry/version_gates.html", found)
+
+    async def report(self, request: Request) -> Response:
+        """How it stands, for other programs: ?as=junit, sarif or markdown."""
+        (project, name, number), caller = named(request), caller_of(request)
+        form = request.query_params.get("as", "")
+        if form not in _REPORTS:
+            raise Invalid(f"as must be {', '.join(_REPORTS)}, not {form!r}", path="as")
+        standings = await self._database.read(
+            lambda tx: service.standings(tx, versions.get(tx, caller, name, number, project))
+        )
+        of, (kind, ending) = f"{name}/{number}", _REPORTS[form]
+        text = _REPORTERS[form](of, standings)
+        headers = {"content-disposition": f'attachment; filename="gates-{number}.{ending}"', **_NO_SNIFFING}
+        return Response(text, headers=headers, media_type=kind)
 
     async def files(self, request: Request) -> Response:
         (project, name, number), caller = named(request), caller_of(request)
@@ -120,7 +147,7 @@ class VersionPages:
 
         def work(tx: Tx) -> None:
             found = versions.find(tx, caller, name, number, Role.EDITOR, project)[1]
-            gates.request(tx, caller, found, policy, again=again)
+            service.request(tx, caller, found, policy, again=again)
 
         await self._database.write(work)
         return see_other(f"{address.of_version(project, name, number)}/gates")
@@ -135,7 +162,7 @@ class VersionPages:
 
         def work(tx: Tx) -> None:
             found = versions.find(tx, caller, name, number, Role.VIEWER, project)[1]
-            gates.approve(tx, caller, found, policy, gate, approves=said == "approve", comment=comment)
+            service.approve(tx, caller, found, policy, gate, approves=said == "approve", comment=comment)
 
         await self._database.write(work)
         return see_other(form.get("back") or f"{address.of_version(project, name, number)}/gates")
@@ -174,6 +201,18 @@ class VersionPages:
         (project, name, number), caller = named(request), caller_of(request)
         await self._database.write(lambda tx: versions.delete_version(tx, caller, name, number, project))
         return see_other(address.of_model(project, name))
+
+
+def _sarif(version: str, standings: Sequence[Standing]) -> str:
+    document = msgspec.json.encode(reports.sarif(version, standings, __version__))
+    return msgspec.json.format(document, indent=2).decode()
+
+
+_REPORTERS: Mapping[str, Callable[[str, Sequence[Standing]], str]] = {
+    "junit": reports.junit,
+    "sarif": _sarif,
+    "markdown": reports.markdown,
+}
 
 
 def named(request: Request) -> tuple[str, str, int]:
