@@ -7,8 +7,8 @@ import msgspec
 from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.gates.spec import Approval, Gate, Standing
-from mlwright.registry.service import approvals, gates, history, rows, trust, versions
+from mlwright.registry.gates.spec import Approval, Check, Gate, Standing
+from mlwright.registry.service import approvals, gate_history, gates, history, rows, trust, versions
 from mlwright.registry.service.answers import Answers
 from mlwright.registry.service.gates import Policy
 from mlwright.registry.service.history import Happened
@@ -22,6 +22,9 @@ from mlwright.tracking.service import columns as values
 from mlwright.tracking.spec import RunInfo, Tag
 from mlwright.web.files import Files, Folder, StoredFile
 from mlwright.web.preview import Preview
+
+#: A scan checks every file, and a model may have thousands.
+_MOST_CHECKS = 300
 
 
 class VersionHead(msgspec.Struct, frozen=True):
@@ -79,10 +82,17 @@ class ApprovalView(msgspec.Struct, frozen=True):
 
 
 class GateView(msgspec.Struct, frozen=True):
-    """A gate with its evidence. `asked` is the gate as its policy has it; `runs` says whether it can be run again."""
+    """A gate with its evidence.
+
+    Attributes:
+        asked: the gate as its policy has it.
+        runs: whether it can be run again.
+        checks: the first of its checks, those that did not pass before the others.
+    """
 
     standing: Standing
     state: str
+    checks: list[Check]
     asked: str
     runs: bool
     duration_ms: int | None
@@ -188,7 +198,8 @@ def _gate(known: Answers, caller: Caller, version: ModelVersion, policy: Policy,
     took = ended - started if started is not None and ended is not None and gate.approval is None else None
     asked = msgspec.json.format(msgspec.json.encode(gate), indent=2).decode()
     people = _people(known, caller, version, policy, gate, gate.approval, now_ms) if gate.approval else None
-    return GateView(standing, word(standing), asked, gate.asked.runs, took, people)
+    checks = gate_history.decisive(standing.decision.checks)[:_MOST_CHECKS]
+    return GateView(standing, word(standing), checks, asked, gate.asked.runs, took, people)
 
 
 def _people(
