@@ -318,3 +318,28 @@ def test_a_project_with_webhooks_is_not_deleted(hooks: Hooks) -> None:
     assert hooks.database.read_now(lambda tx: service.held_by(tx, "default")) == ""
     hooks.webhook()
     assert hooks.database.read_now(lambda tx: service.held_by(tx, "default")) == "1 webhook"
+
+
+def test_one_delivery_after_the_other(hooks: Hooks) -> None:
+    def go_on(work: Work, found: Outcome = DONE) -> Work | None:
+        return hooks.database.write_now(lambda tx: outbox.go_on(tx, work, found, LEASE_MS))
+
+    webhook = hooks.webhook()
+    for name in "abcd":
+        hooks.model(name)
+    (first,) = hooks.take()
+    second = go_on(first)
+    assert second is not None
+    assert (b'"b"' in second.body, hooks.take("other")) == (True, [])
+    assert go_on(second, Outcome(DeliveryState.WAITING, 503, "busy", 1_000)) is None
+    clock(hooks).advance(1_000)
+    (again,) = hooks.take()
+    hooks(service.change, webhook.webhook_id, WebhookChange(status=WebhookStatus.DISABLED), None)
+    assert go_on(again) is None
+    hooks(service.change, webhook.webhook_id, WebhookChange(status=WebhookStatus.ACTIVE), None)
+    (third,) = hooks.take()
+    last = go_on(third, Outcome(DeliveryState.FAILED, 410, "gone"))
+    assert last is not None
+    assert b'"d"' in last.body
+    assert go_on(last) is None
+    assert go_on(last) is None
