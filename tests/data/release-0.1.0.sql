@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'8d87843b39edf7197af6396726379d140c504fb700eddf297a17ccacea092f78');
+INSERT INTO "event_head" VALUES(1,23,'38f6651ed6af9620241f8e8c6f2c860ef714b0f3f6d1d2b424ba3ac8ced4bc82');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/84dab115d705','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','e0f1983972a8ecdffac934b2479d2b25cfb51306af64929ee638e5e4854ab070');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','e0f1983972a8ecdffac934b2479d2b25cfb51306af64929ee638e5e4854ab070','de7007508226b45b9348952eba02113fd99981b987b4746cf9d48bc37414e32b');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','de7007508226b45b9348952eba02113fd99981b987b4746cf9d48bc37414e32b','52f5204fd288d45dba03ba6c6fc85a21c56c36b2b135679df968e76271c3b7d5');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','52f5204fd288d45dba03ba6c6fc85a21c56c36b2b135679df968e76271c3b7d5','2ef22267059d09bfee55435fc8483c647fe82255a15d8d521c9108eb400f3432');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','2ef22267059d09bfee55435fc8483c647fe82255a15d8d521c9108eb400f3432','a11d4c8f6dd9bf201d053a221952a143308c7f7623ebcbb61e7a4a7fd642ffa2');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','a11d4c8f6dd9bf201d053a221952a143308c7f7623ebcbb61e7a4a7fd642ffa2','02c5dbd6aa415470cd1a620e5b69adfa5cdc725d05cf8f4d2e369c2e9be9b51d');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','02c5dbd6aa415470cd1a620e5b69adfa5cdc725d05cf8f4d2e369c2e9be9b51d','b9bb2c9046e8bee1906168daabdeba38596a6fb51672b7576b07c521c97ecc9e');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','b9bb2c9046e8bee1906168daabdeba38596a6fb51672b7576b07c521c97ecc9e','32277f29afa5e4085f67727950bfccbd7aa0d89fd27ccc41b7b8362a02b15ecd');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','32277f29afa5e4085f67727950bfccbd7aa0d89fd27ccc41b7b8362a02b15ecd','d9e150f8fad73a7e560e4f6d14c9c95f9983f98178783068d52880535560b3f7');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','d9e150f8fad73a7e560e4f6d14c9c95f9983f98178783068d52880535560b3f7','fff57247b687ed737c313c9b3d05c1870114298cafed9bc91d8c6b0198a002cd');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','fff57247b687ed737c313c9b3d05c1870114298cafed9bc91d8c6b0198a002cd','c589b31ec618a795a8b576ad15ddc5fec04c51d0a34d16a3fdeef1e50ed72539');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','c589b31ec618a795a8b576ad15ddc5fec04c51d0a34d16a3fdeef1e50ed72539','27585bb785ee4b0bce9db8479fe25bb78abb9cd574cc004053d138197a8c38f7');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','27585bb785ee4b0bce9db8479fe25bb78abb9cd574cc004053d138197a8c38f7','074f7840a5430205e9d3e7aa34b061d0c06e0d04ee844927e70abb08b735fc09');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','074f7840a5430205e9d3e7aa34b061d0c06e0d04ee844927e70abb08b735fc09','cbccc3e1ef50daafe7c8b02de8d5b121e865c2c7329acd36054d737ec2866b74');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','cbccc3e1ef50daafe7c8b02de8d5b121e865c2c7329acd36054d737ec2866b74','a9d538c0925b3215c1be273135d7fca441b55057d8acc812ee95bfc073a51576');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','a9d538c0925b3215c1be273135d7fca441b55057d8acc812ee95bfc073a51576','17fce8c95105e2302772b403f5359dd3df73f385b0fdd7b4e3951abfb2630362');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','17fce8c95105e2302772b403f5359dd3df73f385b0fdd7b4e3951abfb2630362','d838ecbe27703c906c5d5fb6a5de0d3a96c9c8abae30701322b88d6aa33bed6e');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','d838ecbe27703c906c5d5fb6a5de0d3a96c9c8abae30701322b88d6aa33bed6e','3ba01d23efd57c5680ddab668a7b10af25fa4ff50d76f167033fcb4efdee84fe');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','3ba01d23efd57c5680ddab668a7b10af25fa4ff50d76f167033fcb4efdee84fe','8d87843b39edf7197af6396726379d140c504fb700eddf297a17ccacea092f78');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/e2c8cc04af5b','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','f1e18ee5bc9675d8e861949c5e4a28e203a5f17a827bceb46fabe27bc66ca91f');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','f1e18ee5bc9675d8e861949c5e4a28e203a5f17a827bceb46fabe27bc66ca91f','ba1306f52ef674614cc1df6420df17858b7304380410450cba42b6200e9831cd');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','ba1306f52ef674614cc1df6420df17858b7304380410450cba42b6200e9831cd','71194c926361cf5bba2bf5cbd3f3e807406cfee7eb7196f9ea424a084ea4cd13');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','71194c926361cf5bba2bf5cbd3f3e807406cfee7eb7196f9ea424a084ea4cd13','d53e68b8a6c826876305ea0258a283bc5356c7cb13461cc41e012708df4f5e59');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','d53e68b8a6c826876305ea0258a283bc5356c7cb13461cc41e012708df4f5e59','8d413dbb03416742ced3ec307cc529a24033c41c0628354f6728c73d4ad469e4');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','8d413dbb03416742ced3ec307cc529a24033c41c0628354f6728c73d4ad469e4','201da306a44282ed3335a2a23effd5854f0faf53d3425478230f1f9c66cb078c');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','201da306a44282ed3335a2a23effd5854f0faf53d3425478230f1f9c66cb078c','aad05ad1e8689b07d5eecad893adde92886c43fd3258ef06035c6ef0b54a69b4');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','aad05ad1e8689b07d5eecad893adde92886c43fd3258ef06035c6ef0b54a69b4','01b525b92459e6d048d69173a58e95d5240f2facbef245c70eac2d27dfe1cf4e');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','01b525b92459e6d048d69173a58e95d5240f2facbef245c70eac2d27dfe1cf4e','90a846babf7632a7d55c293f3d1e927879984aaf5661165a65cc9c5912b7f3dd');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','90a846babf7632a7d55c293f3d1e927879984aaf5661165a65cc9c5912b7f3dd','b3e8b4de935d1e87856df60655362c7302a1a342df9984cd9323d231f5cb6d48');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','b3e8b4de935d1e87856df60655362c7302a1a342df9984cd9323d231f5cb6d48','e25b983138189dc47b2c65f78f8b1b33a2d42ebb75004cff0ce0df1febdbb273');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','e25b983138189dc47b2c65f78f8b1b33a2d42ebb75004cff0ce0df1febdbb273','eeb58b5a3fa017779de4efc684bf6651b775a864ca4761bc58a17e63cd815a54');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','eeb58b5a3fa017779de4efc684bf6651b775a864ca4761bc58a17e63cd815a54','5d1651769a0d3ced809b4116a5e04577d57aebd1efba9a8afc875e7cc860a63d');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','5d1651769a0d3ced809b4116a5e04577d57aebd1efba9a8afc875e7cc860a63d','f967ea71ad1d0fb8dac63de8a8130c4baf22494bbf249a51de13658e63ee3334');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','f967ea71ad1d0fb8dac63de8a8130c4baf22494bbf249a51de13658e63ee3334','a5c121786ada0f1e85f60949af3522cd9af31a9e9a60a9ea0c4b3a003e436263');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','a5c121786ada0f1e85f60949af3522cd9af31a9e9a60a9ea0c4b3a003e436263','46f9c054c7e33ee4649bd3619fbe4bd53c8a5c30b987b886590b77a0eaa76213');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','46f9c054c7e33ee4649bd3619fbe4bd53c8a5c30b987b886590b77a0eaa76213','03b17336f722da41d9b47f5db37217168ee927aff44c821b8efc4e20fc7db6dc');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','03b17336f722da41d9b47f5db37217168ee927aff44c821b8efc4e20fc7db6dc','c842b83c1b44658dcd63b38d5330a1825f4e86cae5129ba3c7355bcc1a554524');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','c842b83c1b44658dcd63b38d5330a1825f4e86cae5129ba3c7355bcc1a554524','38f6651ed6af9620241f8e8c6f2c860ef714b0f3f6d1d2b424ba3ac8ced4bc82');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -333,7 +333,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$5rdEGn0uCmTDwauRDnkbLw==$BDCxrvT6eYstYnfTCmMgzm/OFilcz48pLcdHwtweeoA4Fe5gA/DhElIVz7y5w7cJ9GEGyhIURtmsb3R/PbXz6w==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$k09JOYsDPeUGmrlhl7DACA==$afFvP9FoFRRs/3+duweoxg3S9LiEE/JSgGlgHQiAuNrG3ejlaAPPpJUI8Tx1MmviFEHtCU1vM9grzFGowGRePQ==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,7 +450,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('84dab115d705','robot','cf67d23fd3f4bc2cb875540edbcb74b607987e6c62b7b8534ea481170cb0741b','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('e2c8cc04af5b','robot','a9c800b4aba45599db9976ff22e1f6572d6e8ed903bbca709943453180800055','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 
@@ -497,9 +497,14 @@ CREATE TABLE webhooks (
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
 CREATE INDEX ix_datasets_name ON datasets (name);
+CREATE INDEX ix_events_overridden ON events (at_ms, seq) WHERE type = 'registry.gate.overridden';
+CREATE INDEX ix_events_registry ON events (project, subject, seq) WHERE type >= 'registry.' AND type < 'registry/';
+CREATE INDEX ix_gate_approvals_at ON gate_approvals (at_ms, id);
 CREATE INDEX ix_gate_approvals_version ON gate_approvals (version, id);
+CREATE INDEX ix_gate_results_created ON gate_results (created_ms, id);
 CREATE INDEX ix_gate_results_digest ON gate_results (digest, id);
 CREATE INDEX ix_gate_results_state ON gate_results (state, id);
+CREATE INDEX ix_gate_results_version ON gate_results (version, id);
 CREATE INDEX ix_logged_model_metrics_value ON logged_model_metrics ("key", value);
 CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, created_ms);
 CREATE INDEX ix_logged_models_run ON logged_models (source_run_id) WHERE source_run_id IS NOT NULL;

@@ -24,6 +24,8 @@ def table(things: Things) -> dict[tuple[str, str], Request]:
         **_moving(things),
         **_pages(things),
         **_run_pages(things),
+        **_model_pages(things),
+        **_version_pages(things),
     }
     return {(request.method, path): request for path_of, request in found.items() for path in [path_of.split(" ")[1]]}
 
@@ -395,4 +397,53 @@ def _run_pages(on: Things) -> dict[str, Request]:
         f"GET {path}/artifacts/{{path:path}}": get(f"{one}/artifacts/{SESAME}.txt"),
         f"GET {path}/raw/{{path:path}}": get(f"{one}/raw/{SESAME}.txt"),
         f"GET {path}/environment": get(f"{one}/environment"),
+    }
+
+
+def _model_pages(on: Things) -> dict[str, Request]:
+    path, one = "/projects/{project}/models/{name}", f"/projects/{PROJECT}/models/{on.registered}"
+    alias = [("alias", "new"), ("version", "1")]
+    return {
+        "GET /models": get("/models"),
+        "POST /models": form("/models", [("name", "new"), ("project", PROJECT)]),
+        "GET /models/{name}": Request("GET", f"/models/{on.registered}", anyone=True),
+        "GET /models/{name}/versions/{version}": Request("GET", f"/models/{on.registered}/versions/1", anyone=True),
+        "GET /gates": get("/gates"),
+        "GET /approvals": get("/approvals?of=all"),
+        "GET /approvals/live": Request("GET", "/approvals/live", anyone=True),
+        f"GET {path}": get(one),
+        f"GET {path}/history": get(f"{one}/history"),
+        f"GET {path}/gates": get(f"{one}/gates"),
+        f"GET {path}/keys": Request("GET", f"{one}/keys"),
+        f"GET {path}/live": Request("GET", f"{one}/live"),
+        f"POST {path}/columns": Request("POST", f"{one}/columns", b"column=params.p", form=True, anyone=True),
+        f"POST {path}/preview": Request("POST", f"{one}/preview", b"note=x", form=True, anyone=True),
+        f"POST {path}/describe": form(f"{one}/describe", [("note", "x")]),
+        f"POST {path}/tags": form(f"{one}/tags", [("key", "k"), ("value", "v")]),
+        f"POST {path}/tags/delete": form(f"{one}/tags/delete", [("key", "t")]),
+        f"POST {path}/aliases": form(f"{one}/aliases", alias),
+        f"POST {path}/aliases/delete": form(f"{one}/aliases/delete", [("alias", "champion")]),
+        f"POST {path}/rename": form(f"{one}/rename", [("new_name", "x")]),
+        f"POST {path}/delete": form(f"{one}/delete", []),
+    }
+
+
+def _version_pages(on: Things) -> dict[str, Request]:
+    path = "/projects/{project}/models/{name}/versions/{version}"
+    one = f"/projects/{PROJECT}/models/{on.registered}/versions/1"
+    word = [("policy", f"{SESAME}-policy"), ("gate", "lead"), ("word", "reject")]
+    return {
+        f"GET {path}": get(one),
+        f"GET {path}/gates": get(f"{one}/gates"),
+        f"GET {path}/files": get(f"{one}/files"),
+        f"GET {path}/files/{{path:path}}": get(f"{one}/files/{SESAME}.txt"),
+        f"GET {path}/raw/{{path:path}}": get(f"{one}/raw/{SESAME}.txt"),
+        f"GET {path}/history": get(f"{one}/history"),
+        f"POST {path}/gates": form(f"{one}/gates", []),
+        f"POST {path}/word": form(f"{one}/word", word, by="root"),
+        f"POST {path}/describe": form(f"{one}/describe", [("note", "x")]),
+        f"POST {path}/tags": form(f"{one}/tags", [("key", "k"), ("value", "v")]),
+        f"POST {path}/tags/delete": form(f"{one}/tags/delete", [("key", "t")]),
+        f"POST {path}/stage": form(f"{one}/stage", [("stage", "Staging")]),
+        f"POST {path}/delete": form(f"{one}/delete", []),
     }

@@ -11,7 +11,7 @@ from mlwright.kernel.blobs import PREFIX, Blobs
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
-from mlwright.tracking.ui.ports import FileEntry, StoredFile
+from mlwright.web.files import FileEntry, StoredFile
 
 
 class ArtifactFiles:

@@ -85,9 +85,9 @@ class Guard:
     async def _caller(self, scope: Scope, headers: Headers) -> Caller:
         project = headers.get(_PROJECT_HEADER, b"").decode("latin-1")
         path = scope["path"] = server_path(scope["path"])
-        if path.startswith(_PROJECT_PREFIX) and any(part in path for part in ("/api/", "/ajax-api/", "/health")):
-            project, _, rest = path.removeprefix(_PROJECT_PREFIX).partition("/")
-            scope["path"] = f"/{rest}"
+        named, rest = _within_project(path)
+        if named:
+            project, scope["path"] = named, rest
         if self._authenticate is None:
             caller = LOCAL
         elif scope["path"].startswith(_PUBLIC):
@@ -127,5 +127,14 @@ def _refusal(scope: Scope, headers: Headers, error: MlwrightError) -> Response:
     return problem(error)
 
 
+def _within_project(path: str) -> tuple[str, str]:
+    """The project and the rest of a client's address; other addresses, such as those of pages, name none for us."""
+    if path.startswith(_PROJECT_PREFIX):
+        project, _, rest = path.removeprefix(_PROJECT_PREFIX).partition("/")
+        if rest == "health" or rest.startswith(("api/", "ajax-api/")):
+            return project, f"/{rest}"
+    return "", path
+
+
 def _is_protocol(path: str) -> bool:
-    return "/api/" in path or "/ajax-api/" in path
+    return _within_project(server_path(path))[1].startswith(("/api/", "/ajax-api/"))

@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from mlwright.app.openlineage import RunEvent, run_events
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import Invalid
 from mlwright.kernel.http import caller_of, integer, json_response
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.lineage import MAX_NODES, Direction, Lineage, LineageGraph, LineageNode
 from mlwright.kernel.openapi import Operation, Parameter
+from mlwright.registry.service.graph import subject_of
 
 _TAG = "lineage"
 _DIRECTION = Parameter(
@@ -21,8 +21,6 @@ _DIRECTION = Parameter(
 _LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_NODES}, "At most so many nodes.")
 _SUBJECT = Parameter("subject", {"type": "string"}, "What it is about, such as run/ID or model-version/NAME/NUMBER.")
 _PROJECT = Parameter("project", {"type": "string"}, "Where a registered model is; your own when not given.")
-#: How MLflow's URIs begin, and the subjects that they name.
-_URIS = (("runs:/", "run/"), ("models:/m-", "model/m-"), ("models:/", "model-version/"))
 
 
 class LineageApi:
@@ -76,7 +74,7 @@ class LineageApi:
 
     async def _graph(self, request: Request) -> LineageGraph:
         caller, subject = _asked(request)
-        direction = _direction(request.query_params.get("direction", ""))
+        direction = Direction.parse(request.query_params.get("direction", ""))
         limit = integer(request, "limit", MAX_NODES, 1, MAX_NODES)
         return await self._database.read(lambda tx: self._lineage.graph(tx, caller, subject, direction, limit))
 
@@ -86,20 +84,3 @@ def _asked(request: Request) -> tuple[Caller, str]:
     caller, query = caller_of(request), request.query_params
     project = query.get("project", "") or caller.project
     return msgspec.structs.replace(caller, project=project), subject_of(query.get("subject", ""))
-
-
-def subject_of(text: str) -> str:
-    """A subject from what people write: itself, or a URI of MLflow's."""
-    for start, subject in _URIS:
-        if text.startswith(start):
-            return subject + text.removeprefix(start)
-    return text
-
-
-def _direction(text: str) -> Direction:
-    if not text:
-        return Direction.BOTH
-    try:
-        return Direction(text)
-    except ValueError as error:
-        raise Invalid(f"direction is up, down or both, not {text!r}", path="direction") from error

@@ -19,6 +19,7 @@ from mlwright.app.files import ArtifactFiles, VersionFiles
 from mlwright.app.gc import GarbageCollector
 from mlwright.app.lineage_api import LineageApi
 from mlwright.app.owners import AllOwners
+from mlwright.app.registered import RegisteredVersions
 from mlwright.app.resources_api import ResourcesApi
 from mlwright.app.settings import Settings
 from mlwright.app.webhook_settings import from_environment, key_from_environment
@@ -29,6 +30,7 @@ from mlwright.kernel.blobs import Blobs, open_blobs
 from mlwright.kernel.database import Database
 from mlwright.kernel.engine import Engine, open_engine
 from mlwright.kernel.http import Face, Router, problem
+from mlwright.kernel.identity import Caller
 from mlwright.kernel.lineage import Lineage
 from mlwright.kernel.protojson import show_error
 from mlwright.kernel.resources import Kinds
@@ -40,8 +42,9 @@ from mlwright.registry.api.signatures import SignaturesApi
 from mlwright.registry.api.webhooks import WebhooksApi
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.mlflow import face as registry_face
-from mlwright.registry.service import gates, models, trust
+from mlwright.registry.service import approvals, gates, models, trust
 from mlwright.registry.service import graph as registry_graph
+from mlwright.registry.ui import face as registry_pages
 from mlwright.registry.webhooks import service as webhooks
 from mlwright.registry.webhooks.delivery import WebhookRunner
 from mlwright.registry.webhooks.sending import Sender
@@ -113,10 +116,17 @@ class Platform:
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
         assets = Assets()
-        pages = Pages({"tracking": tracking_pages.TEMPLATES, "security": security_pages.TEMPLATES}, assets)
-        tracking_ui = tracking_pages.routes(self.database, pages, ArtifactFiles(self.blobs, owners))
+        folders = {
+            "tracking": tracking_pages.TEMPLATES,
+            "registry": registry_pages.TEMPLATES,
+            "security": security_pages.TEMPLATES,
+        }
+        pages = Pages(folders, assets, self._waiting)
+        files = ArtifactFiles(self.blobs, owners)
+        tracking_ui = tracking_pages.routes(self.database, pages, files, RegisteredVersions())
+        registry_ui = registry_pages.routes(self.database, pages, files, self.lineage)
         login = security_pages.SecurityPages(self.database, pages, self._passwords).routes()
-        ui = Face([*assets.routes(), *login, *tracking_ui], problem)
+        ui = Face([*assets.routes(), *login, *tracking_ui, *registry_ui], problem)
         foreign = [mlflow_ui.face(self.settings.mlflow_ui)] if self.settings.mlflow_ui else []
         faces = [mlflow, openapi.face(operations, __version__), ui, *foreign]
         return ErrorPages(Router(faces, Face([], problem)), pages)
@@ -128,6 +138,10 @@ class Platform:
     def has_admin(self) -> bool:
         """Whether anyone could log in and administer this platform."""
         return self.database.read_now(security.any_admin)
+
+    async def _waiting(self, caller: Caller) -> int:
+        """How many versions wait for the caller's approval."""
+        return await self.database.read(lambda tx: approvals.count(tx, caller))
 
     def close(self) -> None:
         self.gates.close()

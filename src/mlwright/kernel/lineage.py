@@ -31,6 +31,14 @@ class Direction(StrEnum):
     DOWN = "down"
     BOTH = "both"
 
+    @classmethod
+    def parse(cls, text: str) -> "Direction":
+        """The direction called so; both when the text is empty. Raises Invalid."""
+        try:
+            return cls(text or cls.BOTH)
+        except ValueError as error:
+            raise Invalid(f"direction is up, down or both, not {text!r}", path="direction") from error
+
 
 class LineageNode(msgspec.Struct, frozen=True):
     """Something with a history.

@@ -101,6 +101,12 @@ _VERSIONS = _Kind(
     owner="version",
     no_prompt=model_versions.c.model.not_in(_prompt_versions),
 )
+_of_run = Query(
+    select(*rows.VERSION_COLUMNS, model_versions.c.model)
+    .where(model_versions.c.run_id == bindparam("run"))
+    .order_by(model_versions.c.id.desc())
+    .limit(bindparam("limit"))
+)
 _of_model = Query(
     select(*rows.VERSION_COLUMNS)
     .where(model_versions.c.model == bindparam("model"))
@@ -181,6 +187,11 @@ def search_versions(
 def versions_of(tx: Reader, model: int, max_results: int, page_token: str = "") -> Page[Row]:
     """One page of the versions of one model (its row number), newest first."""
     return _page(tx, _of_model, {"model": model}, max_results, page_token)
+
+
+def versions_of_run(tx: Reader, run_id: str, limit: int) -> list[Row]:
+    """Rows of `rows.VERSION_COLUMNS` and their models' row numbers, of all projects, the newest first."""
+    return tx.all(_of_run, {"run": run_id, "limit": limit})
 
 
 def _search(

@@ -3,6 +3,7 @@
 from sqlalchemy import Index, Table, UniqueConstraint, text
 
 from mlwright.kernel.columns import METADATA, Int64, String, key, optional, required
+from mlwright.kernel.events import events
 from mlwright.registry.spec import PROMPT_TAG
 
 registered_models = Table(
@@ -85,3 +86,10 @@ model_aliases = Table(
     required("version", Int64),  # the version's number
     sqlite_with_rowid=False,
 )
+
+#: The history of a model or version is read from the event log. "/" comes after "." in ASCII.
+_OF_REGISTRY = text("type >= 'registry.' AND type < 'registry/'")
+Index("ix_events_registry", events.c.project, events.c.subject, events.c.seq, sqlite_where=_OF_REGISTRY)
+#: Whoever asks when gates were overridden does not want to read the whole log.
+_OVERRIDDEN = text("type = 'registry.gate.overridden'")
+Index("ix_events_overridden", events.c.at_ms, events.c.seq, sqlite_where=_OVERRIDDEN)

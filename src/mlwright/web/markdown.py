@@ -1,5 +1,6 @@
 """Markdown that people wrote, as HTML that cannot harm: parsed by markdown-it, cleaned by nh3."""
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
 
 #: Longer texts are cut before parsing: a page must not take seconds because of one note.
 MAX_CHARACTERS = 200_000
+_LINE_CHARACTERS = 2_000
+#: Headings, quotes and list items at the start; emphasis, code, and links, of which the text stays.
+_MARKS = re.compile(r"^[\s#>*+-]+(?=\s)|\*\*|__|`|!?\[([^\]\n]*)\]\([^)\n]*\)")
 _TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "img", "li", "ol", "p",
     "pre", "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
@@ -29,6 +33,12 @@ def _parser() -> "MarkdownIt":
     from markdown_it import MarkdownIt  # only pages with notes need it
 
     return MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
+
+
+def plain(text: str) -> str:
+    """The first line of a Markdown text for where there is room for no more, without the commonest marks."""
+    first = next((line for line in text[:_LINE_CHARACTERS].splitlines() if line.strip()), "")
+    return _MARKS.sub(r"\1", first).strip()
 
 
 def render(text: str) -> Markup:

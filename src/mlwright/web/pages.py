@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+import shlex
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 
 from mlwright.kernel.errors import MlwrightError
 from mlwright.kernel.http import json_response
+from mlwright.kernel.identity import Caller
 from mlwright.web import formats, i18n, markdown
 from mlwright.web.assets import Assets
 from mlwright.web.compress import compressed
@@ -48,9 +50,16 @@ class Pages:
     Args:
         folders: further template folders by prefix: "tracking/run.html" lies in folders["tracking"].
         assets: the static files the layout refers to.
+        waiting: how many things wait for a caller; shown beside the navigation's entry.
     """
 
-    def __init__(self, folders: Mapping[str, Path], assets: Assets) -> None:
+    def __init__(
+        self,
+        folders: Mapping[str, Path],
+        assets: Assets,
+        waiting: Callable[[Caller], Awaitable[int]] | None = None,
+    ) -> None:
+        self._waiting = waiting
         self._folders = {"web": _TEMPLATES, **folders}
         self.assets = assets
 
@@ -70,7 +79,9 @@ class Pages:
         for name in ("number", "exact", "size", "duration", "moment", "short", "middle", "spark"):
             environment.filters[name] = getattr(formats, name)
         environment.filters["markdown"] = markdown.render
+        environment.filters["plain"] = markdown.plain
         environment.filters["count"] = lambda value: f"{value:,}"
+        environment.filters["quoted"] = shlex.quote
         environment.filters["pairs"] = urllib.parse.urlencode
         environment.filters["json"] = lambda value: msgspec.json.encode(value).decode()
         environment.filters["anchor"] = lambda value: _UNSAFE_ID.sub("-", value)
@@ -82,7 +93,7 @@ class Pages:
     def _script_texts(self) -> frozenset[str]:
         return self.assets.script_texts()
 
-    def show(self, request: Request, template: str, data: object, status: int = 200) -> Response:
+    def show(self, request: Request, template: str, data: object, status: int = 200, waiting: int = 0) -> Response:
         """The page for a browser, or the data when ?format=json asks for it.
 
         Args:
@@ -92,7 +103,7 @@ class Pages:
         if request.query_params.get("format") == "json":
             return json_response(data, status)
         language = language_of(request)
-        page: Response = HTMLResponse(self.html(request, template, data, language), status, HEADERS)
+        page: Response = HTMLResponse(self.html(request, template, data, language, waiting), status, HEADERS)
         response = compressed(request, page)
         if request.query_params.get("lang") in i18n.LANGUAGES:
             response.set_cookie(i18n.COOKIE, language, max_age=_YEAR_S, samesite="lax")
@@ -100,9 +111,12 @@ class Pages:
 
     async def respond(self, request: Request, template: str, data: object, status: int = 200) -> Response:
         """`show` in a thread: a large page, or the first one, must not hold up the server's other answers."""
-        return await asyncio.to_thread(self.show, request, template, data, status)
+        caller, waiting = request.scope.get("caller"), 0
+        if self._waiting is not None and caller is not None and request.query_params.get("format") != "json":
+            waiting = await self._waiting(caller)
+        return await asyncio.to_thread(self.show, request, template, data, status, waiting)
 
-    def html(self, request: Request, template: str, data: object, language: str) -> str:
+    def html(self, request: Request, template: str, data: object, language: str, waiting: int = 0) -> str:
         """The text of the page."""
         words = Words(language)
         theme = request.cookies.get("mlw-theme", "auto")
@@ -113,6 +127,7 @@ class Pages:
             "script_words": words.subset(self._script_texts),
             "theme": theme if theme in _THEMES else "auto",
             "caller": request.scope.get("caller"),
+            "waiting": waiting,
             "path": request.url.path,
             "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
             "origin": f"{request.url.scheme}://{request.url.netloc}",

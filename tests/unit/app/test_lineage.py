@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mlwright.app.commands.lineage import _dot
-from mlwright.app.lineage_api import subject_of
+from mlwright.registry.service.graph import subject_of
 from tests.unit.app.sample import fill
 from tests.unit.app.test_cli import Run, run  # noqa: F401 - a fixture
 

@@ -30,7 +30,7 @@ def run_id(world: World) -> str:
 
 def test_the_tree_opens_along_the_path(world: World, run_id: str) -> None:
     found = world.get(f"/runs/{run_id}/artifacts/a/b?format=json").json()
-    assert [(node["entry"]["path"], node["level"], node["opened"]) for node in found["nodes"]] == [
+    assert [(node["entry"]["path"], node["level"], node["opened"]) for node in found["folder"]["nodes"]] == [
         ("a", 0, True),
         ("a/b", 1, True),
         ("a/b/deep file é.txt", 2, False),
@@ -49,7 +49,7 @@ def test_folders_open_where_nothing_else_is(world: World) -> None:
     world.put(run_id, "model/MLmodel", b"x")
     world.put(run_id, "plots/deep/one.png", b"\x89PNG")
     found = world.get(f"/runs/{run_id}/artifacts?format=json").json()
-    shown = [node["entry"]["path"] for node in found["nodes"]]
+    shown = [node["entry"]["path"] for node in found["folder"]["nodes"]]
     assert shown == ["model", "model/MLmodel", "plots", "plots/deep"]
 
 

@@ -1,16 +1,20 @@
 """Addresses of the runs table."""
 
+from http.cookies import SimpleCookie
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
+from starlette.responses import Response
 
 from mlwright.kernel.errors import Invalid
 from mlwright.tracking.ui import query
-from mlwright.tracking.ui.query import Column, TableQuery, from_request, from_saved, to_saved
+from mlwright.tracking.ui.query import TableQuery, from_request, from_saved, to_saved
+from mlwright.web.columns import KINDS, MAX_COLUMNS, Column, parse_columns, recall, remember
 
 keys = st.text("abc_/.- 名é", min_size=1, max_size=12)
-columns = st.builds(Column, st.sampled_from(query.KINDS), keys)
+columns = st.builds(Column, st.sampled_from(KINDS), keys)
 states = st.builds(
     TableQuery,
     filter=st.text(max_size=30).map(str.strip),
@@ -74,20 +78,24 @@ def test_wrong_addresses() -> None:
         with pytest.raises(Invalid):
             from_request(request(url), None)
     with pytest.raises(Invalid):
-        query.parse_columns(f"metrics.m{n}" for n in range(query.MAX_COLUMNS + 1))
+        parse_columns(f"metrics.m{n}" for n in range(MAX_COLUMNS + 1))
 
 
 @given(st.lists(columns, unique=True, max_size=8))
 def test_columns_are_remembered(chosen: list[Column]) -> None:
-    value = query.remember(chosen)
+    response = Response()
+    remember(response, "c", chosen, "/somewhere")
+    value = SimpleCookie(response.headers["set-cookie"])["c"].value
     assert value is not None
-    assert query.recall(request("", f"{query.cookie_name(3)}={value}"), 3) == tuple(chosen)
+    assert recall(request("", f"c={value}"), "c") == tuple(chosen)
 
 
 def test_what_cannot_be_remembered_or_read_is_left() -> None:
-    assert query.remember([Column("metrics", f"{n}" * 100) for n in range(100)]) is None
-    assert query.recall(request("", f"{query.cookie_name(3)}=c=nonsense"), 3) is None
-    assert query.recall(request(""), 3) is None
+    response = Response()
+    remember(response, "c", [Column("metrics", f"{n}" * 100) for n in range(100)], "/")
+    assert "set-cookie" not in response.headers
+    assert recall(request("", "c=c=nonsense"), "c") is None
+    assert recall(request(""), "c") is None
 
 
 def test_an_old_or_broken_view_opens_as_far_as_it_can() -> None:

@@ -29,6 +29,8 @@ gate_results = Table(
 )
 Index("ix_gate_results_digest", gate_results.c.digest, gate_results.c.id)
 Index("ix_gate_results_state", gate_results.c.state, gate_results.c.id)
+Index("ix_gate_results_version", gate_results.c.version, gate_results.c.id)
+Index("ix_gate_results_created", gate_results.c.created_ms, gate_results.c.id)
 
 #: What people said of a version.
 gate_approvals = Table(
@@ -47,3 +49,4 @@ gate_approvals = Table(
     sqlite_autoincrement=True,
 )
 Index("ix_gate_approvals_version", gate_approvals.c.version, gate_approvals.c.id)
+Index("ix_gate_approvals_at", gate_approvals.c.at_ms, gate_approvals.c.id)

@@ -102,5 +102,5 @@ def _version_of(tx: Tx, model: Found, alias: str) -> int | None:
 
 def _emit(tx: Tx, caller: Caller, model: Found, what: str, data: Mapping[str, Any]) -> None:
     subject, flag = f"registered-model/{model.name}", models.prompt_flag(tx, model.row)
-    tx.topics.add(TOLD)
+    tx.topics |= {TOLD, models.topic(model.project, model.name)}
     tx.emit(Draft(caller.name, model.project, f"registry.alias.{what}", subject, {**data, **flag}))

@@ -5,6 +5,7 @@ passed with just this digest, this question, and beside the versions that stand 
 otherwise, with a reason, on the record.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,10 @@ from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates import signed
 from mlwright.registry.gates.spec import Approval, Decision, Gate, GatePolicySpec, GateVerdict, Signed, Standing
 from mlwright.registry.gates.tables import gate_approvals, gate_results
-from mlwright.registry.service import rows, trust
+from mlwright.registry.service import rows
+from mlwright.registry.service.answers import Answers, Result, Word
+from mlwright.registry.service.models import topic
+from mlwright.registry.signatures.spec import VersionSignature
 from mlwright.registry.spec import ModelVersion, Stage
 from mlwright.registry.tables import model_aliases, model_versions
 
@@ -41,18 +45,6 @@ _HOUR_MS = 3_600_000
 LEASE_MS = 30_000
 
 _results = gate_results.c
-#: What is not pinned has no digest, and answers for itself only.
-_answers = Query(
-    select(*_results)
-    .where(
-        _results.digest == bindparam("digest"),
-        (_results.digest != "") | (_results.version == bindparam("version")),
-        _results.policy == bindparam("policy"),
-        _results.gate == bindparam("gate"),
-        _results.question == bindparam("question"),
-    )
-    .order_by(_results.id.desc())
-)
 _insert = Query(
     insert(gate_results).values({column.name: bindparam(column.name) for column in _results if column.name != "id"})
 )
@@ -85,7 +77,6 @@ _finish = Query(
     )
 )
 _approvals = gate_approvals.c
-_approvals_of = Query(select(*_approvals).where(_approvals.version == bindparam("version")).order_by(_approvals.id))
 _approve = Query(
     insert(gate_approvals).values({column.name: bindparam(column.name) for column in _approvals if column.name != "id"})
 )
@@ -108,38 +99,20 @@ class Policy(NamedTuple):
     spec: GatePolicySpec
 
 
-class Result(NamedTuple):
-    """A row of gate_results."""
-
-    id: int
-    version: int
-    digest: str
-    policy: str
-    gate: str
-    question: str
-    beside: str
-    state: str
-    place: int
-    verdict: str | None
-    decision: str
-    requested_by: str
-    created_ms: int
-    started_ms: int | None
-    ended_ms: int | None
-    lease_ms: int | None
-    token: str
-
-
 _NOT_YET = Decision(GateVerdict.INCONCLUSIVE, "it has not run for this version yet", [])
 
 
 def policies(tx: Tx, project: str, model: str) -> list[Policy]:
     """The policies that are about a model."""
-    found = [
-        Policy(each.metadata.name, msgspec.convert(each.spec, GatePolicySpec))
-        for each in store.list_all(tx, SYSTEM, KIND, project)
-    ]
-    return [policy for policy in found if policy.spec.covers(model)]
+    return [policy for policy in all_policies(tx, project).get(project, []) if policy.spec.covers(model)]
+
+
+def all_policies(tx: Tx, project: str = "") -> dict[str, list[Policy]]:
+    """The policies by project, of one project or of all."""
+    found: dict[str, list[Policy]] = defaultdict(list)
+    for each in store.list_all(tx, SYSTEM, KIND, project):
+        found[each.metadata.project].append(Policy(each.metadata.name, msgspec.convert(each.spec, GatePolicySpec)))
+    return found
 
 
 def request(tx: Tx, caller: Caller, version: ModelVersion, policy: str = "", *, again: bool = False) -> int:
@@ -170,18 +143,22 @@ def _request(
 ) -> int:
     if found:
         tx.take_time()
+    known = Answers(tx, [version], whole=False)
     count = 0
     for each in found:
         for place, gate in enumerate(each.spec.gates):
-            if gate.asked.runs and wanted(_standing(tx, version, each, gate)):
-                tx.run(_insert, _waiting(tx, caller, version, each, gate, place))
+            state = standing(known, version, each, gate, tx.now_ms())
+            if gate.asked.runs and wanted(state):
+                tx.run(_insert, _waiting(tx, caller, version, each, gate, place, _beside(known, version, gate)))
                 count += 1
-    if count:
-        tx.topics.add(TOPIC)
+    if found:
+        tx.topics |= {TOPIC, topic(version.project, version.name)}
     return count
 
 
-def _waiting(tx: Tx, caller: Caller, version: ModelVersion, policy: Policy, gate: Gate, place: int) -> dict[str, Any]:
+def _waiting(
+    tx: Tx, caller: Caller, version: ModelVersion, policy: Policy, gate: Gate, place: int, beside: str
+) -> dict[str, Any]:
     nothing = dict.fromkeys(("verdict", "started_ms", "ended_ms", "lease_ms"))
     return {
         **nothing,
@@ -190,7 +167,7 @@ def _waiting(tx: Tx, caller: Caller, version: ModelVersion, policy: Policy, gate
         "policy": policy.name,
         "gate": gate.name,
         "question": gate.question,
-        "beside": _beside(tx, version, gate),
+        "beside": beside,
         "state": "waiting",
         "place": place,
         "decision": "",
@@ -203,7 +180,33 @@ def _waiting(tx: Tx, caller: Caller, version: ModelVersion, policy: Policy, gate
 def standings(tx: Tx, version: ModelVersion, policy: str = "") -> list[Standing]:
     """How a version stands before all gates that are about it, in their order."""
     found = [each for each in policies(tx, version.project, version.name) if policy in {"", each.name}]
-    return [_standing(tx, version, each, gate) for each in found for gate in each.spec.gates]
+    return _stand(Answers(tx, [version]), version, found, tx.now_ms())
+
+
+def standings_of(tx: Tx, versions: Sequence[ModelVersion]) -> dict[int, list[Standing]]:
+    """How versions of one model stand, by their row, in brief: decisions hold nothing but their verdict."""
+    if not versions:
+        return {}
+    found = policies(tx, versions[0].project, versions[0].name)
+    known, now = Answers(tx, versions, whole=False), tx.now_ms()
+    return {version.row: _stand(known, version, found, now) for version in versions}
+
+
+def _stand(known: Answers, version: ModelVersion, policies: Sequence[Policy], now_ms: int) -> list[Standing]:
+    return [standing(known, version, policy, gate, now_ms) for policy in policies for gate in policy.spec.gates]
+
+
+def closed(tx: Tx, version: ModelVersion, alias: str = "", stage: Stage | None = None) -> list[Standing]:
+    """The gates that keep an alias or stage from leading to a version."""
+    asked = [
+        policy
+        for policy in policies(tx, version.project, version.name)
+        if alias in policy.spec.aliases or stage in policy.spec.stages
+    ]
+    if asked:
+        tx.take_time()
+    found = _stand(Answers(tx, [version]), version, asked, tx.now_ms())
+    return [each for each in found if not each.is_open]
 
 
 def guard(
@@ -214,23 +217,11 @@ def guard(
     Args:
         override: why it shall lead there nevertheless; for administrators of the project.
     """
-    asked = [
-        policy
-        for policy in policies(tx, version.project, version.name)
-        if alias in policy.spec.aliases or stage in policy.spec.stages
-    ]
-    if asked:
-        tx.take_time()
-    closed = [
-        (policy.name, standing)
-        for policy in asked
-        for standing in (_standing(tx, version, policy, gate) for gate in policy.spec.gates)
-        if not standing.is_open
-    ]
-    if not closed:
+    shut = closed(tx, version, alias, stage)
+    if not shut:
         return
     target = f"@{alias}" if alias else f"the stage {stage.value}" if stage else ""
-    reasons = "; ".join(f"{name}/{each.gate}: {_in_words(each)}" for name, each in closed)
+    reasons = "; ".join(f"{each.policy}/{each.gate}: {_in_words(each)}" for each in shut)
     if not override:
         raise GateClosed(
             f"Version {version.version} of {version.name!r} may not be {target}: {reasons}",
@@ -238,7 +229,7 @@ def guard(
             hint=f"see: mlwright gate explain {version.name}/{version.version}",
         )
     caller.require(version.project, Role.ADMIN)
-    gates = [{"policy": name, "gate": each.gate, "reason": _in_words(each)} for name, each in closed]
+    gates = [{"policy": each.policy, "gate": each.gate, "reason": _in_words(each)} for each in shut]
     _emit(tx, caller, version, "overridden", {"target": target, "reason": override, "closed": gates})
 
 
@@ -248,35 +239,30 @@ def _in_words(standing: Standing) -> str:
     return f"{standing.decision.verdict.value}: {standing.decision.reason}"
 
 
-def _standing(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate) -> Standing:
+def standing(known: Answers, version: ModelVersion, policy: Policy, gate: Gate, now_ms: int) -> Standing:
+    """How a version stands before one gate."""
     if gate.approval is not None:
-        return _approved(tx, version, policy, gate, gate.approval)
+        return _approved(known, version, policy, gate, gate.approval, now_ms)
     if gate.signature is not None:
-        return _signed(tx, version, policy, gate, gate.signature)
-    beside = _beside(tx, version, gate)
-    asked = {
-        "digest": version.digest or "",
-        "version": version.row,
-        "policy": policy.name,
-        "gate": gate.name,
-        "question": gate.question,
-    }
-    for row in tx.all(_answers, asked):
-        result = Result._make(row)
+        return _signed(known.signatures(version), policy, gate, gate.signature)
+    beside = _beside(known, version, gate)
+    for result in known.results(version, policy.name, gate.name, gate.question):
         if not _still_beside(result.beside, beside, version):
             continue
-        decision = msgspec.json.decode(result.decision, type=Decision) if result.state == "done" else _NOT_YET
+        decision = _decision(known, result) if result.state == "done" else _NOT_YET
         return Standing(policy.name, gate.name, gate.kind, result.state, decision, result.started_ms, result.ended_ms)
     return Standing(policy.name, gate.name, gate.kind, "missing", _NOT_YET)
 
 
-def _beside(tx: Tx, version: ModelVersion, gate: Gate) -> str:
+def _decision(known: Answers, result: Result) -> Decision:
+    if not known.whole:
+        return Decision(GateVerdict(result.verdict or GateVerdict.INCONCLUSIVE), "", [])
+    return msgspec.json.decode(result.decision, type=Decision)
+
+
+def _beside(known: Answers, version: ModelVersion, gate: Gate) -> str:
     """Which versions the gate compares with, as JSON: by alias, their digest; null where there is none."""
-    found: dict[str, str | None] = {}
-    for alias in gate.asked.beside:
-        other = beside(tx, version, alias)
-        found[alias] = other.digest if other else None
-    return msgspec.json.encode(found).decode()
+    return msgspec.json.encode({alias: known.beside(version, alias) for alias in gate.asked.beside}).decode()
 
 
 def beside(tx: Tx, version: ModelVersion, alias: str) -> ModelVersion | None:
@@ -304,12 +290,7 @@ def approve(
         raise NotFound(f"no gate {policy}/{gate} is about {version.name!r}", path="gate")
     if asked.approval is None:
         raise Invalid(f"the gate {policy}/{gate} is not passed by approval", path="gate")
-    if not asked.approval.approvers:
-        caller.require(version.project, Role.ADMIN)
-    elif caller.name not in asked.approval.approvers:
-        raise Denied(f"{caller.name!r} is not among those who approve at {policy}/{gate}")
-    if approves and asked.approval.not_requester and caller.name == version.author:
-        raise Denied("who registered a version does not approve it", hint="ask somebody else")
+    require_approver(caller, version, found, asked, asked.approval, approves=approves)
     values = {
         "version": version.row,
         "digest": version.digest or "",
@@ -327,36 +308,59 @@ def approve(
         _emit(tx, caller, version, "approved", data)
     else:
         _emit(tx, caller, version, "rejected", data)
-    return _standing(tx, version, found, asked)
+    tx.topics.add(TOPIC)
+    return standing(Answers(tx, [version]), version, found, asked, tx.now_ms())
 
 
-def _approved(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate, asked: Approval) -> Standing:
-    since = tx.now_ms() - asked.expires_hours * _HOUR_MS
-    latest: dict[str, tuple[bool, int]] = {}
-    for _, _, digest, name, place, question, principal, approves, _, at_ms in tx.all(
-        _approvals_of, {"version": version.row}
-    ):
-        if (digest, name, place, question) == (version.digest or "", policy.name, gate.name, gate.question):
-            latest[principal] = (bool(approves), at_ms)
-    decision = _counted(latest, asked, since)
+def require_approver(
+    caller: Caller, version: ModelVersion, policy: Policy, gate: Gate, asked: Approval, *, approves: bool
+) -> None:
+    """Raise Denied unless the caller may say yes, or no, to a version."""
+    if not asked.approvers:
+        caller.require(version.project, Role.ADMIN)
+    elif caller.name not in asked.approvers:
+        raise Denied(f"{caller.name!r} is not among those who approve at {policy.name}/{gate.name}")
+    if approves and asked.not_requester and caller.name == version.author:
+        raise Denied("who registered a version does not approve it", hint="ask somebody else")
+
+
+def latest_words(known: Answers, version: ModelVersion, policy: Policy, gate: Gate) -> dict[str, Word]:
+    """The latest word of each person at a gate, about this digest and question."""
+    asked = (version.digest or "", policy.name, gate.name, gate.question)
+    return {
+        word.principal: word
+        for word in known.words(version)
+        if (word.digest, word.policy, word.gate, word.question) == asked
+    }
+
+
+def expired_before(asked: Approval, now_ms: int) -> float:
+    """An approval from before that time counts no more."""
+    return now_ms - asked.expires_hours * _HOUR_MS
+
+
+def _approved(
+    known: Answers, version: ModelVersion, policy: Policy, gate: Gate, asked: Approval, now_ms: int
+) -> Standing:
+    latest = latest_words(known, version, policy, gate)
+    decision = _counted(latest, asked, expired_before(asked, now_ms))
     state = "missing" if decision.verdict is GateVerdict.INCONCLUSIVE else "done"
-    last_ms = max((at_ms for _, at_ms in latest.values()), default=None)
+    last_ms = max((word.at_ms for word in latest.values()), default=None)
     return Standing(policy.name, gate.name, gate.kind, state, decision, last_ms, last_ms)
 
 
-def _counted(latest: Mapping[str, tuple[bool, int]], asked: Approval, since: float) -> Decision:
+def _counted(latest: Mapping[str, Word], asked: Approval, since: float) -> Decision:
     """What the latest words say: a no never expires, a yes does."""
-    against = sorted(name for name, (approves, _) in latest.items() if not approves)
+    against = sorted(name for name, word in latest.items() if not word.approves)
     if against:
         return Decision(GateVerdict.FAIL, f"rejected by {', '.join(against)}", [])
-    in_favour = sorted(name for name, (_, at_ms) in latest.items() if at_ms >= since)
+    in_favour = sorted(name for name, word in latest.items() if word.at_ms >= since)
     if len(in_favour) >= asked.count:
         return Decision(GateVerdict.PASS, f"approved by {', '.join(in_favour)}", [])
     return Decision(GateVerdict.INCONCLUSIVE, f"{len(in_favour)} of {asked.count} approvals", [])
 
 
-def _signed(tx: Tx, version: ModelVersion, policy: Policy, gate: Gate, asked: Signed) -> Standing:
-    found = trust.signatures(tx, version)
+def _signed(found: Sequence[VersionSignature], policy: Policy, gate: Gate, asked: Signed) -> Standing:
     decision = signed.decide(asked, found)
     state = "missing" if decision.verdict is GateVerdict.INCONCLUSIVE else "done"
     last_ms = max((each.at_ms for each in found), default=None)
@@ -387,6 +391,7 @@ def claim(tx: Tx, token: str) -> Work | None:
         before = _before(tx, work)
         if before is None:
             tx.run(_claim, {"number": result.id, "new_token": token, "now": now, "until": now + LEASE_MS})
+            tx.topics.add(topic(work.version.project, work.version.name))
             return work
         if before.state == "done":
             _answer(tx, result, Decision(GateVerdict.INCONCLUSIVE, f"{before.gate!r} before it was not passed", []))
@@ -412,22 +417,27 @@ def _work(tx: Tx, result: Result) -> Work | None:
     if row is None:
         return None
     version = rows.versions(tx, [row])[0]
+    known = Answers(tx, [version])
     for policy in policies(tx, version.project, version.name):
         for gate in policy.spec.gates:
             asked = (policy.name, gate.name, gate.question)
-            if asked == (result.policy, result.gate, result.question) and _beside(tx, version, gate) == result.beside:
+            if (
+                asked == (result.policy, result.gate, result.question)
+                and _beside(known, version, gate) == result.beside
+            ):
                 return Work(result, version, policy, gate)
     return None
 
 
 def _before(tx: Tx, work: Work) -> Standing | None:
     """The first gate before this one, in its policy, that ran and was not passed; people come in any order."""
+    known, now = Answers(tx, [work.version], whole=False), tx.now_ms()
     for gate in work.policy.spec.gates:
         if gate.name == work.gate.name:
             return None
-        standing = _standing(tx, work.version, work.policy, gate)
-        if gate.asked.runs and not standing.is_open:
-            return standing
+        found = standing(known, work.version, work.policy, gate, now)
+        if gate.asked.runs and not found.is_open:
+            return found
     return None
 
 
@@ -460,4 +470,5 @@ def _told(tx: Tx, version: ModelVersion, result: Result, decision: Decision) -> 
 
 def _emit(tx: Tx, caller: Caller, version: ModelVersion, what: str, data: Mapping[str, object]) -> None:
     subject = f"model-version/{version.name}/{version.version}"
+    tx.topics.add(topic(version.project, version.name))
     tx.emit(Draft(caller.name, version.project, f"registry.gate.{what}", subject, data))

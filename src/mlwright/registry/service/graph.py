@@ -15,6 +15,9 @@ from mlwright.registry.service import aliases, versions
 from mlwright.registry.spec import Stage
 from mlwright.registry.tables import model_aliases, model_versions
 
+#: How MLflow's URIs begin, and the subjects that they name.
+_URIS = (("runs:/", "run/"), ("models:/m-", "model/m-"), ("models:/", "model-version/"))
+
 _versions = model_versions.c
 _results = gate_results.c
 _words = gate_approvals.c
@@ -105,6 +108,14 @@ _approvals_of = Query(
     .join(model_versions, _versions.id == _words.version)
     .where(among(_words.id, "wanted"))
 )
+
+
+def subject_of(text: str) -> str:
+    """A subject from what people write: itself, or a URI of MLflow's."""
+    for start, subject in _URIS:
+        if text.startswith(start):
+            return subject + text.removeprefix(start)
+    return text
 
 
 def _find_version(tx: Tx, caller: Caller, text: str) -> list[int]:

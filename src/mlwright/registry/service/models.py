@@ -251,6 +251,11 @@ def _taken(tx: Tx, number: int, name: str, tags: Mapping[str, str]) -> AlreadyEx
     return AlreadyExists(f"{new} (name={name}) already exists.", path="name", hint="choose another name")
 
 
+def topic(project: str, name: str) -> str:
+    """The topic of `Changes` that tells of a model, its versions, aliases and gates."""
+    return f"registered-model/{project}/{name}"
+
+
 def _is_true(text: str) -> bool:
     return text.lower() == "true"
 
@@ -260,5 +265,5 @@ def _kind(*, prompt: bool) -> str:
 
 
 def _emit(tx: Tx, caller: Caller, project: str, name: str, what: str, data: Mapping[str, Any]) -> None:
-    tx.topics.add(TOLD)
+    tx.topics |= {TOLD, topic(project, name)}
     tx.emit(Draft(caller.name, project, f"registry.model.{what}", f"registered-model/{name}", data))

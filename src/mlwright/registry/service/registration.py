@@ -202,5 +202,5 @@ def _list(text: str) -> list[Any]:
 def _emit(tx: Tx, caller: Caller, found: ModelVersion) -> None:
     names = ("source", "run_id", "model_id", "digest", "size", "files", "description", "tags")
     subject, data = f"model-version/{found.name}/{found.version}", {name: getattr(found, name) for name in names}
-    tx.topics.add(TOLD)
+    tx.topics |= {TOLD, models.topic(found.project, found.name)}
     tx.emit(Draft(caller.name, found.project, "registry.version.created", subject, data))

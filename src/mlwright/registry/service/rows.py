@@ -91,14 +91,20 @@ def models(tx: Reader, rows: Sequence[Sequence[Any]]) -> list[RegisteredModel]:
     """Rows of MODEL_COLUMNS, in the given order, with tags, aliases and the newest version of each stage."""
     numbers = [row[0] for row in rows]
     tags = _tags(tx, _model_tags, numbers)
-    aliases: dict[int, list[Alias]] = defaultdict(list)
-    for number, alias, version in tx.all(_aliases_of, {"models": str(numbers)}):
-        aliases[number].append(Alias(alias, version))
+    aliases = aliases_of(tx, numbers)
     latest: dict[int, list[ModelVersion]] = defaultdict(list)
     found = tx.all(_latest, {"models": str(numbers)})
     for row, version in zip(found, versions(tx, found), strict=True):
         latest[row[-1]].append(version)
-    return [_model(row, tags.get(row[0], {}), aliases[row[0]], latest[row[0]]) for row in rows]
+    return [_model(row, tags.get(row[0], {}), aliases.get(row[0], []), latest[row[0]]) for row in rows]
+
+
+def aliases_of(tx: Reader, models: Sequence[int]) -> dict[int, list[Alias]]:
+    """The aliases of the models with these row numbers, by name."""
+    found: dict[int, list[Alias]] = defaultdict(list)
+    for number, alias, version in tx.all(_aliases_of, {"models": str(list(models))}):
+        found[number].append(Alias(alias, version))
+    return found
 
 
 def _model(

@@ -163,5 +163,5 @@ def add_tags(tx: Tx, row: int, tags: Mapping[str, str]) -> None:
 
 def _emit(tx: Tx, caller: Caller, model: Found, version: int, what: str, data: Mapping[str, Any]) -> None:
     subject = f"model-version/{model.name}/{version}"
-    tx.topics.add(TOLD)
+    tx.topics |= {TOLD, models.topic(model.project, model.name)}
     tx.emit(Draft(caller.name, model.project, f"registry.version.{what}", subject, data))

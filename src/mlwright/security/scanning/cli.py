@@ -38,13 +38,14 @@ _EVERY_S = 0.2
     show_default=True,
     help="Seconds for one file, after which it is refused.",
 )
-def scan(paths: tuple[str, ...], output: str, timeout: float) -> None:
+@click.option("--secrets", is_flag=True, help="Refuse files with keys, tokens or passwords in them, too.")
+def scan(paths: tuple[str, ...], output: str, timeout: float, secrets: bool) -> None:
     """Say whether loading a model file would run code. Folders are scanned with all that is in them.
 
     Nothing is imported, executed or sent anywhere. Exits with 0 when all is safe, 1 when something is unsafe, and 2
     when something could not be read.
     """
-    limits = msgspec.structs.replace(Limits(), seconds=timeout)
+    limits = msgspec.structs.replace(Limits(), seconds=timeout, secrets=secrets)
     found = scan_paths(paths, limits)
     report = judged(tuple(_counted(found) if sys.stderr.isatty() else found))
     if output == "table":

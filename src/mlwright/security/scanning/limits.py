@@ -24,6 +24,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         values: entries of a pickle's stack, and of its memo.
         findings: after so many findings a file is left: it is refused anyway.
         spool: bytes of an inner archive that are kept on the disk to look into it.
+        secrets: whether keys, tokens and passwords are looked for too.
     """
 
     ratio: int = 200
@@ -35,6 +36,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     values: int = 10_000_000
     findings: int = 25
     spool: int = 16 * 1024 * MEBI
+    secrets: bool = False
 
 
 class RefusedError(Exception):

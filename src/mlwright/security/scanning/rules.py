@@ -4,6 +4,7 @@ from mlwright.security.scanning.spec import Finding, Rule, Severity
 
 _RESAVE = "save the model in a format without code: safetensors, ONNX, skops, or the library's own (XGBoost JSON)"
 _SOURCE = "do not load it; ask where it comes from"
+_REVOKE = "end it where it was issued, then save the model without it: whoever has the file has the secret"
 _AGAIN = "the file is damaged or made to mislead: fetch it again from its source"
 _TRUSTED = "load it only where you trust its author with everything that the process may do, or " + _RESAVE
 
@@ -42,6 +43,10 @@ RULES: dict[str, Rule] = {
         Rule("onnx-external", Severity.HIGH, "An ONNX model reads files from outside of its folder.", _SOURCE),
         Rule("mlflow-code", Severity.CRITICAL, "An MLflow model brings code that runs when it is loaded.", _TRUSTED),
         Rule("file-unreadable", Severity.HIGH, "It could not be looked into.", "make it readable, or leave it out"),
+        Rule("secret-private-key", Severity.CRITICAL, "A private key lies in the file.", _REVOKE),
+        Rule("secret-cloud-key", Severity.CRITICAL, "A key of a cloud provider lies in the file.", _REVOKE),
+        Rule("secret-token", Severity.CRITICAL, "An access token lies in the file.", _REVOKE),
+        Rule("secret-password", Severity.HIGH, "A password or key lies in the file.", _REVOKE),
         Rule("yaml-code", Severity.CRITICAL, "A YAML file makes Python objects when it is loaded.", _SOURCE),
     )
 }  # fmt: skip

@@ -6,8 +6,9 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
-from mlwright.security.scanning import arrays, hdf5, language_models, packed, tars, texts, zips
+from mlwright.security.scanning import arrays, hdf5, language_models, leaks, packed, tars, texts, zips
 from mlwright.security.scanning.limits import Budget, Limits, OverBudgetError, RefusedError, TruncatedError
 from mlwright.security.scanning.looking import Looker
 from mlwright.security.scanning.pickles import PROTO, may_be_pickle, scan_pickle
@@ -33,6 +34,8 @@ _READERS: dict[str, Reader] = {
 _PACKED = ("gzip", "bzip2", "xz", "lzma", "zlib")
 #: Beginnings so long that no tensor has them by chance.
 _STRONG_MAGIC = (b"PK\x03\x04", b"\x1f\x8b\x08", b"BZh91AY&SY", b"\xfd7zXZ\x00", b"\x93NUMPY", b"\x89HDF\r\n")
+#: Not searched for secrets: numbers, and what is searched part by part.
+_OPENED = frozenset({*_PACKED, "zip", "tar", "zfile", "tensor"})
 #: Readers that know what else could be seen in the same bytes; and numbers, in which anything may stand.
 _CHECKED_BY_THEMSELVES = ("zip", "tar", "tensor")
 #: Which rule is broken by what ends too early.
@@ -47,6 +50,7 @@ class Inspector:
         self.budget = budget
         self.name = name
         self.findings: list[Finding] = []
+        self.leaks: list[Finding] = []
 
     def keep(self, found: Finding) -> None:
         """Keep a finding. Raises OverBudgetError when there are enough."""
@@ -65,12 +69,23 @@ class Inspector:
         try:
             with source.open() as stream:
                 head = stream.peek(HEAD)
-            return self._look(source, head, member, depth, role)
+            name = self._look(source, head, member, depth, role)
         except OverBudgetError:
             raise
         except RefusedError as error:
             self.keep(error.finding(member))
-            return "damaged"
+            name = "damaged"
+        if self.budget.limits.secrets and name not in _OPENED:
+            self._look_for_secrets(source, member, name)
+        return name
+
+    def _look_for_secrets(self, source: Source, member: str, name: str) -> None:
+        """They do not count as reasons not to look further: somebody may know of them, and of nothing else."""
+        room = self.budget.limits.findings - len(self.leaks)
+        try:
+            self.leaks.extend(islice(leaks.leaks(source, member, name), max(room, 0)))
+        except TruncatedError:
+            return  # it was said already that the part is damaged
 
     def _look(self, source: Source, head: bytes, member: str, depth: int, role: str) -> str:
         name = self._kind(source, head, member, role)
@@ -153,8 +168,8 @@ def scan_open_file(file: int, path: str, size: int, limits: Limits) -> FileRepor
         path=path,
         size=size,
         kind=found_kind,
-        verdict=Verdict.UNSAFE if inspector.findings else Verdict.SAFE,
-        findings=tuple(inspector.findings),
+        verdict=Verdict.UNSAFE if inspector.findings or inspector.leaks else Verdict.SAFE,
+        findings=(*inspector.findings, *inspector.leaks),
         members=budget.entries,
         unread=budget.unread,
     )

@@ -212,6 +212,20 @@ def tags_of(tx: Tx, row: int) -> dict[str, str]:
     return dict(tx.all(_tags_of, {"run": row}))
 
 
+@cache
+def _by_ids(dialect: str) -> Query:
+    return Query(select(*runs.c).where(_in_list(runs.c.run_id, "ids", dialect)))
+
+
+def readable_runs(tx: Tx, caller: Caller, run_ids: Sequence[str]) -> dict[str, RunInfo]:
+    """Those of the runs, by id, that exist and that the caller may read."""
+    if not run_ids:
+        return {}
+    found = [info_from_row(row) for row in tx.all(_by_ids(tx.dialect), {"ids": _list(tx, run_ids)})]
+    readable = set(experiments.readable(tx, caller, [info.experiment_id for info in found]))
+    return {info.run_id: info for info in found if info.experiment_id in readable}
+
+
 def children_counts(tx: Tx, run_ids: Sequence[str]) -> dict[str, int]:
     """How many live runs have each of the given runs as parent; runs without children are left out."""
     return dict(tx.all(_children_counts(tx.dialect), {"parents": _list(tx, run_ids)})) if run_ids else {}

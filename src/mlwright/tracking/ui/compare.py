@@ -18,8 +18,8 @@ from mlwright.tracking.ui import comparing, details, environment
 from mlwright.tracking.ui import query as queries
 from mlwright.tracking.ui.comparing import MAX_ENVIRONMENTS, Comparison, Line
 from mlwright.tracking.ui.environment import Captured, EnvironmentPage
-from mlwright.tracking.ui.ports import Files, StoredFile
 from mlwright.tracking.validation import parse_experiment_id
+from mlwright.web.files import Files, StoredFile
 from mlwright.web.pages import Pages
 
 _MAX_DIFF_LINES = 2_000

@@ -12,6 +12,7 @@ from mlwright.tracking.service import columns, experiments, models, notes, runs
 from mlwright.tracking.service.columns import SeriesInfo
 from mlwright.tracking.spec import Comment, Dataset, DatasetInput, Experiment, LoggedModel, Param, Run, RunInfo, Tag
 from mlwright.tracking.tables import PARENT_TAG
+from mlwright.tracking.ui.ports import Registered, RegisteredVersion
 from mlwright.tracking.ui.table import duration
 
 SYSTEM = "system/"
@@ -66,6 +67,7 @@ class Overview(msgspec.Struct, frozen=True):
     hidden: int
     datasets: list[DatasetView]
     models: list[tuple[str, LoggedModel | None, int | None]]
+    registered: list[RegisteredVersion]
     note: str
     comments: list[Comment]
     children: list[RunInfo]
@@ -132,7 +134,7 @@ def _parent(tx: Tx, caller: Caller, run_id: str) -> RunInfo | None:
         return None
 
 
-def overview(tx: Tx, caller: Caller, run_id: str, now_ms: int, *, everything: bool) -> Overview:
+def overview(tx: Tx, caller: Caller, registered: Registered, run_id: str, now_ms: int, *, everything: bool) -> Overview:
     """Raises NotFound."""
     found = runs.find(tx, caller, run_id)
     run = runs.load(tx, [found.info])[0]
@@ -153,6 +155,7 @@ def overview(tx: Tx, caller: Caller, run_id: str, now_ms: int, *, everything: bo
         hidden=0 if everything else sum(max(0, each - _FIRST) for each in counts.values()),
         datasets=[_dataset(each) for each in run.dataset_inputs],
         models=_models(tx, caller, run),
+        registered=registered.of_run(tx, caller, run_id),
         note=tags.get("mlflow.note.content", ""),
         comments=notes.list_comments(tx, caller, run_id),
         children=columns.children(tx, caller, run_id, _MAX_CHILDREN),

@@ -10,7 +10,7 @@ from mlwright.kernel.errors import MlwrightError
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking.ui.details import Head
-from mlwright.tracking.ui.ports import Files, StoredFile
+from mlwright.web.files import Files, StoredFile
 
 _FOLDER = "environment"
 _LOCK, _DOCUMENT, _DIFF = "requirements.lock.txt", "environment.json", "dirty.diff"

@@ -1,8 +1,7 @@
 """What the address of a runs table says: filter, order, columns, page; and addresses made from it."""
 
 import urllib.parse
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import msgspec
 from starlette.requests import Request
@@ -10,8 +9,8 @@ from starlette.requests import Request
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.http import integer
 from mlwright.tracking.spec import ViewType
+from mlwright.web.columns import Column, parse_columns
 
-KINDS = ("metrics", "params", "tags")
 #: Attributes that are columns of their own, always shown; and what MLflow's order_by calls them.
 ATTRIBUTES: Mapping[str, str] = {"name": "run_name", "status": "status", "started": "start_time", "user": "user_id"}
 VIEWS: Mapping[str, ViewType] = {
@@ -21,33 +20,6 @@ VIEWS: Mapping[str, ViewType] = {
 }
 DEFAULT_SIZE = 50
 MAX_SIZE = 500
-MAX_COLUMNS = 200
-
-
-class Column(NamedTuple):
-    """A chosen column: the latest values of one metric, parameter or tag."""
-
-    kind: str
-    key: str
-
-    @property
-    def id(self) -> str:
-        return f"{self.kind}.{self.key}"
-
-    @property
-    def order(self) -> str:
-        """The column in MLflow's order_by."""
-        return f"{self.kind}.`{self.key}`"
-
-    @classmethod
-    def parse(cls, text: str) -> "Column":
-        """Raises Invalid for what is not "metrics.…", "params.…" or "tags.…"."""
-        kind, dot, key = text.partition(".")
-        if kind not in KINDS or not dot or not key or "`" in key:
-            raise Invalid(
-                f"{text!r} is not a column", path="column", hint="write metrics.NAME, params.NAME or tags.NAME"
-            )
-        return cls(kind, key)
 
 
 class TableQuery(msgspec.Struct, frozen=True):
@@ -106,14 +78,6 @@ class TableQuery(msgspec.Struct, frozen=True):
 _DEFAULTS = TableQuery()
 
 
-def parse_columns(texts: Iterable[str]) -> tuple[Column, ...]:
-    """Columns, each once. Raises Invalid."""
-    found = tuple(dict.fromkeys(Column.parse(text) for text in texts if text))
-    if len(found) > MAX_COLUMNS:
-        raise Invalid(f"A table shows at most {MAX_COLUMNS} columns, not {len(found)}", path="column")
-    return found
-
-
 def from_request(request: Request, remembered: tuple[Column, ...] | None) -> TableQuery:
     """The state that an address asks for. Raises Invalid."""
     given = request.query_params
@@ -158,27 +122,6 @@ def to_saved(query: TableQuery) -> dict[str, object]:
     }
 
 
-# --- remembering the columns ---------------------------------------------------------------------------------------
-
-_MAX_COOKIE = 3_500
-
-
 def cookie_name(experiment_id: int) -> str:
+    """Of the cookie that holds the columns chosen last time in this browser."""
     return f"mlw-columns-{experiment_id}"
-
-
-def remember(columns: Iterable[Column]) -> str | None:
-    """The columns as cookie value; None when they do not fit."""
-    value = urllib.parse.urlencode([("c", column.id) for column in columns]) or "c="
-    return value if len(value) <= _MAX_COOKIE else None
-
-
-def recall(request: Request, experiment_id: int) -> tuple[Column, ...] | None:
-    """The columns chosen last time in this browser; None when there were none, or nonsense."""
-    value = request.cookies.get(cookie_name(experiment_id))
-    if not value:
-        return None
-    try:
-        return parse_columns(text for _, text in urllib.parse.parse_qsl(value, keep_blank_values=True))
-    except Invalid:
-        return None

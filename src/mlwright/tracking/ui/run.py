@@ -10,6 +10,7 @@ from mlwright.kernel.transaction import Tx
 from mlwright.tracking.service import notes, runs
 from mlwright.tracking.spec import Tag
 from mlwright.tracking.ui import details
+from mlwright.tracking.ui.ports import Registered
 from mlwright.web import markdown
 from mlwright.web.forms import read_form, see_other
 from mlwright.web.live import stream
@@ -24,9 +25,11 @@ class RunPages:
     Args:
         database: where runs are kept.
         pages: renders.
+        registered: what was registered from runs.
     """
 
-    def __init__(self, database: Database, pages: Pages) -> None:
+    def __init__(self, database: Database, pages: Pages, registered: Registered) -> None:
+        self._registered = registered
         self._database = database
         self._pages = pages
 
@@ -50,7 +53,9 @@ class RunPages:
     async def overview(self, request: Request) -> Response:
         run_id, caller, now = request.path_params["id"], caller_of(request), self._database.clock.now_ms()
         everything = request.query_params.get("all") == "1"
-        found = await self._database.read(lambda tx: details.overview(tx, caller, run_id, now, everything=everything))
+        found = await self._database.read(
+            lambda tx: details.overview(tx, caller, self._registered, run_id, now, everything=everything)
+        )
         return await self._pages.respond(request, "tracking/run.html", found)
 
     async def charts(self, request: Request) -> Response:

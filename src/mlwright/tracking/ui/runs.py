@@ -19,15 +19,16 @@ from mlwright.tracking.service import experiments, notes, runs
 from mlwright.tracking.spec import RunStatus
 from mlwright.tracking.ui import query as queries
 from mlwright.tracking.ui import table
-from mlwright.tracking.ui.query import VIEWS, Column, TableQuery
+from mlwright.tracking.ui.query import VIEWS, TableQuery
 from mlwright.tracking.validation import parse_experiment_id
+from mlwright.web import columns as shared
+from mlwright.web.columns import Column
 from mlwright.web.forms import read_form, see_other
 from mlwright.web.live import stream
 from mlwright.web.pages import Pages
 
 _CSV_PAGE = 1_000
 _MAX_BULK = 1_000
-_YEAR_S = 365 * 86_400
 _FIXED = ("run_id", "name", "status", "start_time", "end_time", "user")
 
 
@@ -57,7 +58,7 @@ class RunsPages:
 
     async def show(self, request: Request) -> Response:
         number = _number(request)
-        query = queries.from_request(request, queries.recall(request, number))
+        query = queries.from_request(request, shared.recall(request, queries.cookie_name(number)))
         caller, now = caller_of(request), self._database.clock.now_ms()
         found = await self._database.read(lambda tx: table.load(tx, caller, number, query, now))
         status = 400 if found.error else 200
@@ -105,17 +106,14 @@ class RunsPages:
         """Remember the columns in this browser and show them."""
         form = await read_form(request)
         number = _number(request)
-        chosen = queries.parse_columns(form.getlist("column"))
+        chosen = shared.parse_columns(form.getlist("column"))
         back = _state(form.get("back", ""))
         response = see_other(back.url(number, columns=chosen))
-        value = queries.remember(chosen)
         if form.get("reset"):
             response = see_other(back.url(number, columns=None))
             response.delete_cookie(queries.cookie_name(number), path=f"/experiments/{number}")
-        elif value is not None:
-            response.set_cookie(
-                queries.cookie_name(number), value, max_age=_YEAR_S, path=f"/experiments/{number}", samesite="lax"
-            )
+        else:
+            shared.remember(response, queries.cookie_name(number), chosen, f"/experiments/{number}")
         return response
 
     async def save_view(self, request: Request) -> Response:
@@ -136,7 +134,7 @@ class RunsPages:
     async def csv(self, request: Request) -> Response:
         """The runs of the filter (or those named by ?run=) with the shown columns."""
         number, caller = _number(request), caller_of(request)
-        query = queries.from_request(request, queries.recall(request, number))
+        query = queries.from_request(request, shared.recall(request, queries.cookie_name(number)))
         chosen = request.query_params.getlist("run")
         await self._database.read(lambda tx: experiments.get(tx, caller, number))
         first = await self._database.read(lambda tx: search_runs(tx, [number], query.filter, max_results=20))
@@ -187,7 +185,7 @@ def _with_values(
     tx: Tx, rows: Sequence[int], fixed: Sequence[Sequence[object]], columns: Sequence[Column]
 ) -> list[list[object]]:
     found: dict[tuple[str, int, str], object] = {}
-    for kind in queries.KINDS:
+    for kind in shared.KINDS:
         keys = [column.key for column in columns if column.kind == kind]
         found |= {(kind, row, key): value for (row, key), value in values.values(tx, kind, rows, keys).items()}
     return [

@@ -164,6 +164,22 @@ def events() -> None:
         sa.Column("hash", String, nullable=False),
         sa.PrimaryKeyConstraint("seq"),
     )
+    op.create_index(
+        "ix_events_overridden",
+        "events",
+        ["at_ms", "seq"],
+        unique=False,
+        sqlite_where=sa.text("type = 'registry.gate.overridden'"),
+        postgresql_where=sa.text("type = 'registry.gate.overridden'"),
+    )
+    op.create_index(
+        "ix_events_registry",
+        "events",
+        ["project", "subject", "seq"],
+        unique=False,
+        sqlite_where=sa.text("type >= 'registry.' AND type < 'registry/'"),
+        postgresql_where=sa.text("type >= 'registry.' AND type < 'registry/'"),
+    )
 
 
 def experiment_tags() -> None:
@@ -209,6 +225,7 @@ def gate_approvals() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_gate_approvals_at", "gate_approvals", ["at_ms", "id"], unique=False)
     op.create_index("ix_gate_approvals_version", "gate_approvals", ["version", "id"], unique=False)
 
 
@@ -235,8 +252,10 @@ def gate_results() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_gate_results_created", "gate_results", ["created_ms", "id"], unique=False)
     op.create_index("ix_gate_results_digest", "gate_results", ["digest", "id"], unique=False)
     op.create_index("ix_gate_results_state", "gate_results", ["state", "id"], unique=False)
+    op.create_index("ix_gate_results_version", "gate_results", ["version", "id"], unique=False)
 
 
 def logged_model_metrics() -> None:

@@ -68,6 +68,13 @@ function keys(event) {
 
 // Clients print addresses such as /#/experiments/1/runs/0123…: lead them to the page that shows the same.
 function foreignAddress() {
+  const model = location.hash.match(/^#\/models\/([^/?]+)(?:\/versions\/(\d+))?/);
+  if (location.pathname === "/" && model) {
+    const project = new URLSearchParams(location.search).get("project");
+    const home = project ? `/projects/${encodeURIComponent(project)}` : "";
+    location.replace(`${home}/models/${model[1]}${model[2] ? `/versions/${model[2]}` : ""}`);
+    return;
+  }
   const found = location.hash.match(/^#\/experiments\/(\d+)(?:\/runs\/([0-9a-f]+))?/);
   if (location.pathname !== "/" || !found) return;
   location.replace(found[2] ? `/runs/${found[2]}` : `/experiments/${found[1]}`);

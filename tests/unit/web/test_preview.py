@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlwright.tracking.ui.preview import kind_of, preview
+from mlwright.web.preview import kind_of, preview
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-// The pages of a run: they follow a live run; previews of notes; pictures that cannot be shown.
+// The pages of one thing: they follow it while it changes; previews of notes; pictures that cannot be shown.
 import { fetchPart, live } from "./live.js";
 import { morph } from "./morph.js";
 import { localize } from "./times.js";
@@ -6,7 +6,7 @@ import { t } from "./words.js";
 
 async function refresh() {
   const fresh = await fetchPart("main");
-  const head = fresh?.querySelector("#run");
+  const head = fresh?.querySelector("[data-page]");
   if (!head) return;
   localize(fresh);
   const page = fresh.ownerDocument;
@@ -39,5 +39,5 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("error", ({ target }) => { if (target.tagName === "IMG") broken(target); }, true);
 for (const image of document.querySelectorAll(".picture img")) if (image.complete && !image.naturalWidth) broken(image);
-const root = document.getElementById("run");
+const root = document.querySelector("[data-page]");
 const stop = root?.dataset.live ? live(root.dataset.live, refresh, { atOnce: true }) : null;

@@ -1,0 +1,29 @@
+"""All routes of the registry's pages."""
+
+from pathlib import Path
+
+from mlwright.kernel.database import Database
+from mlwright.kernel.http import Route
+from mlwright.kernel.lineage import Lineage
+from mlwright.registry.ui.gate_pages import GatePages
+from mlwright.registry.ui.lineage_pages import LineagePages
+from mlwright.registry.ui.listing import ModelListPages
+from mlwright.registry.ui.model_pages import ModelPages
+from mlwright.registry.ui.version_pages import VersionPages
+from mlwright.web.files import Files
+from mlwright.web.pages import Pages
+
+#: Where the templates called "registry/…" lie.
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def routes(database: Database, pages: Pages, files: Files, lineage: Lineage) -> list[Route]:
+    """Every page and what the pages' scripts ask for."""
+    groups = (
+        ModelListPages(database, pages),
+        VersionPages(database, pages, files),
+        ModelPages(database, pages),
+        GatePages(database, pages),
+        LineagePages(database, pages, lineage),
+    )
+    return [route for group in groups for route in group.routes()]
