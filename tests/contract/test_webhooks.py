@@ -22,6 +22,7 @@ from mlwright.registry.webhooks.spec import (
     Delivery,
     DeliveryState,
     NewWebhook,
+    ToldDelivery,
     Webhook,
     WebhookChange,
     WebhookStatus,
@@ -216,6 +217,8 @@ def test_failures_are_on_the_record_and_can_be_told_again(hooks: Hooks) -> None:
     assert found.problem is not None
     assert len(found.problem) == 500
     assert hooks.log()[-1][0] == "registry.webhook.failed"
+    shown: ToldDelivery = hooks(service.told, webhook.webhook_id, found.id)
+    assert (shown.delivery, shown.message["entity"]) == (found, "registered_model")
     again: Delivery = hooks(service.again, webhook.webhook_id, found.id)
     assert (again.state, again.next_ms) == (DeliveryState.WAITING, clock(hooks).now_ms())
     with pytest.raises(Conflict):

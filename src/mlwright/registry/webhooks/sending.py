@@ -98,13 +98,15 @@ class Sender:
 
     async def _connect(self, target: Target, found: Sequence[str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the first address that takes one."""
+        # Certificates are read from files, once: the loop must not wait for that.
+        context = await asyncio.to_thread(lambda: self._tls) if target.secure else None
         problem: OSError = OSError("it has no address")
         for address in found:
             try:
                 return await asyncio.open_connection(
                     address,
                     target.port,
-                    ssl=self._tls if target.secure else None,
+                    ssl=context,
                     server_hostname=target.host if target.secure else None,
                 )
             except OSError as error:
