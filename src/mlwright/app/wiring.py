@@ -25,6 +25,7 @@ from mlwright.app.settings import Settings
 from mlwright.app.webhook_settings import from_environment, key_from_environment
 from mlwright.artifacts.api import ArtifactsApi
 from mlwright.artifacts.mlflow import ArtifactRoutes
+from mlwright.compute.environments import Environments
 from mlwright.kernel import openapi, schema
 from mlwright.kernel.blobs import Blobs, open_blobs
 from mlwright.kernel.database import Database
@@ -89,7 +90,8 @@ class Platform:
         self.kinds = Kinds([self.project, gates.KIND, trust.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
-        self.gates = GateRunner(self.database, VersionFiles(self.blobs))
+        self.environments = Environments(settings.data.absolute() / "environments")
+        self.gates = GateRunner(self.database, VersionFiles(self.blobs), self.environments)
         sender, sealer = Sender(from_environment()), Sealer(key_from_environment(), self._key_path())
         self._webhooks = Webhooks(self.database, sender, sealer)
         self.webhooks = WebhookRunner(self.database, sender, sealer, random.SystemRandom())
@@ -112,7 +114,7 @@ class Platform:
             *GatesApi(self.database).operations(),
             *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
             *WebhooksApi(self.database, self._webhooks).operations(),
-            *GarbageCollector(self.database, self.blobs).operations(),
+            *GarbageCollector(self.database, self.blobs, self.environments).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
         assets = Assets()
