@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import os
 import ssl
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -94,7 +95,7 @@ class Sender:
         except TimeoutError as error:
             raise Unavailable(f"{target.origin}: no answer within {self.settings.timeout_s:g} s") from error
         except OSError as error:
-            raise Unavailable(f"{target.origin}: {error.strerror or error}") from error
+            raise Unavailable(f"{target.origin}: {_why(error)}") from error
 
     async def _connect(self, target: Target, found: Sequence[str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the first address that takes one."""
@@ -112,6 +113,13 @@ class Sender:
             except OSError as error:
                 problem = error
         raise problem
+
+
+def _why(error: OSError) -> str:
+    """The system's own words; event loops have others, with addresses in them."""
+    if isinstance(error, ssl.SSLError) or not error.errno:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def _request(target: Target, body: bytes, headers: Mapping[str, str]) -> bytes:
