@@ -231,6 +231,7 @@ def _webhooks(on: Things) -> dict[str, Request]:
         f"DELETE {path}": send("DELETE", rest, by="root"),
         f"POST {path}/test": Request("POST", f"{rest}/test", by="root"),
         f"GET {told}": get(f"{rest}/deliveries", by="root"),
+        f"GET {told}/{{delivery}}": get(f"{rest}/deliveries/{on.delivery}", by="root"),
         f"POST {told}/{{delivery}}/retry": send("POST", f"{rest}/deliveries/{on.delivery}/retry", by="root"),
     }
 
