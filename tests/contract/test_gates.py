@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mlwright.artifacts import service as artifacts
 from mlwright.artifacts.spec import ArtifactFile
 from mlwright.compute import service as compute
+from mlwright.compute.environments import Environments
 from mlwright.kernel import store
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.database import Database
@@ -45,7 +46,7 @@ class Gates(Registry):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.model()
-        self.runner = GateRunner(database, InDatabase())
+        self.runner = GateRunner(database, InDatabase(), Environments(Path("not used")))
 
     def policy(self, *asked: dict[str, Any], name: str = "production", **spec: object) -> None:
         body = {"gates": list(asked), "aliases": ["champion"], "stages": ["Production"], **spec}

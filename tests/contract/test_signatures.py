@@ -10,6 +10,7 @@ import pytest
 from mlwright.artifacts import service as artifacts
 from mlwright.artifacts.spec import ArtifactFile
 from mlwright.artifacts.tables import artifact_contents, artifact_files
+from mlwright.compute.environments import Environments
 from mlwright.kernel import store
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.database import Database
@@ -280,7 +281,7 @@ def test_gates_wait_for_the_signature_that_their_project_asks_for(signing: Signi
     signing.project("required")
     signing.policy({"name": "smoke", "command": {"command": ["test", "-s", "model/MLmodel"]}})
     signing(gates.request, signing.version)
-    runner = GateRunner(signing.database, InDatabase())
+    runner = GateRunner(signing.database, InDatabase(), Environments(Path("not used")))
     while runner.run_one():
         continue
 

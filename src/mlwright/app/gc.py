@@ -1,4 +1,4 @@
-"""Garbage collection over all slices: deleted things, abandoned uploads, and blobs that nothing names.
+"""Garbage collection over all slices: deleted things, abandoned uploads, blobs that nothing names, old environments.
 
 Names go first, in small transactions; bytes go afterwards. A blob in the store is removed only when nothing names it
 and it was not written for an hour: an upload stores its blob moments before it names it, and storing a known blob
@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from mlwright.artifacts import service as artifacts
 from mlwright.artifacts.spec import root_path
+from mlwright.compute.environments import Environments
 from mlwright.kernel import events
 from mlwright.kernel.blobs import Blob, Blobs
 from mlwright.kernel.database import Database
@@ -44,14 +45,14 @@ Purge = Callable[..., list[Purged]]
 
 
 class Collect(msgspec.Struct, forbid_unknown_fields=True):
-    """`older_than_ms`: only what was deleted at least so long ago. `dry_run` only says what would go."""
+    """`older_than_ms`: only what was deleted, or not used, at least so long ago. `dry_run` only says what would go."""
 
     older_than_ms: int = 30 * _DAY_MS
     dry_run: bool = False
 
 
 class Collected(msgspec.Struct):
-    """What went, or would go now. `bytes` is the space that the blobs take, each once."""
+    """What went, or would go now. `bytes` is the space that blobs, each once, and environments of models take."""
 
     experiments: int = 0
     runs: int = 0
@@ -59,19 +60,23 @@ class Collected(msgspec.Struct):
     files: int = 0
     uploads: int = 0
     blobs: int = 0
+    environments: int = 0
     bytes: int = 0
     dry_run: bool = False
 
 
 class GarbageCollector:
     """Args:
-    database, blobs: what is cleaned.
+    database, blobs, environments: what is cleaned.
     now_s: tells Unix time in seconds, by which the age of blobs is judged.
     """
 
-    def __init__(self, database: Database, blobs: Blobs, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: Database, blobs: Blobs, environments: Environments, now_s: Callable[[], float] = time.time
+    ) -> None:
         self._database = database
         self._blobs = blobs
+        self._environments = environments
         self._now_s = now_s
 
     def operations(self) -> list[Operation]:
@@ -86,8 +91,11 @@ class GarbageCollector:
         caller.require_server_admin()
         now_ms = self._database.clock.now_ms()
         before_ms, silent_ms = now_ms - min(max(older_than_ms, 0), 10**15), now_ms - UPLOAD_MS
+        unused_s = max(older_than_ms, 0) / 1_000
         if dry:
-            return await self._rehearse(caller, before_ms, silent_ms)
+            found = await self._rehearse(caller, before_ms, silent_ms)
+            await self._collect_environments(found, unused_s, dry=True)
+            return found
         found = Collected()
         found.runs = await self._purge(purge.purge_runs, caller, before_ms, found)
         found.models = await self._purge(purge.purge_models, caller, before_ms, found)
@@ -95,6 +103,7 @@ class GarbageCollector:
         found.uploads = await self._database.write(lambda tx: artifacts.forget_uploads(tx, silent_ms))
         await self._collect_small(found)
         await self._collect_blobs(found)
+        await self._collect_environments(found, unused_s)
         data = msgspec.to_builtins(found)
         await self._database.write(
             lambda tx: tx.emit(Draft(caller.name, "", "server.garbage.collected", "server", data))
@@ -146,6 +155,11 @@ class GarbageCollector:
             for blob in await self._database.read(partial(_unneeded, batch=batch)):
                 if await asyncio.to_thread(self._blobs.delete_older, blob.digest, before_s):
                     _count(found, [blob])
+
+    async def _collect_environments(self, found: Collected, unused_s: float, *, dry: bool = False) -> None:
+        freed = await asyncio.to_thread(self._environments.collect, unused_s, dry=dry)
+        found.environments += freed.environments
+        found.bytes += freed.bytes
 
 
 def _small_garbage(tx: Tx, after: str) -> tuple[int, list[Blob]]:

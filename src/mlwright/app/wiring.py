@@ -25,6 +25,7 @@ from mlwright.app.settings import Settings
 from mlwright.app.webhook_settings import from_environment, key_from_environment
 from mlwright.artifacts.api import ArtifactsApi
 from mlwright.artifacts.mlflow import ArtifactRoutes
+from mlwright.compute.environments import Environments
 from mlwright.kernel import openapi, schema
 from mlwright.kernel.blobs import Blobs, open_blobs
 from mlwright.kernel.database import Database
@@ -90,7 +91,9 @@ class Platform:
         self.kinds = Kinds([self.project, gates.KIND, trust.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
-        self.gates = GateRunner(self.database, VersionFiles(self.blobs), advisories=settings.advisories)
+        self.environments = Environments(settings.data.absolute() / "environments")
+        files = VersionFiles(self.blobs)
+        self.gates = GateRunner(self.database, files, self.environments, advisories=settings.advisories)
         sender, sealer = Sender(from_environment()), Sealer(key_from_environment(), self._key_path())
         self._webhooks = Webhooks(self.database, sender, sealer)
         self.webhooks = WebhookRunner(self.database, sender, sealer, random.SystemRandom())
@@ -114,7 +117,7 @@ class Platform:
             *MaterialsApi(self.database, VersionFiles(self.blobs)).operations(),
             *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
             *WebhooksApi(self.database, self._webhooks).operations(),
-            *GarbageCollector(self.database, self.blobs).operations(),
+            *GarbageCollector(self.database, self.blobs, self.environments).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
         assets = Assets()

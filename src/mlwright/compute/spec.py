@@ -1,6 +1,7 @@
 """The words of running programs."""
 
 from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 
@@ -74,3 +75,49 @@ class Outcome(msgspec.Struct, frozen=True):
                 return "it was cancelled"
             case Ending.NOT_STARTED:
                 return f"it could not be started: {self.problem}"
+
+
+class Lock(msgspec.Struct, frozen=True):
+    """What a model needs to run, as its files say.
+
+    Attributes:
+        source: the file that says so.
+        requirements: packages, one a line, in pip's words.
+        constraints: bounds on packages that need not be there.
+        python: version of Python; empty when nothing says.
+        unavailable: what only conda has, and no Python package index.
+    """
+
+    source: str
+    requirements: list[str]
+    constraints: list[str] = []
+    python: str = ""
+    unavailable: list[str] = []
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """A virtual environment that was built from a lock.
+
+    Attributes:
+        folder: where it is.
+        python: version of its Python, such as "3.11.7".
+        asked: the version of Python that the lock asks for; empty when it asks for none.
+        packages: what is installed, as `name==version`.
+        unavailable: what the lock asks for and nobody can install.
+    """
+
+    folder: str
+    python: str
+    asked: str
+    packages: list[str]
+    unavailable: list[str] = []
+
+    @property
+    def interpreter(self) -> Path:
+        """The program that runs Python in it."""
+        return Path(self.folder) / "bin" / "python"
+
+    @property
+    def is_as_asked(self) -> bool:
+        """Whether its Python is of the minor version that was asked for: patches do not change what runs."""
+        return not self.asked or self.asked.split(".")[:2] == self.python.split(".")[:2]

@@ -156,6 +156,14 @@ class Untrusted(MlwrightError):
     status = 422
 
 
+class NoEnvironment(MlwrightError):
+    """What a model needs to run cannot be installed."""
+
+    code = "no_environment"
+    title = "No environment"
+    status = 422
+
+
 class Unsupported(MlwrightError):
     """A part of a foreign protocol that mlwright knows of and does not offer."""
 

@@ -30,6 +30,7 @@ _ERRORS: dict[str, tuple[str, int]] = {
     "unavailable": ("TEMPORARILY_UNAVAILABLE", 503),
     "too_many_attempts": ("REQUEST_LIMIT_EXCEEDED", 429),
     "untrusted": ("INVALID_PARAMETER_VALUE", 400),
+    "no_environment": ("INVALID_PARAMETER_VALUE", 400),
     "storage_full": ("RESOURCE_EXHAUSTED", 507),
     "unsupported": ("NOT_IMPLEMENTED", 501),
     "method_not_allowed": ("BAD_REQUEST", 405),

@@ -4,22 +4,25 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import tempfile
 import threading
 from functools import partial
 from pathlib import Path
 
+from mlwright.artifacts import service as artifacts
+from mlwright.artifacts.spec import ArtifactFile, root_path
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import MlwrightError
+from mlwright.kernel.errors import MlwrightError, NotFound
+from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.deciders import decide
-from mlwright.registry.gates.room import Room
+from mlwright.registry.gates.room import Environments, Room
 from mlwright.registry.gates.spec import Decision, GateVerdict, undecided
 from mlwright.registry.loading import Files, VersionLoader
 from mlwright.registry.service import gates as service
 from mlwright.registry.service import trust
 from mlwright.registry.service.gates import Work
 from mlwright.registry.spec import ModelVersion
+from mlwright.tracking.service import lineage
 
 _log = logging.getLogger(__name__)
 
@@ -30,16 +33,24 @@ _RENEW_S = service.LEASE_MS / 3_000
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR")
 
 
+#: How the folders are called in which gates decide.
+ROOM = "mlwright-gate-"
+
+
 class GateRunner:
     """Args:
     database: where what is to run stands.
     files: the bytes of versions.
+    environments: what models need to run.
     advisories: a copy of an OSV database, for the gate `security`.
     """
 
-    def __init__(self, database: Database, files: Files, *, advisories: Path | None = None) -> None:
+    def __init__(
+        self, database: Database, files: Files, environments: Environments, *, advisories: Path | None = None
+    ) -> None:
         self._advisories = advisories
         self._database = database
+        self._environments = environments
         self._versions = _Versions(database, files)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlwright-gates", daemon=True)
@@ -89,9 +100,9 @@ class GateRunner:
 
     def _decide(self, work: Work) -> Decision:
         """Whatever goes wrong here, the gate is not passed by it."""
-        folder = Path(tempfile.mkdtemp(prefix="mlwright-gate-"))
         try:
-            return decide(self._room(work, folder))
+            with tempfile.TemporaryDirectory(prefix=ROOM, ignore_cleanup_errors=True) as folder:
+                return decide(self._room(work, Path(folder)))
         except MlwrightError as error:
             return Decision(
                 GateVerdict.INCONCLUSIVE, error.message, [undecided(work.gate.kind, "an answer", error.message)]
@@ -99,17 +110,16 @@ class GateRunner:
         except Exception:  # the boundary of a gate: its own defect must neither pass it nor stop the others
             _log.exception("the gate %s/%s failed", work.policy.name, work.gate.name)
             return Decision(GateVerdict.INCONCLUSIVE, "an internal error occurred; it has been logged", [])
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _room(self, work: Work, folder: Path) -> Room:
         return Room(
             work.version,
             work.gate,
             folder,
-            _environment(work.version),
+            _variables(work.version),
             self._stopped,
             self._versions,
+            self._environments,
             advisories=self._advisories,
             now_ms=self._database.clock.now_ms(),
         )
@@ -125,6 +135,7 @@ class _Versions:
 
     def __init__(self, database: Database, files: Files) -> None:
         self._database = database
+        self._files = files
         # Gates find out whether a version may be used: policies that ask for signatures do not keep them from it.
         self._loader = VersionLoader(database, files, trust.require)
 
@@ -134,12 +145,28 @@ class _Versions:
     def copy(self, version: ModelVersion, path: str, target: Path) -> None:
         self._loader.copy(version, path, target)
 
+    def copy_of_run(self, version: ModelVersion, path: str, target: Path) -> bool:
+        run_id = version.run_id
+        file = None if run_id is None else self._database.read_now(lambda tx: _of_run(tx, run_id, path))
+        if file is not None:
+            self._files.copy(file, target)
+        return file is not None
+
     def beside(self, version: ModelVersion, alias: str) -> ModelVersion | None:
         return self._database.read_now(partial(service.beside, version=version, alias=alias))
 
 
-def _environment(version: ModelVersion) -> dict[str, str]:
-    """All variables that programs of gates get."""
+def _of_run(tx: Tx, run_id: str, path: str) -> ArtifactFile | None:
+    uri = lineage.of_run(tx, service.SYSTEM, run_id).artifact_uri
+    if root_path(uri) is None:
+        return None
+    with contextlib.suppress(NotFound):
+        return artifacts.get(tx, service.SYSTEM, artifacts.resolve(uri, path))
+    return None
+
+
+def _variables(version: ModelVersion) -> dict[str, str]:
+    """The environment of a gate's programs."""
     ours = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {
         **ours,

@@ -42,7 +42,9 @@ def stored(platform: Platform, content: bytes, *, old: bool = True) -> Blob:
 
 
 def collect(platform: Platform, caller: Caller = LOCAL, *, dry: bool = False) -> dict[str, int]:
-    found = asyncio.run(GarbageCollector(platform.database, platform.blobs).collect(caller, 0, dry=dry))
+    found = asyncio.run(
+        GarbageCollector(platform.database, platform.blobs, platform.environments).collect(caller, 0, dry=dry)
+    )
     return {name: getattr(found, name) for name in ("uploads", "blobs", "bytes")}
 
 
@@ -103,7 +105,7 @@ def test_a_dry_run_says_what_will_go(platform: Platform) -> None:
     write(lambda tx: runs.delete_run(tx, LOCAL, goes))
     assert isinstance(platform.database.clock, ManualClock)
     platform.database.clock.advance(60_000)
-    collector = GarbageCollector(platform.database, platform.blobs)
+    collector = GarbageCollector(platform.database, platform.blobs, platform.environments)
     dry = asyncio.run(collector.collect(LOCAL, 0, dry=True))
     assert (dry.runs, dry.files, dry.blobs, dry.bytes) == (1, 14, 5, 4 * 6 + 40_000)
     assert asyncio.run(collector.collect(LOCAL, 0, dry=True)) == dry

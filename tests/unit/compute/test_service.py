@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlwright.compute.service import run
+from mlwright.compute.service import Program, run
 from mlwright.compute.spec import Ending, Limits, Outcome
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
@@ -153,7 +153,7 @@ def test_cancelling_ends_it(tmp_path: Path) -> None:
 def test_when_the_caller_is_killed_the_program_ends(tmp_path: Path) -> None:
     caller = f"""
 from pathlib import Path
-from mlwright.compute.service import run
+from mlwright.compute.service import Program, run
 run(["{sys.executable}", "-c", "import os, time; os.fork(); open('up', 'w').close(); time.sleep(60)"],
     Path("{tmp_path}"), {ENVIRONMENT!r})
 """
@@ -173,3 +173,41 @@ def test_status_and_output_arrive_as_they_were(tmp_path: Path, status: int, text
     assert (found.ending, found.status) == (Ending.EXITED, status)
     assert found.output == text.encode("utf-8", "replace").decode()
     assert found.succeeded == (status == 0)
+
+
+# --- beside its caller --------------------------------------------------------------------------------------------
+
+
+def test_a_program_beside_its_caller_ends_with_the_block(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", f"open('there', 'w'){_SLEEP}"]
+    with Program(command, tmp_path, ENVIRONMENT, Limits(seconds=30)) as program:
+        while not (tmp_path / "there").exists():
+            time.sleep(0.01)
+        assert program.is_running
+        found = program.stop()
+    assert found.ending is Ending.CANCELLED
+    assert not program.is_running
+
+
+def test_it_tells_why_it_ended_before(tmp_path: Path) -> None:
+    with Program([sys.executable, "-c", "raise SystemExit(7)"], tmp_path, ENVIRONMENT, QUICK) as program:
+        while program.is_running:
+            time.sleep(0.01)
+        assert program.stop().status == 7
+
+
+def test_it_ends_when_the_caller_is_cancelled(tmp_path: Path) -> None:
+    cancelled = threading.Event()
+    with Program([sys.executable, "-c", f"pass{_SLEEP}"], tmp_path, ENVIRONMENT, Limits(30), cancelled) as program:
+        cancelled.set()
+        while program.is_running:
+            time.sleep(0.01)
+
+
+def test_what_starting_raises_reaches_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_processes(*_: object, **__: object) -> None:
+        raise OSError("no processes left")
+
+    monkeypatch.setattr("mlwright.compute.service.subprocess.Popen", no_processes)
+    with Program(["true"], tmp_path, ENVIRONMENT, QUICK) as program, pytest.raises(OSError, match="no processes left"):
+        program.stop()

@@ -264,7 +264,7 @@ def test_codes_are_stable_and_unique() -> None:
     assert found == {
         "invalid": (400, 2), "too_large": (413, 2), "not_found": (404, 1), "already_exists": (409, 5),
         "conflict": (409, 5), "immutable": (409, 5), "gate_closed": (409, 5), "unauthenticated": (401, 4),
-        "denied": (403, 4), "untrusted": (422, 1), "unavailable": (503, 1),
+        "denied": (403, 4), "untrusted": (422, 1), "no_environment": (422, 1), "unavailable": (503, 1),
         "storage_full": (507, 1), "too_many_attempts": (429, 4), "unsupported": (501, 1), "internal": (500, 1),
     }  # fmt: skip
 

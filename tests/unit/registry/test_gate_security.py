@@ -6,6 +6,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mlwright.compute.spec import Limits, Outcome
+from mlwright.compute.spec import Environment, Limits, Outcome
 from mlwright.kernel.errors import Unsupported
 from mlwright.registry.gates import reports, security
 from mlwright.registry.gates.room import Room
@@ -46,21 +47,32 @@ class InMemory:
     def copy(self, version: ModelVersion, path: str, target: Path) -> None:
         target.write_bytes(self._files[path])
 
+    def copy_of_run(self, version: ModelVersion, path: str, target: Path) -> bool:
+        return False
+
     def beside(self, version: ModelVersion, alias: str) -> ModelVersion | None:
         return None
 
 
+class Nowhere:
+    """No gate of these tests runs the model."""
+
+    def ready(self, model: Path, limits: Limits, **_: Any) -> AbstractContextManager[Environment]:
+        raise AssertionError(model)
+
+
+NOWHERE = Nowhere()
 _scans: dict[tuple[Any, ...], Outcome] = {}
 
 
 class OnceRoom(Room):
     """Scans the same files once: most tests ask other questions."""
 
-    def run(self, command: Sequence[str], limits: Limits, environment: Mapping[str, str] | None = None) -> Outcome:
+    def run(self, command: Sequence[str], limits: Limits, variables: Mapping[str, str] | None = None) -> Outcome:
         files = sorted((path.name, path.read_bytes()) for path in (self.folder / "model").iterdir())
         asked = (tuple(command), repr(files))
         if asked not in _scans:
-            _scans[asked] = super().run(command, limits, environment)
+            _scans[asked] = super().run(command, limits, variables)
         return _scans[asked]
 
 
@@ -70,7 +82,8 @@ def decide(folder: Path, files: dict[str, bytes], advisories: Path | None = None
     place = folder / f"gate-{len(list(folder.iterdir()))}"
     place.mkdir()
     room = OnceRoom(
-        VERSION, gate, place, {"PATH": os.environ["PATH"]}, threading.Event(), InMemory(files), advisories=advisories,
+        VERSION, gate, place, {"PATH": os.environ["PATH"]}, threading.Event(), InMemory(files), NOWHERE,
+        advisories=advisories,
         now_ms=NOW_MS,
     )  # fmt: skip
     return security.decide(room, gate.security)

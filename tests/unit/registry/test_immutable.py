@@ -79,7 +79,9 @@ def test_what_happens_to_the_run_does_not_matter(registered: Registered, data_di
     for path in (data_dir / "blobs").rglob("*"):
         os.utime(path, (1, 1))
     collected = asyncio.run(
-        GarbageCollector(registered.platform.database, registered.platform.blobs).collect(LOCAL, -1)
+        GarbageCollector(
+            registered.platform.database, registered.platform.blobs, registered.platform.environments
+        ).collect(LOCAL, -1)
     )
     assert collected.runs == 1
     assert registered.files(folder) == FILES
@@ -90,7 +92,9 @@ def test_deleting_the_version_frees_its_bytes(registered: Registered, data_dir: 
     registered.ask("DELETE", f"{ARTIFACTS}/artifacts/{registered.folder}")
     for path in (data_dir / "blobs").rglob("*"):
         os.utime(path, (1, 1))
-    collector = GarbageCollector(registered.platform.database, registered.platform.blobs)
+    collector = GarbageCollector(
+        registered.platform.database, registered.platform.blobs, registered.platform.environments
+    )
     assert asyncio.run(collector.collect(LOCAL, 0)).blobs == 0
     one = json.dumps({"name": "tree", "version": "1"}).encode()
     assert registered.ask("DELETE", f"{MLFLOW}/model-versions/delete", one).status == 200

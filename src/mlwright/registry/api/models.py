@@ -14,7 +14,7 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.openapi import Operation, Parameter
 from mlwright.kernel.transaction import Tx
 from mlwright.registry import search, validation
-from mlwright.registry.service import aliases, models, rows, versions
+from mlwright.registry.service import aliases, models, releasing, rows, versions
 from mlwright.registry.spec import Alias, Facts, ModelVersion, RegisteredModel
 
 _TAG = "models"
@@ -90,6 +90,20 @@ class MoveAlias(msgspec.Struct, forbid_unknown_fields=True):
     override: str = ""
 
 
+class ReleaseVersion(msgspec.Struct, forbid_unknown_fields=True):
+    """Where a version is to be released: another project, and the model's name there (the same when empty)."""
+
+    to_project: str
+    to_name: str = ""
+
+
+class ReleasedVersion(msgspec.Struct, frozen=True):
+    """The version there; `is_new` is false when it had been released before."""
+
+    version: VersionView
+    is_new: bool
+
+
 def version_view(each: ModelVersion, *, whole: bool = False) -> VersionView:
     """A version as the API shows it; `whole` with aliases and facts."""
     return VersionView(
@@ -124,6 +138,16 @@ class ModelsApi:
             Operation("GET", f"{one}/versions", self.list_versions, "Its versions.", _TAG, None, VersionPage, below),
             Operation("GET", version, self.get_version, "A version and its facts.", _TAG, None, VersionView, here),
             Operation("DELETE", version, self.delete_version, "Delete a version.", _TAG, None, None, here, 204),
+            Operation(
+                "POST",
+                f"{version}/release",
+                self.release,
+                "Make it a version of a model in another project.",
+                _TAG,
+                ReleaseVersion,
+                ReleasedVersion,
+                here,
+            ),
             Operation("GET", alias, self.get_alias, "Where an alias leads.", _TAG, None, VersionView, here),
             Operation("PUT", alias, self.move_alias, "Create or move an alias.", _TAG, MoveAlias, Alias, here),
             Operation("DELETE", alias, self.remove_alias, "Remove an alias.", _TAG, None, None, here, 204),
@@ -178,6 +202,19 @@ class ModelsApi:
         (caller, project), (name, number) = _where(request), _version(request)
         await self._database.write(lambda tx: versions.delete_version(tx, caller, name, number, project))
         return Response(status_code=204)
+
+    async def release(self, request: Request) -> Response:
+        body, (caller, project), (name, number) = (
+            await read_json(request, ReleaseVersion),
+            _where(request),
+            _version(request),
+        )
+
+        def work(tx: Tx) -> ReleasedVersion:
+            done = releasing.release(tx, caller, name, number, project, body.to_project, body.to_name)
+            return ReleasedVersion(version_view(done.version, whole=True), done.is_new)
+
+        return json_response(await self._database.write(work))
 
     async def get_alias(self, request: Request) -> Response:
         (caller, project), (name, alias) = _where(request), _alias(request)

@@ -13,6 +13,10 @@ from mlwright.registry.gates.spec import Decision
 DECIDERS = {
     "validation": "mlwright.registry.gates.validation",
     "security": "mlwright.registry.gates.security",
+    "contract": "mlwright.registry.gates.contract",
+    "integration": "mlwright.registry.gates.integration",
+    "performance": "mlwright.registry.gates.performance",
+    "python": "mlwright.registry.gates.function",
     "command": "mlwright.registry.gates.command",
 }
 

@@ -125,7 +125,7 @@ def _numbers(table: Mapping[str, Sequence[str]], name: str, positive: str) -> Fl
     """A column as numbers. Where a positive class is named, it is 1, and every other class a number of its own."""
     column = _column(table, name)
     if positive:
-        codes = {text: 1.0 if text == positive else _code(text) for text in set(column)}
+        codes = {text: class_number(text, positive) for text in set(column)}
         return np.array([codes[text] for text in column], dtype=np.float64)
     try:
         found = np.array(column, dtype=np.float64)
@@ -139,8 +139,10 @@ def _numbers(table: Mapping[str, Sequence[str]], name: str, positive: str) -> Fl
     return found
 
 
-def _code(text: str) -> float:
-    """The same number for the same class in every column and file; never 1."""
+def class_number(text: str, positive: str) -> float:
+    """1 for the positive class; for another one a number of its own, the same in every column and file."""
+    if text == positive:
+        return 1.0
     return 2.0 + int.from_bytes(hashlib.sha256(text.encode()).digest()[:6])
 
 

@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from mlwright.compute import service as compute
-from mlwright.compute.spec import Limits, Outcome
+from mlwright.compute.spec import Environment, Limits, Outcome
 from mlwright.kernel.errors import NotFound
 from mlwright.registry.gates.spec import Gate
 from mlwright.registry.spec import ModelVersion
@@ -21,8 +23,24 @@ class Versions(Protocol):
     def copy(self, version: ModelVersion, path: str, target: Path) -> None:
         """Put one of the files into the file `target`. Raises Untrusted when its bytes are not those registered."""
 
+    def copy_of_run(self, version: ModelVersion, path: str, target: Path) -> bool:
+        """The same with a file of the version's run. Returns False when there is none."""
+
     def beside(self, version: ModelVersion, alias: str) -> ModelVersion | None:
         """The version of the same model that has the alias now."""
+
+
+class Environments(Protocol):
+    """Builds what models need to run; blocks."""
+
+    def ready(
+        self, model: Path, limits: Limits, *, builds: bool = False, cancelled: compute.Flag | None = None
+    ) -> AbstractContextManager[Environment]:
+        """The environment for the model in a folder, kept for the length of the block.
+
+        Raises NotFound when the model does not say what it needs, Invalid when it says it in a way that is refused,
+        NoEnvironment when it cannot be had.
+        """
 
 
 class Room:
@@ -32,9 +50,10 @@ class Room:
         version: that is to be decided on.
         gate: what is asked.
         folder: empty, and gone afterwards.
-        environment: all variables that programs of the gate get.
+        variables: the environment of the gate's programs.
         cancelled: when set, the answer is not wanted any more.
         versions: reads files.
+        environments: builds what models need to run.
         advisories: the copy of an OSV database; None when there is none.
         now_ms: the time.
     """
@@ -44,9 +63,10 @@ class Room:
         version: ModelVersion,
         gate: Gate,
         folder: Path,
-        environment: Mapping[str, str],
+        variables: Mapping[str, str],
         cancelled: threading.Event,
         versions: Versions,
+        environments: Environments,
         *,
         advisories: Path | None = None,
         now_ms: int = 0,
@@ -54,11 +74,17 @@ class Room:
         self.version = version
         self.gate = gate
         self.folder = folder
-        self.environment = environment
+        self.variables = variables
         self.cancelled = cancelled
         self.advisories = advisories
-        self.now_ms = now_ms
+        self._now_ms = now_ms
         self._versions = versions
+        self._environments = environments
+
+    @property
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return datetime.fromtimestamp(self._now_ms / 1000, UTC)
 
     @property
     def seed(self) -> int:
@@ -70,10 +96,11 @@ class Room:
         return self._versions.beside(self.version, alias)
 
     def fetch(self, version: ModelVersion, path: str, target: Path) -> Path:
-        """Put one file of a version into the file `target`. Raises NotFound."""
-        if path not in self._versions.files(version):
-            raise NotFound(f"version {version.version} has no file {path!r}: log it with the model")
-        self._versions.copy(version, path, target)
+        """Put one file of a version, or else of its run, into the file `target`. Raises NotFound."""
+        if path in self._versions.files(version):
+            self._versions.copy(version, path, target)
+        elif not self._versions.copy_of_run(version, path, target):
+            raise NotFound(f"neither version {version.version} nor its run has a file {path!r}")
         return target
 
     def unpack(self) -> Path:
@@ -86,11 +113,19 @@ class Room:
                 self._versions.copy(self.version, path, target)
         return model
 
-    def run(self, command: Sequence[str], limits: Limits, environment: Mapping[str, str] | None = None) -> Outcome:
+    def environment_of_model(self, limits: Limits, *, builds: bool) -> AbstractContextManager[Environment]:
+        """What the version needs to run, kept for the length of the block. Raises as `Environments.ready`."""
+        return self._environments.ready(self.unpack(), limits, builds=builds, cancelled=self.cancelled)
+
+    def start(self, command: Sequence[str], limits: Limits) -> compute.Program:
+        """A program to be run beside the gate, in the folder; a context manager."""
+        return compute.Program(command, self.folder, self.variables, limits, self.cancelled)
+
+    def run(self, command: Sequence[str], limits: Limits, variables: Mapping[str, str] | None = None) -> Outcome:
         """Run a program to its end in the folder.
 
         Args:
-            environment: further variables.
+            variables: further ones of its environment.
         """
-        variables = {**self.environment, **(environment or {})}
-        return compute.run(command, self.folder, variables, limits, self.cancelled)
+        all_variables = {**self.variables, **(variables or {})}
+        return compute.run(command, self.folder, all_variables, limits, self.cancelled)

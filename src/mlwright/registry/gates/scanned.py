@@ -39,7 +39,7 @@ class _Report(msgspec.Struct):
     files: list[_File]
 
 
-def scan(room: Room, seconds: float, ignored: Sequence[IgnoredSecret] | None, today: date) -> Decision:
+def scan(room: Room, seconds: float, ignored: Sequence[IgnoredSecret] | None = None) -> Decision:
     """Only a version in which nothing could run code when it is loaded passes, and in which there are no secrets.
 
     In a process of its own: what it looks at was made to mislead it, and to use up its memory.
@@ -53,7 +53,7 @@ def scan(room: Room, seconds: float, ignored: Sequence[IgnoredSecret] | None, to
         command.append("--secrets")
     limits = Limits(seconds)
     # The scanner of this very release.
-    return scanned(room.run(command, limits, {"PYTHONPATH": str(_SOURCE)}), limits, ignored, today)
+    return scanned(room.run(command, limits, {"PYTHONPATH": str(_SOURCE)}), limits, ignored, room.now.date())
 
 
 def scanned(outcome: Outcome, limits: Limits, ignored: Sequence[IgnoredSecret] | None, today: date) -> Decision:

@@ -15,7 +15,15 @@ from mlwright.registry.spec import Stage
 Confidence = Annotated[float, msgspec.Meta(gt=0, lt=1, description="Of intervals, two-sided, such as 0.95.")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Margin = Annotated[float, msgspec.Meta(ge=0)]
+Mebibytes = Annotated[int, msgspec.Meta(ge=16)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Processes = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+#: Most requests of a load.
+MAX_REQUESTS = 200_000
 
 
 class GateVerdict(StrEnum):
@@ -89,7 +97,7 @@ class _Spec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, for
     pass
 
 
-class _Kind(_Spec, frozen=True):
+class Kind(_Spec, frozen=True):
     """What is asked of a version."""
 
     @property
@@ -154,6 +162,25 @@ class Fairness(_Spec, frozen=True):
             raise ValueError("fairness needs demographicParity or equalizedOdds")
 
 
+class Robustness(_Spec, frozen=True):
+    """How much worse the model may get when a column fails.
+
+    It is run on `rows` rows of the evaluation, which then needs the model's inputs as columns, with one column after
+    the other `missing` (null in all rows) or `permuted` among them. `columns`: which; all inputs when not given.
+    """
+
+    metric: str
+    missing: Margin | None = None
+    permuted: Margin | None = None
+    columns: list[str] = []
+    rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_000
+
+    def __post_init__(self) -> None:
+        _check_metric(self.metric)
+        if self.missing is None and self.permuted is None:
+            raise ValueError("robustness needs missing or permuted")
+
+
 class Columns(_Spec, frozen=True):
     """Names in the evaluation. `score` is the probability of the positive class; `key` tells rows apart."""
 
@@ -163,10 +190,26 @@ class Columns(_Spec, frozen=True):
     key: str = ""
 
 
-class Validation(_Kind, frozen=True):
+class Hosting(_Spec, frozen=True):
+    """How the model is run: in an environment built from the version's own files, within limits.
+
+    `seconds`: for all that a gate does with it. `source_distributions`: packages without a wheel are built, which runs
+    their code. `any_python`: another minor version of Python than the model asks for will do.
+    """
+
+    seconds: Seconds = 300.0
+    build_seconds: Seconds = 900.0
+    memory_mib: Mebibytes = 4_096
+    processes: Processes = 64
+    source_distributions: bool = False
+    any_python: bool = False
+
+
+class Validation(Kind, frozen=True):
     """Decides on the stored evaluation of single rows, a CSV or Parquet file of the version or its run.
 
-    `positive` is the label of the positive class; without it, labels are numbers.
+    `positive` is the label of the positive class; without it, labels are numbers. `hosting` is for `robustness`, which
+    runs the model.
     """
 
     evaluation: str = "evaluation.csv"
@@ -177,35 +220,109 @@ class Validation(_Kind, frozen=True):
     no_worse_than: list[NoWorseThan] = []
     slices: list[Slices] = []
     fairness: list[Fairness] = []
+    robustness: list[Robustness] = []
+    hosting: Hosting = Hosting()
 
     @property
     def beside(self) -> list[str]:
         return sorted({each.alias for each in self.no_worse_than})
 
 
-class Command(_Kind, frozen=True):
+class Contract(Kind, frozen=True):
+    """Decides by what the version promises: its input example runs, and the output is as its signature says.
+
+    `compatible_with`: an alias; whoever can call the version there now can call this one.
+    """
+
+    compatible_with: str = ""
+    hosting: Hosting = Hosting()
+
+    @property
+    def beside(self) -> list[str]:
+        return [self.compatible_with] if self.compatible_with else []
+
+
+class Tolerance(_Spec, frozen=True):
+    """How far numbers may be apart: `absolute` plus `relative` times the expected one."""
+
+    absolute: Margin = 1e-8
+    relative: Margin = 1e-5
+
+
+class Integration(Kind, frozen=True):
+    """Decides by calling the version over HTTP: with its input example, and with golden rows.
+
+    `golden`: a JSON file of the version or its run: a request of MLflow's scoring protocol together with the expected
+    `predictions`, or a list of such.
+    """
+
+    golden: str = ""
+    tolerance: Tolerance = Tolerance()
+    hosting: Hosting = Hosting()
+
+
+class Performance(Kind, frozen=True):
+    """Decides by a load of `rate` requests per second for so many seconds, each request the input example.
+
+    Requests are sent when they are due, however long the answers take, and latency counts from then on. Bounds:
+    latency in milliseconds, answers per second, the share of requests without a good answer, peak memory of the model's
+    processes in MiB, and seconds from the start of the process until it answers.
+    """
+
+    rate: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 50.0
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 10.0
+    warmup_seconds: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 1.0
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=600)] = 10.0
+    max_p50_ms: Positive | None = None
+    max_p99_ms: Positive | None = None
+    min_rps: Positive | None = None
+    max_errors: Share = 0.0
+    max_memory_mib: Positive | None = None
+    max_cold_start_seconds: Positive | None = None
+    confidence: Confidence = 0.95
+    hosting: Hosting = Hosting()
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rate * self.seconds <= MAX_REQUESTS:
+            raise ValueError(f"rate times seconds is the number of requests, from 1 to {MAX_REQUESTS:,}")
+
+
+class Python(Kind, frozen=True):
+    """Decides by a function of yours, `module:function`, that runs in the model's environment.
+
+    `file`: of the version or its run; `<module>.py` when not given. `sha256`: the digest that the file must have, so
+    that nobody who registers versions can change the question.
+    """
+
+    function: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    file: str = ""
+    sha256: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
+    hosting: Hosting = Hosting()
+
+
+class Command(Kind, frozen=True):
     """Decides by a program's exit status. It runs in a folder that holds the version's files in `model/`."""
 
     command: Annotated[list[str], msgspec.Meta(min_length=1)]
-    seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 300.0
-    memory_mib: Annotated[int, msgspec.Meta(ge=16)] = 2_048
-    processes: Annotated[int, msgspec.Meta(ge=1)] = 64
+    seconds: Seconds = 300.0
+    memory_mib: Mebibytes = 2_048
+    processes: Processes = 64
 
 
-class Security(_Kind, frozen=True):
+class Security(Kind, frozen=True):
     """Decides by what is in the version's files: whatever could run code when the model is loaded fails.
 
     Further questions are asked only if they stand here. `sbom`: a bill of materials is made and kept with the answer.
     """
 
-    seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 300.0
+    seconds: Seconds = 300.0
     secrets: Secrets | None = None
     vulnerabilities: Vulnerabilities | None = None
     licences: Licences | None = None
     sbom: bool = False
 
 
-class Approval(_Kind, frozen=True):
+class Approval(Kind, frozen=True):
     """Decides by people: `count` of `approvers` say yes and none says no. Without names, the project's admins approve.
 
     `expires_hours`: an approval older than that counts no more.
@@ -225,7 +342,7 @@ class Approval(_Kind, frozen=True):
         return False
 
 
-class Signed(_Kind, frozen=True):
+class Signed(Kind, frozen=True):
     """Decides by signatures: `count` of `keys` have signed the version. Without names, all signing keys may.
 
     A key that is revoked closes the gate again, at once.
@@ -249,6 +366,10 @@ class Gate(_Spec, frozen=True):
     name: str
     validation: Validation | None = None
     security: Security | None = None
+    contract: Contract | None = None
+    integration: Integration | None = None
+    performance: Performance | None = None
+    python: Python | None = None
     command: Command | None = None
     approval: Approval | None = None
     signature: Signed | None = None
@@ -266,9 +387,9 @@ class Gate(_Spec, frozen=True):
         return self._kinds()[0]
 
     @property
-    def asked(self) -> Validation | Security | Command | Approval | Signed:
+    def asked(self) -> Kind:
         """What is asked, in the words of its kind."""
-        asked: Validation | Security | Command | Approval | Signed = getattr(self, self.kind)
+        asked: Kind = getattr(self, self.kind)
         return asked
 
     @property
@@ -313,6 +434,15 @@ def conclude(checks: list[Check]) -> Decision:
     if not checks:
         return Decision(GateVerdict.INCONCLUSIVE, "the gate asks for nothing", checks)
     return Decision(GateVerdict.PASS, f"all {len(checks)} checks passed", checks)
+
+
+def preceded(checks: list[Check], found: Decision) -> Decision:
+    """What was found, together with the checks that were made before."""
+    whole = conclude([*checks, *found.checks])
+    order = (GateVerdict.PASS, GateVerdict.INCONCLUSIVE, GateVerdict.FAIL)
+    failed_before = any(check.verdict is GateVerdict.FAIL for check in checks)
+    worst = whole if failed_before else max(found, whole, key=lambda each: order.index(each.verdict))
+    return Decision(worst.verdict, worst.reason, whole.checks, found.output)
 
 
 def undecided(name: str, required: str, found: str) -> Check:

@@ -1,12 +1,12 @@
 """The gate `validation`: is the model good enough, no worse than the one in place, and so for everybody?"""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from mlwright.kernel.errors import Invalid
-from mlwright.registry.gates import statistics
+from mlwright.registry.gates import robustness, statistics
+from mlwright.registry.gates.comparing import Question, lacks_scores, worse_by_at_most
 from mlwright.registry.gates.evaluation import Evaluation, paired, read
 from mlwright.registry.gates.metrics import METRICS, Rows
 from mlwright.registry.gates.names import ROC_AUC
@@ -23,16 +23,10 @@ from mlwright.registry.gates.spec import (
     Validation,
     conclude,
     judged,
+    preceded,
     undecided,
 )
 from mlwright.registry.spec import ModelVersion
-
-
-class Question(NamedTuple):
-    """How sure an answer must be. `seed` makes it the same each time."""
-
-    confidence: float
-    seed: int
 
 
 def decide(room: Room, asked: Validation) -> Decision:
@@ -42,7 +36,10 @@ def decide(room: Room, asked: Validation) -> Decision:
     for alias in asked.beside:
         other = room.beside(alias)
         baselines[alias] = _evaluation(room, other, asked, f"@{alias}") if other else None
-    return validate(asked, candidate, baselines, room.seed)
+    decision = validate(asked, candidate, baselines, room.seed)
+    if not asked.robustness or decision.verdict is GateVerdict.FAIL:
+        return decision
+    return preceded(decision.checks, robustness.decide(room, asked, candidate))
 
 
 def _evaluation(room: Room, version: ModelVersion, asked: Validation, name: str) -> Evaluation:
@@ -75,7 +72,7 @@ def _threshold(threshold: Threshold, rows: Rows, question: Question, where: str)
     bounds = [f"≥ {threshold.min:g}" if threshold.min is not None else ""]
     bounds.append(f"≤ {threshold.max:g}" if threshold.max is not None else "")
     required = " and ".join(filter(None, bounds))
-    if _lacks_scores(threshold.metric, rows):
+    if lacks_scores(threshold.metric, rows):
         return undecided(name, required, "the evaluation has no probabilities")
     return judged(name, required, _estimate(threshold.metric, rows, question), threshold.min, threshold.max)
 
@@ -84,11 +81,6 @@ def _estimate(metric: str, rows: Rows, question: Question) -> Interval:
     if metric == ROC_AUC:
         return statistics.roc_auc(rows, question.confidence)
     return statistics.estimate(METRICS[metric], rows, *question)
-
-
-def _lacks_scores(metric: str, *models: Rows) -> bool:
-    needed = metric == ROC_AUC or METRICS[metric].needs_scores
-    return needed and any(rows.scores is None for rows in models)
 
 
 def _no_worse(
@@ -103,22 +95,9 @@ def _no_worse(
         mine, its = paired(candidate, baseline)
     except Invalid as error:
         return undecided(name, required, error.message)
-    if _lacks_scores(other.metric, mine, its):
+    if lacks_scores(other.metric, mine, its):
         return undecided(name, required, "an evaluation has no probabilities")
-    higher_is_better = other.metric == ROC_AUC or METRICS[other.metric].higher_is_better
-    least, most = (-other.margin, None) if higher_is_better else (None, other.margin)
-    return judged(name, required, _difference(other.metric, mine, its, question), least, most)
-
-
-def _difference(metric: str, mine: Rows, its: Rows, question: Question) -> Interval:
-    if metric == ROC_AUC:
-        return statistics.roc_auc_difference(mine, its, question.confidence)
-    found = statistics.difference(METRICS[metric], mine, its, *question)
-    if metric != "accuracy_score":
-        return found
-    exact = statistics.mcnemar(mine, its)
-    only = f"{exact.only_candidate} rows only right here, {exact.only_baseline} only there"
-    return found._replace(method=f"{found.method}; McNemar's exact test: p = {exact.p_value:.3g}, {only}")
+    return worse_by_at_most(other.margin, name, other.metric, mine, its, question)
 
 
 def _nobody_there(name: str, required: str, alias: str) -> Check:
@@ -126,11 +105,11 @@ def _nobody_there(name: str, required: str, alias: str) -> Check:
 
 
 def _slices(cut: Slices, candidate: Evaluation, question: Question) -> list[Check]:
-    """Each slice at a confidence that makes all of them together hold at the stated one (Bonferroni)."""
+    """Each slice at a confidence that makes all of them together hold at the stated one."""
     groups = [(column, *group) for column in cut.columns for group in _groups(candidate, column, cut.min_rows)]
     if not groups:
         return [undecided(f"slices by {', '.join(cut.columns)}", f"{cut.min_rows} rows", "no slice has as many")]
-    together = Question(1 - (1 - question.confidence) / (len(groups) * max(len(cut.thresholds), 1)), question.seed)
+    together = question.shared(len(groups) * len(cut.thresholds))
     return [
         _threshold(threshold, rows, together, f" where {column} = {value}")
         for column, value, rows in groups

@@ -54,7 +54,8 @@ _open = Query(
     .order_by(_results.id)
     .limit(100)
 )
-_version = Query(select(*rows.VERSION_COLUMNS).where(model_versions.c.id == bindparam("version")))
+_whole = (*rows.VERSION_COLUMNS, model_versions.c.facts, model_versions.c.model)
+_version = Query(select(*_whole).where(model_versions.c.id == bindparam("version")))
 _claim = Query(
     update(gate_results)
     .where(_results.id == bindparam("number"))
@@ -82,7 +83,7 @@ _approve = Query(
     insert(gate_approvals).values({column.name: bindparam(column.name) for column in _approvals if column.name != "id"})
 )
 _by_alias = Query(
-    select(*rows.VERSION_COLUMNS)
+    select(*_whole)
     .join(model_aliases, model_aliases.c.model == model_versions.c.model)
     .where(
         model_aliases.c.version == model_versions.c.version,
@@ -271,7 +272,7 @@ def _beside(known: Answers, version: ModelVersion, gate: Gate) -> str:
 def beside(tx: Tx, version: ModelVersion, alias: str) -> ModelVersion | None:
     """The version of the same model that an alias leads to now."""
     row = tx.one(_by_alias, {"project": version.project, "name": version.name, "alias": alias})
-    return rows.versions(tx, [row])[0] if row else None
+    return rows.whole_version(tx, row) if row else None
 
 
 def _still_beside(then: str, now: str, version: ModelVersion) -> bool:
@@ -419,7 +420,7 @@ def _work(tx: Tx, result: Result) -> Work | None:
     row = tx.one(_version, {"version": result.version})
     if row is None:
         return None
-    version = rows.versions(tx, [row])[0]
+    version = rows.whole_version(tx, row)
     known = Answers(tx, [version])
     for policy in policies(tx, version.project, version.name):
         for gate in policy.spec.gates:

@@ -89,18 +89,19 @@ def _read(files: ReadFiles, file: ArtifactFile) -> Description:
     return Description(file.digest, facts.of_description(files.read(file, facts.MAX_BYTES + 1)))
 
 
-def create(tx: Tx, caller: Caller, new: NewVersion, known: Description) -> ModelVersion:
+def create(tx: Tx, caller: Caller, new: NewVersion, known: Description, source: Source | None = None) -> ModelVersion:
     """Create the next version of a model and pin its files.
 
     Args:
         known: what the model's own description says, if it was read before.
+        source: where its files are, when that is known; otherwise what `new` says is checked.
 
     Raises UnreadError when the description is another one and not small, NotFound, Denied, and Invalid for a source
     that may not be registered.
     """
     _check(new)
     model = models.find(tx, caller, new.name, Role.EDITOR)
-    source = sources.resolve(tx, caller, new)
+    source = source or sources.resolve(tx, caller, new)
     number, now = model.last_version + 1, tx.now_ms()
     pinned = _pin(tx, caller, source, pinning.folder(model.row, number), model.project)
     described = _described(tx, new, pinned, known)

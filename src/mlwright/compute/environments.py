@@ -1,0 +1,235 @@
+"""Virtual environments for models: built by uv from what the models say they need, kept by what they were built from.
+
+An environment is built in a folder of its own and then moved into its place, so that there is none by halves. Whoever
+uses one holds a shared lock on it; garbage collection takes an exclusive one.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from mlwright.compute import indexes, locks, service
+from mlwright.compute.spec import Environment, Limits, Lock, Outcome
+from mlwright.kernel.errors import NoEnvironment
+
+_STAMP, _USED = "mlwright.json", "mlwright.lock"
+_UNFINISHED, _REMOVED = ".building-", ".removed-"
+#: Longer than any build may take: what is older was left behind.
+_DEAD_S = 2 * 86_400.0
+_FIND = Limits(seconds=60.0)
+_OLDEST_MINOR, _NEWEST_MINOR = 8, 15
+_MOST_OUTPUT = 2_000
+_TRIES = 3
+
+
+class Freed(NamedTuple):
+    """What garbage collection removed, or would."""
+
+    environments: int
+    bytes: int
+
+
+class Environments:
+    """The environments below a folder.
+
+    Args:
+        folder: where they are kept.
+        variables: the environment in which uv runs, with its settings and pip's.
+        now_s: tells Unix time in seconds, by which unused environments are judged.
+    """
+
+    def __init__(
+        self, folder: Path, variables: Mapping[str, str] = os.environ, now_s: Callable[[], float] = time.time
+    ) -> None:
+        self._folder = folder
+        self._variables = variables
+        self._now_s = now_s
+        self._interpreters: dict[str, str] = {}
+
+    @contextlib.contextmanager
+    def ready(
+        self, model: Path, limits: Limits, *, builds: bool = False, cancelled: service.Flag | None = None
+    ) -> Iterator[Environment]:
+        """The environment for the model in a folder, kept for the length of the block. Blocks while it is built.
+
+        Args:
+            limits: of building it.
+            builds: whether packages without a wheel are built, which runs their code.
+            cancelled: when set, building ends.
+
+        Raises NotFound when the model does not say what it needs, Invalid when it says it in a way that is refused,
+        NoEnvironment when it cannot be had.
+        """
+        lock = locks.read(model)
+        python = self._interpreter(lock.python, cancelled)
+        place = self._folder / _digest(lock, python, builds=builds)
+        for _ in range(_TRIES):
+            if not _is_whole(place):
+                self._build(lock, python, place, limits, builds=builds, cancelled=cancelled)
+            with _held(place, fcntl.LOCK_SH) as held:
+                if held and _is_whole(place):
+                    os.utime(place / _USED, (self._now_s(),) * 2)
+                    found = msgspec.json.decode((place / _STAMP).read_bytes(), type=Environment)
+                    yield msgspec.structs.replace(found, folder=str(place))
+                    return
+            if place.exists() and not _is_whole(place):  # somebody has been in there
+                shutil.rmtree(_aside(place), ignore_errors=True)
+        raise NoEnvironment("the environment is removed as fast as it is built")
+
+    def collect(self, unused_s: float, *, dry: bool = False) -> Freed:
+        """Remove environments that nobody has used for so long, and what killed builders left behind."""
+        count = size = 0
+        now = self._now_s()
+        for place in sorted(self._folder.iterdir()) if self._folder.is_dir() else []:
+            left_behind = place.name.startswith((_UNFINISHED, _REMOVED))
+            with (
+                _held(place, fcntl.LOCK_EX | fcntl.LOCK_NB) if not left_behind else contextlib.nullcontext(True) as held
+            ):
+                age = now - (place if left_behind else place / _USED).stat().st_mtime if held else 0.0
+                if not held or age < (_DEAD_S if left_behind else unused_s):
+                    continue
+                count, size = count + 1, size + _bytes(place)
+                if not dry:
+                    shutil.rmtree(_aside(place), ignore_errors=True)
+        return Freed(count, size)
+
+    def _build(
+        self,
+        lock: Lock,
+        python: str,
+        place: Path,
+        limits: Limits,
+        *,
+        builds: bool,
+        cancelled: service.Flag | None,
+    ) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=self._folder, ignore_cleanup_errors=True) as name:
+            work, new = Path(name), Path(name) / "environment"
+            (work / "requirements.txt").write_text("\n".join(lock.requirements) + "\n", encoding="utf-8")
+            (work / "constraints.txt").write_text("\n".join(lock.constraints) + "\n", encoding="utf-8")
+            made = self._uv(["venv", "--no-project", "--relocatable", "--python", python, str(new)], _FIND, cancelled)
+            if not made.succeeded:
+                raise NoEnvironment(f"uv could not make an environment: {_last(made, _FIND)}")
+            command = ["pip", "install", "--quiet", "--python", str(new / "bin" / "python"), "--no-progress"]
+            command += ["-r", str(work / "requirements.txt"), "-c", str(work / "constraints.txt")]
+            command += ["--no-index"] if "UV_NO_INDEX" in indexes.variables(self._variables) else []
+            command += [] if builds else ["--only-binary", ":all:"]
+            installed = self._uv(command, limits, cancelled)
+            if not installed.succeeded:
+                raise _not_installed(lock, installed, limits, builds=builds)
+            _stamp(new, lock)
+            with contextlib.suppress(OSError):  # somebody else was faster: theirs is as good
+                new.rename(place)
+
+    def _interpreter(self, asked: str, cancelled: service.Flag | None) -> str:
+        """The Python of the asked version, else one of its minor version, else one of the nearest."""
+        if asked not in self._interpreters:
+            for version in _candidates(asked):
+                found = self._uv(["python", "find", "--system", "--no-python-downloads", version], _FIND, cancelled)
+                lines = [line for line in found.output.splitlines() if os.access(line, os.X_OK)]
+                if found.succeeded and lines:
+                    self._interpreters[asked] = lines[-1]
+                    break
+            else:
+                raise NoEnvironment(
+                    f"there is no Python {asked}, nor any near it", hint="install one: uv python install"
+                )
+        return self._interpreters[asked]
+
+    def _uv(self, arguments: Sequence[str], limits: Limits, cancelled: service.Flag | None) -> Outcome:
+        """Run uv where no project of somebody's is near."""
+        from uv import find_uv_bin  # a server that builds no environment need not know
+
+        with tempfile.TemporaryDirectory(prefix="mlwright-uv-") as folder:
+            variables = {**indexes.variables(self._variables), "NO_COLOR": "1"}
+            return service.run([find_uv_bin(), *arguments], Path(folder), variables, limits, cancelled)
+
+
+def _candidates(asked: str) -> list[str]:
+    """Versions of Python to look for, the best first; ours, where none is asked for."""
+    version = asked or f"{sys.version_info.major}.{sys.version_info.minor}"
+    major, minor, *patch = version.split(".")
+    nearest = sorted(range(_OLDEST_MINOR, _NEWEST_MINOR + 1), key=lambda each: (abs(each - int(minor)), -each))
+    return [version] * bool(patch) + [f"{major}.{each}" for each in nearest]
+
+
+def _digest(lock: Lock, python: str, *, builds: bool) -> str:
+    parts = (lock, str(Path(python).resolve()), sysconfig.get_platform(), builds)
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+
+
+def _stamp(folder: Path, lock: Lock) -> None:
+    """Write down what the environment is. It is the last thing that is written."""
+    configured = re.search(
+        r"^version_info = (\d+\.\d+\.\d+)", (folder / "pyvenv.cfg").read_text(encoding="utf-8"), re.M
+    )
+    names = (path.name.removesuffix(".dist-info") for path in folder.glob("lib/python*/site-packages/*.dist-info"))
+    packages = sorted(name.replace("-", "==", 1) for name in names)
+    made = Environment("", configured[1] if configured else "", lock.python, packages, lock.unavailable)
+    (folder / _USED).touch()
+    (folder / _STAMP).write_bytes(msgspec.json.encode(made))
+
+
+def _not_installed(lock: Lock, outcome: Outcome, limits: Limits, *, builds: bool) -> NoEnvironment:
+    """Which requirement it is, and why, as far as uv says."""
+    said = _last(outcome, limits)
+    names = (re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in lock.requirements)
+    culprit = next((name for name in names if re.search(rf"\b{re.escape(name)}\b", said, re.I)), "")
+    about = f"{lock.source}: {culprit} cannot be installed" if culprit else f"{lock.source} cannot be installed"
+    unbuilt = not builds and "no usable wheels" in said
+    hint = "only wheels are installed; allow sourceDistributions, which runs code of the package" if unbuilt else ""
+    return NoEnvironment(f"{about}: {said}", path=lock.source, hint=hint)
+
+
+def _last(outcome: Outcome, limits: Limits) -> str:
+    """Why it did not end well: in the words of the program if it had any."""
+    said = " ".join(outcome.output.rpartition("error: ")[2][-_MOST_OUTPUT:].split())
+    return said if outcome.status and said else f"{outcome.explain(limits)} {said}".strip()
+
+
+def _is_whole(place: Path) -> bool:
+    return (place / _STAMP).is_file() and (place / _USED).is_file()
+
+
+@contextlib.contextmanager
+def _held(place: Path, how: int) -> Iterator[bool]:
+    """Hold the lock of an environment; False when it is gone, or somebody else holds it."""
+    try:
+        descriptor = os.open(place / _USED, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, how)
+        held = os.fstat(descriptor).st_ino == (place / _USED).stat().st_ino
+    except OSError:
+        held = False
+    try:
+        yield held
+    finally:
+        os.close(descriptor)
+
+
+def _aside(place: Path) -> Path:
+    """Give a folder a name under which nobody looks for it, at once."""
+    target = place.with_name(f"{_REMOVED}{place.name.removeprefix(_REMOVED)}")
+    return place.rename(target)
+
+
+def _bytes(folder: Path) -> int:
+    """Bytes that only this folder takes: files that the cache of uv has too are not counted."""
+    found = (path.lstat() for path in folder.rglob("*"))
+    return sum(each.st_blocks * 512 for each in found if each.st_nlink == 1)
