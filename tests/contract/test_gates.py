@@ -43,10 +43,10 @@ class InDatabase:
 class Gates(Registry):
     """A registry with gates and somebody who runs them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, folder: Path) -> None:
         super().__init__(database)
         self.model()
-        self.runner = GateRunner(database, InDatabase(), Environments(Path("not used")))
+        self.runner = GateRunner(database, InDatabase(), Environments(Path("not used")), folder)
 
     def policy(self, *asked: dict[str, Any], name: str = "production", **spec: object) -> None:
         body = {"gates": list(asked), "aliases": ["champion"], "stages": ["Production"], **spec}
@@ -68,8 +68,8 @@ class Gates(Registry):
 
 
 @pytest.fixture
-def registry(database: Database) -> Gates:
-    return Gates(database)
+def registry(database: Database, tmp_path: Path) -> Gates:
+    return Gates(database, tmp_path / "gates")
 
 
 def evaluated(skill: float, rows: int = 1_000) -> dict[str, bytes]:

@@ -185,7 +185,9 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"GET {path}/versions": get(f"{one}/versions{here}"),
         f"GET {version}": get(f"{one}/versions/1{here}"),
         f"DELETE {version}": send("DELETE", f"{one}/versions/1{here}"),
-        f"POST {version}/release": send("POST", f"{one}/versions/1/release{here}", {"to_project": "default"}),
+        f"POST {version}/release": send(
+            "POST", f"{one}/versions/1/release{here}", {"to_project": PROJECT, "to_name": "copy"}
+        ),
         f"GET {alias}": get(f"{one}/aliases/champion{here}"),
         f"PUT {alias}": send("PUT", f"{one}/aliases/new{here}", {"version": 1}),
         f"DELETE {alias}": send("DELETE", f"{one}/aliases/champion{here}"),
@@ -229,6 +231,7 @@ def _webhooks(on: Things) -> dict[str, Request]:
         f"DELETE {path}": send("DELETE", rest, by="root"),
         f"POST {path}/test": Request("POST", f"{rest}/test", by="root"),
         f"GET {told}": get(f"{rest}/deliveries", by="root"),
+        f"GET {told}/{{delivery}}": get(f"{rest}/deliveries/{on.delivery}", by="root"),
         f"POST {told}/{{delivery}}/retry": send("POST", f"{rest}/deliveries/{on.delivery}/retry", by="root"),
     }
 
@@ -438,11 +441,15 @@ def _version_pages(on: Things) -> dict[str, Request]:
     return {
         f"GET {path}": get(one),
         f"GET {path}/gates": get(f"{one}/gates"),
+        f"GET {path}/report": get(f"{one}/report?as=junit"),
         f"GET {path}/files": get(f"{one}/files"),
         f"GET {path}/files/{{path:path}}": get(f"{one}/files/{SESAME}.txt"),
         f"GET {path}/raw/{{path:path}}": get(f"{one}/raw/{SESAME}.txt"),
         f"GET {path}/lineage": get(f"{one}/lineage"),
         f"GET {path}/history": get(f"{one}/history"),
+        f"GET {path}/card": get(f"{one}/card"),
+        f"GET {path}/card.md": get(f"{one}/card.md"),
+        f"GET {path}/compare": get(f"{one}/compare"),
         f"POST {path}/gates": form(f"{one}/gates", []),
         f"POST {path}/word": form(f"{one}/word", word, by="root"),
         f"POST {path}/describe": form(f"{one}/describe", [("note", "x")]),

@@ -11,8 +11,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
+from tests.e2e.browsing import chromium, window
 from tests.e2e.harness import API, ARTIFACTS, Client, first_traceback, new_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.component, pytest.mark.xdist_group("ui")]
@@ -104,30 +105,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def browser(chromium_path: Path) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(chromium_path), args=["--no-sandbox"])
+    with chromium(chromium_path) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser: Browser, site: Site) -> Iterator[Page]:
-    """A new window; nothing may be logged as an error, and nothing refused by the content policy."""
-    context = browser.new_context(base_url=site.url, viewport={"width": 1300, "height": 850}, locale="en-US")
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-
-    def said(message: ConsoleMessage) -> None:
-        # What a sealed artifact tried is the policy at work; our own pages must not even try.
-        if "Content Security Policy" in message.text and "/raw/" not in message.text + message.location["url"]:
-            problems.append(message.text)
-
-    page.on("console", said)
-    yield page
-    context.close()
-    assert problems == []
+    with window(browser, site.url) as page:
+        yield page
 
 
 def names(page: Page) -> list[str]:

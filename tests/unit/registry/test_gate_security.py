@@ -6,7 +6,6 @@ import pickle
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from mlwright.compute.spec import Environment, Limits, Outcome
+from mlwright.compute.environments import Environments
+from mlwright.compute.spec import Limits, Outcome
 from mlwright.kernel.errors import Unsupported
 from mlwright.registry.gates import reports, security
-from mlwright.registry.gates.room import Room
+from mlwright.registry.gates.room import House, Room
 from mlwright.registry.gates.spec import Decision, Gate, GateVerdict, Security, Standing
 from mlwright.registry.spec import Facts, ModelVersion, Stage
 from tests.unit.security.test_supply import advisory, database, events
@@ -54,14 +54,6 @@ class InMemory:
         return None
 
 
-class Nowhere:
-    """No gate of these tests runs the model."""
-
-    def ready(self, model: Path, limits: Limits, **_: Any) -> AbstractContextManager[Environment]:
-        raise AssertionError(model)
-
-
-NOWHERE = Nowhere()
 _scans: dict[tuple[Any, ...], Outcome] = {}
 
 
@@ -81,11 +73,8 @@ def decide(folder: Path, files: dict[str, bytes], advisories: Path | None = None
     assert isinstance(gate.security, Security)
     place = folder / f"gate-{len(list(folder.iterdir()))}"
     place.mkdir()
-    room = OnceRoom(
-        VERSION, gate, place, {"PATH": os.environ["PATH"]}, threading.Event(), InMemory(files), NOWHERE,
-        advisories=advisories,
-        now_ms=NOW_MS,
-    )  # fmt: skip
+    house = House(threading.Event(), InMemory(files), Environments(place / "environments"), set(), advisories)
+    room = OnceRoom(VERSION, gate, place, {"PATH": os.environ["PATH"]}, house, NOW_MS)
     return security.decide(room, gate.security)
 
 

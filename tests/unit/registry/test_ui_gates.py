@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mlwright.kernel.identity import LOCAL, Caller, Role
-from mlwright.registry.gates.spec import Decision, GateVerdict, Standing
-from mlwright.registry.service import aliases
+from mlwright.registry.gates.spec import Check, Decision, GateVerdict, Standing
+from mlwright.registry.service import aliases, gates
 from mlwright.registry.ui.standing import Summary, summary, word
 from mlwright.security import projects
 from tests.unit.registry.ui_world import ADA, FAILS, LEAD, PASSES, RegistryWorld, person
@@ -68,6 +68,19 @@ def test_gates_run_again(world: RegistryWorld) -> None:
     assert states(world.get(f"{FIRST}/gates").text) == ["waiting"]
     assert world.post(f"{FIRST}/gates", {"policy": "none"}).status_code == 404
     assert "Run all again" not in world.get(f"{FIRST}/gates", BOB).text
+
+
+@pytest.mark.parametrize(
+    ("form", "begins"), [("junit", "<?xml"), ("sarif", '{\n  "$schema"'), ("markdown", "### Gates of tree/1")]
+)
+def test_reports_for_other_programs(world: RegistryWorld, form: str, begins: str) -> None:
+    world.policy(PASSES)
+    world.register()
+    answer = world.get(f"{FIRST}/report?as={form}")
+    assert answer.text.startswith(begins)
+    assert answer.headers["content-disposition"].startswith('attachment; filename="gates-1.')
+    assert world.get(f"{FIRST}/report?as=pdf").status_code == 400
+    assert world.get(f"{FIRST}/report?as={form}", STRANGER).status_code == 404
 
 
 def test_only_who_may_say_something_gets_a_form(world: RegistryWorld) -> None:
@@ -185,6 +198,23 @@ def test_the_history_has_pages(world: RegistryWorld) -> None:
     told = re.findall(r">no (\d+)<", first + second)
     assert told == [str(number) for number in reversed(range(60))]
     assert 'rel="next"' not in second
+
+
+def test_what_did_not_pass_is_shown_first_and_not_everything(world: RegistryWorld) -> None:
+    world.policy(PASSES)
+    world.register()
+    work = world.write(lambda tx: gates.claim(tx, "t"))
+    assert work is not None
+    checks = [Check(f"file {number}", GateVerdict.PASS, "safe", "safe") for number in range(500)]
+    checks.append(Check("the one", GateVerdict.FAIL, "safe", "unsafe"))
+    world.write(lambda tx: gates.finish(tx, work, "t", Decision(GateVerdict.FAIL, "unsafe", checks)))
+    for path, shown in (("/gates", 20), (f"{FIRST}/gates", 300)):
+        page = world.get(path).text
+        assert "501 checks" in page
+        assert f"Only the first {shown} are shown." in page
+        assert page.index("the one") < page.index("file 0")
+        assert f"file {shown - 2}<" in page
+        assert f"file {shown - 1}<" not in page
 
 
 def waiting(world: RegistryWorld, caller: Caller = LOCAL, query: str = "") -> list[str]:

@@ -7,13 +7,16 @@ from typing import Any
 import msgspec
 
 from mlwright.app.files import VersionFiles
+from mlwright.artifacts import service as artifacts
 from mlwright.kernel import store
+from mlwright.kernel.blobs import blob_of
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
+from mlwright.kernel.transaction import Tx
 from mlwright.registry.service import aliases, gates, models, registration
 from mlwright.registry.spec import ModelVersion, NewVersion
 from mlwright.tracking.service import runs
-from tests.contract.registry import FILES
+from tests.contract.registry import FILES, OWNERS
 from tests.unit.tracking.ui_world import World
 
 #: Registers; nobody in particular otherwise.
@@ -45,6 +48,15 @@ class RegistryWorld(World):
         new = NewVersion(name, f"{root}/model", run_id, **named)
         files_of = VersionFiles(self.platform.blobs)
         return asyncio.run(registration.register(self.platform.database, files_of, caller, new))
+
+    def put(self, run_id: str, path: str, content: bytes) -> None:
+        """Store a small artifact of a run, as the server stores small ones: in the database."""
+
+        def work(tx: Tx) -> None:
+            root = runs.find(tx, LOCAL, run_id).info.artifact_uri
+            artifacts.put(tx, LOCAL, OWNERS, artifacts.resolve(root, path), blob_of(content), content)
+
+        self.write(work)
 
     def policy(self, *asked: dict[str, Any], name: str = "production", project: str = "default", **spec: Any) -> None:
         body = {"gates": list(asked), "aliases": ["champion"], "stages": ["Production"], **spec}

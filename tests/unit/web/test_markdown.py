@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlwright.web.markdown import MAX_CHARACTERS, render
+from mlwright.web.markdown import MAX_CHARACTERS, plain, render
 
 
 def test_what_people_write() -> None:
@@ -55,3 +55,21 @@ def test_a_long_text_is_cut() -> None:
 @given(st.text(max_size=300))
 def test_any_text_renders(text: str) -> None:
     assert "<script" not in render(text).lower()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("\n\n# A **bold** title\nmore", "A bold title"),
+        ("- see [the wiki](https://example.org) and `code`", "see the wiki and code"),
+        ("> quoted __text__", "quoted text"),
+        ("5 * 3 > 2 #1", "5 * 3 > 2 #1"),
+        ("-5 degrees", "-5 degrees"),
+        ("![picture](x.png)", "picture"),
+        ("", ""),
+        ("\n \n", ""),
+        ("x" * 5_000, "x" * 2_000),
+    ],
+)
+def test_the_first_line_without_marks(text: str, line: str) -> None:
+    assert plain(text) == line

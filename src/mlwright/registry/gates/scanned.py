@@ -53,7 +53,7 @@ def scan(room: Room, seconds: float, ignored: Sequence[IgnoredSecret] | None = N
         command.append("--secrets")
     limits = Limits(seconds)
     # The scanner of this very release.
-    return scanned(room.run(command, limits, {"PYTHONPATH": str(_SOURCE)}), limits, ignored, room.now.date())
+    return scanned(room.run(command, limits, {"PYTHONPATH": str(_SOURCE)}), limits, ignored, room.today)
 
 
 def scanned(outcome: Outcome, limits: Limits, ignored: Sequence[IgnoredSecret] | None, today: date) -> Decision:

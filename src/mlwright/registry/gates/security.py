@@ -23,7 +23,7 @@ _ORDER = (GateVerdict.PASS, GateVerdict.INCONCLUSIVE, GateVerdict.FAIL)
 
 def decide(room: Room, asked: Security) -> Decision:
     """Only a version in which nothing that is asked for was found passes. What cannot be found out is inconclusive."""
-    model, now = room.unpack(), room.now
+    model, now = room.unpack(), datetime.fromtimestamp(room.now_ms / 1000, UTC)
     code = scanned.scan(room, asked.seconds, asked.secrets.ignore if asked.secrets else None)
     checks, ends = list(code.checks), _ends(asked)
     evidence: dict[str, str] = {}

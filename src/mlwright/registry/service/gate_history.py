@@ -12,7 +12,7 @@ from mlwright.kernel.errors import Invalid
 from mlwright.kernel.events import events
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.gates.spec import Check, Decision
+from mlwright.registry.gates.spec import Check, Decision, GateVerdict
 from mlwright.registry.gates.tables import gate_approvals, gate_results
 from mlwright.registry.service import models
 from mlwright.registry.tables import model_versions
@@ -22,6 +22,7 @@ from mlwright.tracking.service.locations import is_number
 OUTCOMES = ("pass", "fail", "inconclusive", "waiting", "running", "approved", "rejected", "overridden")
 _WORDS = {"approved": 1, "rejected": 0}
 _MOST_OUTPUT = 4_000
+_MOST_CHECKS = 20
 _results, _approvals, _versions, _events = gate_results.c, gate_approvals.c, model_versions.c, events.c
 
 
@@ -43,6 +44,7 @@ class Answer(msgspec.Struct, frozen=True):
         at_ms: when it was asked for, or said.
         gate: empty where several were overridden at a time.
         who: who asked for it, or said it.
+        checks: the first of `checked`, those that did not pass before the others.
         output: the end of what a program printed.
     """
 
@@ -58,6 +60,7 @@ class Answer(msgspec.Struct, frozen=True):
     who: str
     duration_ms: int | None = None
     checks: list[Check] = []
+    checked: int = 0
     output: str = ""
 
 
@@ -136,9 +139,15 @@ def _answered(row: Sequence[Any]) -> Answer:
         decision.reason if decision else "",
         who,
         ended - started if started is not None and ended is not None else None,
-        decision.checks if decision else [],
+        decisive(decision.checks)[:_MOST_CHECKS] if decision else [],
+        len(decision.checks) if decision else 0,
         decision.output[-_MOST_OUTPUT:] if decision else "",
     )  # fmt: skip
+
+
+def decisive(checks: Sequence[Check]) -> list[Check]:
+    """Checks with those that did not pass before the others."""
+    return sorted(checks, key=lambda check: check.verdict is GateVerdict.PASS)
 
 
 def _people(tx: Tx, projects: Sequence[str], asked: Asked, place: _Place, limit: int) -> list[Answer]:

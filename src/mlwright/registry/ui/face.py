@@ -5,6 +5,7 @@ from pathlib import Path
 from mlwright.kernel.database import Database
 from mlwright.kernel.http import Route
 from mlwright.kernel.lineage import Lineage
+from mlwright.registry.ui.described_pages import DescribedPages
 from mlwright.registry.ui.gate_pages import GatePages
 from mlwright.registry.ui.lineage_pages import LineagePages
 from mlwright.registry.ui.listing import ModelListPages
@@ -22,6 +23,7 @@ def routes(database: Database, pages: Pages, files: Files, lineage: Lineage) -> 
     groups = (
         ModelListPages(database, pages),
         VersionPages(database, pages, files),
+        DescribedPages(database, pages),
         ModelPages(database, pages),
         GatePages(database, pages),
         LineagePages(database, pages, lineage),

@@ -20,7 +20,7 @@ from mlwright.registry.ui.standing import Summary, summary
 from mlwright.web.live import stream
 from mlwright.web.pages import Pages
 
-_SIZE = 50
+_SIZE = 30
 
 
 class AnswerRow(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mlwright.kernel import store
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.http import Route, caller_of, integer
@@ -137,8 +138,10 @@ class ModelListPages:
 
 def _load(tx: Tx, caller: Caller, query: ListQuery) -> ModelList:
     projects = models.projects(tx, caller)
-    if query.project and not caller.may(query.project, Role.VIEWER):
-        raise NotFound(f"There is no project {query.project!r}", path="project")
+    if query.project:
+        if not caller.may(query.project, Role.VIEWER):
+            raise NotFound(f"There is no project {query.project!r}", path="project")
+        store.require_project(tx, query.project)
     within, error = [query.project] if query.project else projects, None
     try:
         found = search.search_models(tx, within, query.filter, [_ORDERS[query.order]], query.size, query.token)

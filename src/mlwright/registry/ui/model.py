@@ -70,7 +70,12 @@ class VersionRow(msgspec.Struct, frozen=True):
 
 
 class ModelPage(msgspec.Struct, frozen=True):
-    """The first page of a model. `guarded` are (policy, what it guards) of the policies that are about it."""
+    """The first page of a model.
+
+    Attributes:
+        guarded: (policy, what it guards) of the policies that are about it.
+        chosen: the columns as the address has them; empty when it has none.
+    """
 
     head: ModelHead
     description: str
@@ -78,6 +83,7 @@ class ModelPage(msgspec.Struct, frozen=True):
     aliases: list[AliasView]
     guarded: list[tuple[str, list[str]]]
     columns: list[Column]
+    chosen: str
     rows: list[VersionRow]
     first: int
     size: int
@@ -125,6 +131,7 @@ def load(
         aliases=_aliases(tx, found, model.aliases),
         guarded=[(each.name, [*each.spec.aliases, *each.spec.stages]) for each in policies],
         columns=columns,
+        chosen="",
         rows=_rows(tx, versions, model.aliases, runs, columns),
         first=offset + 1,
         size=size,

@@ -1,7 +1,9 @@
 """The pages of one model, and what one does to a model."""
 
 import urllib.parse
+from collections.abc import Sequence
 
+import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +17,7 @@ from mlwright.registry.service import aliases, models
 from mlwright.registry.ui import address, model
 from mlwright.registry.ui.refusal import Refusals
 from mlwright.web import markdown
-from mlwright.web.columns import parse_columns, recall, remember
+from mlwright.web.columns import Column, parse_columns, recall, remember
 from mlwright.web.forms import read_form, see_other
 from mlwright.web.live import stream
 from mlwright.web.pages import Pages
@@ -63,6 +65,8 @@ class ModelPages:
         found = await self._database.read(
             lambda tx: model.load(tx, caller, name, project, chosen, size, given.get("token", ""))
         )
+        if "column" in given:
+            found = msgspec.structs.replace(found, chosen=_encoded(found.columns))
         return await self._pages.respond(request, "registry/model.html", found)
 
     async def history(self, request: Request) -> Response:
@@ -91,8 +95,7 @@ class ModelPages:
             response = see_other(base)
             response.delete_cookie(COOKIE, path=base)
             return response
-        pairs = [("column", column.id) for column in chosen] or [("column", "")]
-        response = see_other(f"{base}?{urllib.parse.urlencode(pairs)}")
+        response = see_other(f"{base}?{_encoded(chosen)}")
         remember(response, COOKIE, chosen, base)
         return response
 
@@ -155,6 +158,11 @@ class ModelPages:
 def named(request: Request) -> tuple[str, str]:
     """The project and the name of the model."""
     return request.path_params["project"], request.path_params["name"]
+
+
+def _encoded(columns: Sequence[Column]) -> str:
+    """Columns as part of an address."""
+    return urllib.parse.urlencode([("column", column.id) for column in columns] or [("column", "")])
 
 
 def _expected(text: str) -> int | UnsetType | None:

@@ -7,12 +7,13 @@ import msgspec
 from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.gates.spec import Approval, Gate, Standing
-from mlwright.registry.service import approvals, gates, history, rows, versions
+from mlwright.registry.gates.spec import Approval, Check, Gate, Standing
+from mlwright.registry.service import approvals, gate_history, gates, history, rows, trust, versions
 from mlwright.registry.service.answers import Answers
 from mlwright.registry.service.gates import Policy
 from mlwright.registry.service.history import Happened
-from mlwright.registry.spec import ModelVersion
+from mlwright.registry.signatures.spec import VersionSignature
+from mlwright.registry.spec import Alias, ModelVersion
 from mlwright.registry.ui import address, signature
 from mlwright.registry.ui.model import PAGE
 from mlwright.registry.ui.signature import Signature
@@ -21,6 +22,9 @@ from mlwright.tracking.service import columns as values
 from mlwright.tracking.spec import RunInfo, Tag
 from mlwright.web.files import Files, Folder, StoredFile
 from mlwright.web.preview import Preview
+
+#: A scan checks every file, and a model may have thousands.
+_MOST_CHECKS = 300
 
 
 class VersionHead(msgspec.Struct, frozen=True):
@@ -32,7 +36,7 @@ class VersionHead(msgspec.Struct, frozen=True):
     base: str
     gates: Summary
     run: RunInfo | None
-    known_aliases: list[str]
+    known_aliases: list[Alias]
     may_change: bool
 
 
@@ -53,6 +57,7 @@ class VersionPage(msgspec.Struct, frozen=True):
     example_url: str
     example: Preview | None
     environment: list[Environment]
+    signatures: list[VersionSignature]
 
 
 class WordView(msgspec.Struct, frozen=True):
@@ -77,11 +82,19 @@ class ApprovalView(msgspec.Struct, frozen=True):
 
 
 class GateView(msgspec.Struct, frozen=True):
-    """A gate with its evidence. `asked` is the gate as its policy has it."""
+    """A gate with its evidence.
+
+    Attributes:
+        asked: the gate as its policy has it.
+        runs: whether it can be run again.
+        checks: the first of its checks, those that did not pass before the others.
+    """
 
     standing: Standing
     state: str
+    checks: list[Check]
     asked: str
+    runs: bool
     duration_ms: int | None
     approval: ApprovalView | None
 
@@ -125,7 +138,7 @@ def head(tx: Tx, caller: Caller, name: str, number: int, project: str, tab: str)
         base=address.of_version(found.project, found.name, found.version),
         gates=summary(gates.standings_of(tx, [found])[found.row]),
         run=runs.get(found.run_id or ""),
-        known_aliases=[each.alias for each in rows.aliases_of(tx, [model.row])[model.row]],
+        known_aliases=rows.aliases_of(tx, [model.row])[model.row],
         may_change=caller.may(found.project, Role.EDITOR),
     )
 
@@ -152,6 +165,7 @@ def load(tx: Tx, caller: Caller, files: Files, name: str, number: int, project: 
         f"{top.base}/files/{address.path(example.path)}" if example else "",
         None,
         [Environment(each.path, f"{top.base}/files/{address.path(each.path)}") for each in environment],
+        trust.signatures(tx, top.version),
     )
     return Wanted(page, stored)
 
@@ -184,7 +198,8 @@ def _gate(known: Answers, caller: Caller, version: ModelVersion, policy: Policy,
     took = ended - started if started is not None and ended is not None and gate.approval is None else None
     asked = msgspec.json.format(msgspec.json.encode(gate), indent=2).decode()
     people = _people(known, caller, version, policy, gate, gate.approval, now_ms) if gate.approval else None
-    return GateView(standing, word(standing), asked, took, people)
+    checks = gate_history.decisive(standing.decision.checks)[:_MOST_CHECKS]
+    return GateView(standing, word(standing), checks, asked, gate.asked.runs, took, people)
 
 
 def _people(

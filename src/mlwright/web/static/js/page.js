@@ -11,6 +11,9 @@ async function refresh() {
   localize(fresh);
   const page = fresh.ownerDocument;
   morph(document.querySelector("main"), fresh);
+  // How many things wait may have changed too.
+  const sections = page.querySelector(".sections");
+  if (sections) morph(document.querySelector(".sections"), sections);
   document.dispatchEvent(new CustomEvent("mlw:changed", { detail: page }));
   document.dispatchEvent(new CustomEvent("htmx:after:swap"));
   if (!head.dataset.live) stop?.();

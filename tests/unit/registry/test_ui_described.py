@@ -1,0 +1,98 @@
+"""The pages of model cards and comparisons."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlwright.kernel.identity import LOCAL, Role
+from mlwright.registry.service import registration
+from mlwright.registry.service.registration import Description
+from mlwright.registry.spec import NewVersion
+from mlwright.security import projects
+from tests.contract.registry import FILES
+from tests.unit.registry.ui_world import RegistryWorld, person, within
+from tests.unit.tracking.ui_world import HOSTILE
+
+TREE = "/projects/default/models/tree"
+STRANGER = person("sam", Role.ADMIN, ["other"])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[RegistryWorld]:
+    world = RegistryWorld(tmp_path)
+    world.model("tree", description=HOSTILE)
+    yield world
+    world.close()
+
+
+def numbers(page: str) -> tuple[str, str]:
+    """Which version is compared with which."""
+    found = re.search(r'<th scope="col"><a href="[^"]+">Version (\d+)</a></th><th scope="col">Version (\d+)</th>', page)
+    assert found
+    return found[1], found[2]
+
+
+def test_the_card_is_shown_and_saved(world: RegistryWorld) -> None:
+    world.register(description="for *testing*")
+    page = world.get(f"{TREE}/versions/1/card").text
+    assert "<h2>Metrics</h2>" in page
+    assert "for *testing*" in page
+    assert "<script>alert" not in page
+    saved = world.get(f"{TREE}/versions/1/card.md")
+    assert saved.headers["content-type"].startswith("text/markdown")
+    assert saved.headers["content-disposition"] == 'attachment; filename="card-1.md"'
+    assert saved.text.startswith("# tree, version 1")
+    for path in ("card", "card.md", "compare"):
+        assert world.get(f"{TREE}/versions/1/{path}", STRANGER).status_code == 404
+        assert world.get(f"{TREE}/versions/9/{path}").status_code == 404
+
+
+def test_versions_are_compared(world: RegistryWorld) -> None:
+    world.register(metrics={"accuracy": 0.5, "gone": 1.0})
+    world.register(metrics={"accuracy": 0.75}, files={**FILES, "requirements.txt": b"scikit-learn==1.9.0\n"})
+    page = world.get(f"{TREE}/versions/2/compare")
+    assert numbers(page.text) == ("1", "2")
+    assert "+0.25" in page.text
+    assert "==1.9.0" in page.text
+    assert re.search(r'<tr class="removed"><th scope="row" class="wrap"><bdi>gone</bdi>', page.text)
+    backwards = world.get(f"{TREE}/versions/1/compare?with=2").text
+    assert numbers(backwards) == ("2", "1")
+    assert "−0.25" in backwards
+    same = world.get(f"{TREE}/versions/1/compare?with=1").text
+    assert "Both have the same files, to the byte." in same
+
+
+def test_the_champion_is_what_one_compares_with(world: RegistryWorld) -> None:
+    for _ in range(3):
+        world.register()
+    world.alias("champion", 1)
+    assert world.get(f"{TREE}/versions/3/compare?format=json").json()["number"] == 1
+    assert world.get(f"{TREE}/versions/1/compare?format=json").json()["number"] == 0
+    world.alias("champion", 3)
+    assert world.get(f"{TREE}/versions/3/compare?format=json").json()["number"] == 2
+
+
+def test_what_there_is_not_cannot_be_compared(world: RegistryWorld) -> None:
+    world.register()
+    assert "There is no other version" in world.get(f"{TREE}/versions/1/compare").text
+    for query in ("with=9", "with=x", "with=0", "with=1&model=none", "with=1&project=none"):
+        answer = world.get(f"{TREE}/versions/1/compare?{query}")
+        assert answer.status_code == 404, query
+        assert 'role="alert"' in answer.text, query
+
+
+def test_models_of_other_projects_are_compared_by_who_may_see_both(world: RegistryWorld) -> None:
+    world.register()
+    world.write(lambda tx: projects.create(tx, LOCAL, world.platform.project, "other"))
+    world.model("copy", "other")
+    new = NewVersion("copy", "s3://bucket/x")
+    world.write(lambda tx: registration.create(tx, within("other"), new, Description()))
+    path = "/projects/other/models/copy/versions/1/compare?with=1&model=tree&project=default"
+    page = world.get(path)
+    assert page.status_code == 200
+    assert "Not known of:" in page.text
+    answer = world.get(path, STRANGER)
+    assert answer.status_code == 404
+    assert "accuracy" not in answer.text
