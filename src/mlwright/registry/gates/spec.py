@@ -312,13 +312,17 @@ class Command(Kind, frozen=True):
 class Security(Kind, frozen=True):
     """Decides by what is in the version's files: whatever could run code when the model is loaded fails.
 
-    Further questions are asked only if they stand here. `sbom`: a bill of materials is made and kept with the answer.
+    Further questions are asked only if they stand here. `environment`: they are about what an environment holds that is
+    built from the version's files, with all that comes along, and not only about what these files name. `sbom`: a bill
+    of materials is made and kept with the answer.
     """
 
     seconds: Seconds = 300.0
     secrets: Secrets | None = None
     vulnerabilities: Vulnerabilities | None = None
     licences: Licences | None = None
+    environment: bool = False
+    build_seconds: Seconds = 900.0
     sbom: bool = False
 
 
