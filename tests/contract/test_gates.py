@@ -43,10 +43,10 @@ class InDatabase:
 class Gates(Registry):
     """A registry with gates and somebody who runs them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, folder: Path) -> None:
         super().__init__(database)
         self.model()
-        self.runner = GateRunner(database, InDatabase(), Environments(Path("not used")))
+        self.runner = GateRunner(database, InDatabase(), Environments(Path("not used")), folder)
 
     def policy(self, *asked: dict[str, Any], name: str = "production", **spec: object) -> None:
         body = {"gates": list(asked), "aliases": ["champion"], "stages": ["Production"], **spec}
@@ -68,8 +68,8 @@ class Gates(Registry):
 
 
 @pytest.fixture
-def registry(database: Database) -> Gates:
-    return Gates(database)
+def registry(database: Database, tmp_path: Path) -> Gates:
+    return Gates(database, tmp_path / "gates")
 
 
 def evaluated(skill: float, rows: int = 1_000) -> dict[str, bytes]:
@@ -287,6 +287,25 @@ def test_who_may_not_approve(registry: Gates) -> None:
     registry.policy(approval())
     with pytest.raises(Denied):
         say(registry, version, "ann")  # without names, the project's administrators
+
+
+def test_an_answer_may_count_for_a_while_only(registry: Gates) -> None:
+    registry.policy(PASSES)
+    version = registry.register(registry.logged())
+    work = registry.database.write_now(lambda tx: gates.claim(tx, "mine"))
+    assert work is not None
+    now = registry.database.clock.now_ms()
+    decision = Decision(GateVerdict.PASS, "until tomorrow", [], until_ms=now + 1_000)
+    registry.database.write_now(lambda tx: gates.finish(tx, work, "mine", decision))
+    registry.champion(version)
+    assert isinstance(registry.database.clock, ManualClock)
+    registry.database.clock.advance(1_000)
+    assert registry.standings(version)[0].state == "missing"
+    with pytest.raises(GateClosed):
+        registry.champion(version)
+    assert registry(gates.request, version) == 1
+    registry.run_all()
+    registry.champion(version)
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------------------

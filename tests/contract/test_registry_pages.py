@@ -1,5 +1,7 @@
 """What the registry's pages ask the database, on SQLite and PostgreSQL: standings together, histories, what waits."""
 
+from pathlib import Path
+
 import pytest
 
 from mlwright.kernel.database import Database
@@ -19,8 +21,8 @@ STRANGER = Caller("sam", roles={"other": Role.ADMIN})
 
 
 @pytest.fixture
-def registry(database: Database) -> Gates:
-    return Gates(database)
+def registry(database: Database, tmp_path: Path) -> Gates:
+    return Gates(database, tmp_path)
 
 
 def answer(registry: Gates, verdict: GateVerdict = GateVerdict.PASS) -> None:

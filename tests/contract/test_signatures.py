@@ -277,11 +277,11 @@ def test_a_gate_asks_for_certain_keys(signing: Signing) -> None:
         signing.policy({"name": "signed", "signature": {"keys": ["second"], "count": 2}})
 
 
-def test_gates_wait_for_the_signature_that_their_project_asks_for(signing: Signing) -> None:
+def test_gates_wait_for_the_signature_that_their_project_asks_for(signing: Signing, tmp_path: Path) -> None:
     signing.project("required")
     signing.policy({"name": "smoke", "command": {"command": ["test", "-s", "model/MLmodel"]}})
     signing(gates.request, signing.version)
-    runner = GateRunner(signing.database, InDatabase(), Environments(Path("not used")))
+    runner = GateRunner(signing.database, InDatabase(), Environments(Path("not used")), tmp_path)
     while runner.run_one():
         continue
 

@@ -22,6 +22,7 @@ from mlwright.registry.webhooks.spec import (
     Delivery,
     DeliveryState,
     NewWebhook,
+    ToldDelivery,
     Webhook,
     WebhookChange,
     WebhookStatus,
@@ -216,6 +217,8 @@ def test_failures_are_on_the_record_and_can_be_told_again(hooks: Hooks) -> None:
     assert found.problem is not None
     assert len(found.problem) == 500
     assert hooks.log()[-1][0] == "registry.webhook.failed"
+    shown: ToldDelivery = hooks(service.told, webhook.webhook_id, found.id)
+    assert (shown.delivery, shown.message["entity"]) == (found, "registered_model")
     again: Delivery = hooks(service.again, webhook.webhook_id, found.id)
     assert (again.state, again.next_ms) == (DeliveryState.WAITING, clock(hooks).now_ms())
     with pytest.raises(Conflict):
@@ -318,3 +321,28 @@ def test_a_project_with_webhooks_is_not_deleted(hooks: Hooks) -> None:
     assert hooks.database.read_now(lambda tx: service.held_by(tx, "default")) == ""
     hooks.webhook()
     assert hooks.database.read_now(lambda tx: service.held_by(tx, "default")) == "1 webhook"
+
+
+def test_one_delivery_after_the_other(hooks: Hooks) -> None:
+    def go_on(work: Work, found: Outcome = DONE) -> Work | None:
+        return hooks.database.write_now(lambda tx: outbox.go_on(tx, work, found, LEASE_MS))
+
+    webhook = hooks.webhook()
+    for name in "abcd":
+        hooks.model(name)
+    (first,) = hooks.take()
+    second = go_on(first)
+    assert second is not None
+    assert (b'"b"' in second.body, hooks.take("other")) == (True, [])
+    assert go_on(second, Outcome(DeliveryState.WAITING, 503, "busy", 1_000)) is None
+    clock(hooks).advance(1_000)
+    (again,) = hooks.take()
+    hooks(service.change, webhook.webhook_id, WebhookChange(status=WebhookStatus.DISABLED), None)
+    assert go_on(again) is None
+    hooks(service.change, webhook.webhook_id, WebhookChange(status=WebhookStatus.ACTIVE), None)
+    (third,) = hooks.take()
+    last = go_on(third, Outcome(DeliveryState.FAILED, 410, "gone"))
+    assert last is not None
+    assert b'"d"' in last.body
+    assert go_on(last) is None
+    assert go_on(last) is None

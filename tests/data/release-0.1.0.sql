@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'9d2edb0696a33c8b9fa4ee3b1e03c7f61d31561ace050c7798c4dc10bab43bd0');
+INSERT INTO "event_head" VALUES(1,23,'d8de614cc969f094f8e956d21dc5488c0eab4633c20d79459c9a578fe004076f');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/bf78139fe862','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','5da275ac3a90e800da0080286883d3be798c8b8b723b41cfd3f84b92f3ea0418');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','5da275ac3a90e800da0080286883d3be798c8b8b723b41cfd3f84b92f3ea0418','6475e95db5c0bde4d8c9e745f59ed2460d1b2580a58baea3d67b7bfc90efa270');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','6475e95db5c0bde4d8c9e745f59ed2460d1b2580a58baea3d67b7bfc90efa270','42456395b42b019196c8d9f6cdd3c9171858773979923469650f5952ac07439e');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','42456395b42b019196c8d9f6cdd3c9171858773979923469650f5952ac07439e','48e04f24c9d3cbdb620fc239e031448426b0e8e35e5762bcc0179a4919aa0fef');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','48e04f24c9d3cbdb620fc239e031448426b0e8e35e5762bcc0179a4919aa0fef','8bf396b4e0fee273b4831782b01deaa9aa61c35c5c309108a1ce8c8e27b3ccc3');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','8bf396b4e0fee273b4831782b01deaa9aa61c35c5c309108a1ce8c8e27b3ccc3','9f892521e62000400ed489e0154cf5bf3d6fbef3416dac03b02908e272f1c124');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','9f892521e62000400ed489e0154cf5bf3d6fbef3416dac03b02908e272f1c124','140b37ee90bf93d955b7fd7c2b70c2b98ccb2fe3c0046c3c8a34591ddd0cd547');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','140b37ee90bf93d955b7fd7c2b70c2b98ccb2fe3c0046c3c8a34591ddd0cd547','d57ac428f3f9f147a09e3c4d2a4132d083590f103ae2cae43cea957b38f1caad');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','d57ac428f3f9f147a09e3c4d2a4132d083590f103ae2cae43cea957b38f1caad','b722674251d8c5501633610eba78eecebf240e2770bbb599e8127410ded282b0');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','b722674251d8c5501633610eba78eecebf240e2770bbb599e8127410ded282b0','89d5e6a6125ed73da38fadeb4b71b0429bfe677e2445d82b87e61f5e2c0ee98c');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','89d5e6a6125ed73da38fadeb4b71b0429bfe677e2445d82b87e61f5e2c0ee98c','14400e5dc1a39a8a48ed0423ad94d5070c79dcab35f54da86721b647c39e841d');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','14400e5dc1a39a8a48ed0423ad94d5070c79dcab35f54da86721b647c39e841d','c250dfbd4f459d6cfb62606e9f7fbba4a320a9667970ff29f9e74e16e2272d3e');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','c250dfbd4f459d6cfb62606e9f7fbba4a320a9667970ff29f9e74e16e2272d3e','50076062ee561653fa97d168a8fafc6e2d1fd6f7978aa427e3b7c592761233e4');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','50076062ee561653fa97d168a8fafc6e2d1fd6f7978aa427e3b7c592761233e4','9a3a78da0aa17d1e88d6b990512cc534005823fba5fd3cb4639ddfdc56836ced');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','9a3a78da0aa17d1e88d6b990512cc534005823fba5fd3cb4639ddfdc56836ced','436587a8ce0d89f59ff4d45082b2111c5de3eb9fd668dc7144e4b31e6b0cd867');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','436587a8ce0d89f59ff4d45082b2111c5de3eb9fd668dc7144e4b31e6b0cd867','5c988382ea64c54f69bea15ad0b0eae5fa64e6a6a346847882815a43e29ab3ad');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','5c988382ea64c54f69bea15ad0b0eae5fa64e6a6a346847882815a43e29ab3ad','482a28394c95d335d9d7012bbb9b4730d8a7fbc43b3a2b5f42974c45458680ff');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','482a28394c95d335d9d7012bbb9b4730d8a7fbc43b3a2b5f42974c45458680ff','cf6e953b366294e10d3b8ea29f32580d85ccd4709a72d0d589bb83a736a14735');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','cf6e953b366294e10d3b8ea29f32580d85ccd4709a72d0d589bb83a736a14735','9d2edb0696a33c8b9fa4ee3b1e03c7f61d31561ace050c7798c4dc10bab43bd0');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/b7bc6a1bf4fe','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','c175ec6a2bce8483a02f51f105ca1805fd308f0c33b72dd6eb122cc09ed9c60f');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','c175ec6a2bce8483a02f51f105ca1805fd308f0c33b72dd6eb122cc09ed9c60f','fe4d3e723255d805a0dad3ef4a9d3293d0f64866d03b930645b5062655fdef61');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','fe4d3e723255d805a0dad3ef4a9d3293d0f64866d03b930645b5062655fdef61','5d99cc4971acef9dabca31639796032e4aea264b9704c28e62c1d18fbfbf0470');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','5d99cc4971acef9dabca31639796032e4aea264b9704c28e62c1d18fbfbf0470','15af897f09cdeedc08fbf99fc77467c9ea662778cf189bf1775a5b1fef745555');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','15af897f09cdeedc08fbf99fc77467c9ea662778cf189bf1775a5b1fef745555','444b50ac82e32ad852a0e0bd33c330901e3f2da71cba3329c870c020e155cfbb');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','444b50ac82e32ad852a0e0bd33c330901e3f2da71cba3329c870c020e155cfbb','2bca6738c62f09313641d7615290c2e430dbab3268ecb4b911fdef0bc92aeae1');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','2bca6738c62f09313641d7615290c2e430dbab3268ecb4b911fdef0bc92aeae1','0717af0f01166a0b160bc38a9924b8d96ac6969b651579000e170a23cb53bea7');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','0717af0f01166a0b160bc38a9924b8d96ac6969b651579000e170a23cb53bea7','cee6555eeb49ba97909c8891f3d4cfecad72fd3f44998ba0d3b378680dc7b48e');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','cee6555eeb49ba97909c8891f3d4cfecad72fd3f44998ba0d3b378680dc7b48e','c45027156f883b9859fe184bd88634a9fd32636874542fd67ef6dffc44215402');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','c45027156f883b9859fe184bd88634a9fd32636874542fd67ef6dffc44215402','7dc40a881f81f78b59eb2a2ab4f5d1b865e4a89d4ea8cf6a544c5e4513918957');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','7dc40a881f81f78b59eb2a2ab4f5d1b865e4a89d4ea8cf6a544c5e4513918957','8d52f6770a72dda9b71764b242a3b245605917f0cfe334d43556dea0204fc513');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','8d52f6770a72dda9b71764b242a3b245605917f0cfe334d43556dea0204fc513','0207b02d8c2ac9920468f48c4e9c0f62d7e4793c07036a29f572c83f0fa834d8');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','0207b02d8c2ac9920468f48c4e9c0f62d7e4793c07036a29f572c83f0fa834d8','d093ba6de237d653d71becfb9e7f84d220a5b3ef0991433c358f8f3f769792f0');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','d093ba6de237d653d71becfb9e7f84d220a5b3ef0991433c358f8f3f769792f0','b8f33197343cf93c5245dfdd9c11e1b4ac40fa0e6bf9ffff5e83034e13661fb7');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','b8f33197343cf93c5245dfdd9c11e1b4ac40fa0e6bf9ffff5e83034e13661fb7','f2dc092593cfe3d0dc9a575434047becd5308432a8ab6910140de3038fee5efe');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','f2dc092593cfe3d0dc9a575434047becd5308432a8ab6910140de3038fee5efe','7be794dbb3f16f67b1b9e4b17fa640ab3c37efa1328142a5c4cb88c7444c9753');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','7be794dbb3f16f67b1b9e4b17fa640ab3c37efa1328142a5c4cb88c7444c9753','a79d4d5d8b99df5e7c19d86ee671209cfee67de0966e6edb87b55d1242faa15f');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','a79d4d5d8b99df5e7c19d86ee671209cfee67de0966e6edb87b55d1242faa15f','02dc3efa85a9acd110b8e74d458b97dd3a73cfe33b0aa27364fe0b60808d8b2a');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','02dc3efa85a9acd110b8e74d458b97dd3a73cfe33b0aa27364fe0b60808d8b2a','d8de614cc969f094f8e956d21dc5488c0eab4633c20d79459c9a578fe004076f');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -159,7 +159,8 @@ CREATE TABLE gate_results (
 	started_ms INTEGER, 
 	ended_ms INTEGER, 
 	lease_ms INTEGER, 
-	token TEXT NOT NULL
+	token TEXT NOT NULL, 
+	until_ms INTEGER
 );
 CREATE TABLE logged_model_metrics (
 	model INTEGER NOT NULL, 
@@ -333,7 +334,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$vFCDlqNWwiXfSgEKlu2lOA==$jlUDvYCu6byyrPCaiqmln4bWRBcWeihavePdSgB9me27HYHbu+YhRHC9OvYdaJhhr/t85rP350Fo459jAJuuUg==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$bpvNgjCCyfeVzEWIdU05HQ==$NOxFs85FkOSpn2mO/EGqefftzQd8zgZItT/nXGod1beNNAuyEbAArStkX/ecRBt2HwhHyi+EidjHtyL17klCrQ==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -450,7 +451,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('bf78139fe862','robot','687cbf230f7f1a810fdd7cc1c52176849d912931c2352f690d26ad026bb6fc37','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('b7bc6a1bf4fe','robot','84eb30c364b3de8625fa79401309218bc3ea286ab1a719b61beea98c9101ec19','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 

@@ -185,7 +185,9 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"GET {path}/versions": get(f"{one}/versions{here}"),
         f"GET {version}": get(f"{one}/versions/1{here}"),
         f"DELETE {version}": send("DELETE", f"{one}/versions/1{here}"),
-        f"POST {version}/release": send("POST", f"{one}/versions/1/release{here}", {"to_project": "default"}),
+        f"POST {version}/release": send(
+            "POST", f"{one}/versions/1/release{here}", {"to_project": PROJECT, "to_name": "copy"}
+        ),
         f"GET {alias}": get(f"{one}/aliases/champion{here}"),
         f"PUT {alias}": send("PUT", f"{one}/aliases/new{here}", {"version": 1}),
         f"DELETE {alias}": send("DELETE", f"{one}/aliases/champion{here}"),
@@ -200,6 +202,7 @@ def _rest_registry(on: Things) -> dict[str, Request]:
         f"GET {version}/signatures/{{fingerprint}}": get(
             f"{one}/versions/1/signatures/{keys.fingerprint(KEY.public_key())}{here}"
         ),
+        f"GET {version}/sbom": get(f"{one}/versions/1/sbom{here}"),
         f"POST {version}/verification": asked("POST", f"{one}/versions/1/verification{here}", {}),
         f"PUT {version}/gates/{{policy}}/{{gate}}/approval": send(
             "PUT", f"{one}/versions/1/gates/{SESAME}-policy/lead/approval{here}", {"approves": False}, by="root"
@@ -228,6 +231,7 @@ def _webhooks(on: Things) -> dict[str, Request]:
         f"DELETE {path}": send("DELETE", rest, by="root"),
         f"POST {path}/test": Request("POST", f"{rest}/test", by="root"),
         f"GET {told}": get(f"{rest}/deliveries", by="root"),
+        f"GET {told}/{{delivery}}": get(f"{rest}/deliveries/{on.delivery}", by="root"),
         f"POST {told}/{{delivery}}/retry": send("POST", f"{rest}/deliveries/{on.delivery}/retry", by="root"),
     }
 

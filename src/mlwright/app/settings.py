@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         authentication: whether callers must say who they are; always true beyond loopback.
         allowed_hosts: further names this server may be called by.
         trusted_proxies: addresses and networks of reverse proxies whose X-Forwarded headers are believed.
+        advisories: folder or zip with a copy of an OSV database, for gates; or None.
         mlflow_ui: folder with the static files of an MLflow installation's web UI, served at /mlflow-ui/; or None.
     """
 
@@ -38,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     authentication: bool = False
     allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    advisories: Path | None = None
     mlflow_ui: Path | None = None
 
     @property

@@ -38,6 +38,7 @@ from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.api.described import DescribedApi
 from mlwright.registry.api.gates import GatesApi
+from mlwright.registry.api.materials import MaterialsApi
 from mlwright.registry.api.models import ModelsApi
 from mlwright.registry.api.signatures import SignaturesApi
 from mlwright.registry.api.webhooks import WebhooksApi
@@ -91,7 +92,8 @@ class Platform:
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
         self.environments = Environments(settings.data.absolute() / "environments")
-        self.gates = GateRunner(self.database, VersionFiles(self.blobs), self.environments)
+        rooms, files = settings.data.absolute() / "gates", VersionFiles(self.blobs)
+        self.gates = GateRunner(self.database, files, self.environments, rooms, advisories=settings.advisories)
         sender, sealer = Sender(from_environment()), Sealer(key_from_environment(), self._key_path())
         self._webhooks = Webhooks(self.database, sender, sealer)
         self.webhooks = WebhookRunner(self.database, sender, sealer, random.SystemRandom())
@@ -112,6 +114,7 @@ class Platform:
             *ModelsApi(self.database).operations(),
             *DescribedApi(self.database).operations(),
             *GatesApi(self.database).operations(),
+            *MaterialsApi(self.database, VersionFiles(self.blobs)).operations(),
             *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
             *WebhooksApi(self.database, self._webhooks).operations(),
             *GarbageCollector(self.database, self.blobs, self.environments).operations(),

@@ -28,6 +28,7 @@ _ERRORS: dict[str, type[MlwrightError]] = {
         errors.TooManyAttempts,
         errors.StorageFull,
         errors.Untrusted,
+        errors.NoEnvironment,
         errors.Unsupported,
     )
 }

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import tempfile
 import threading
 from functools import partial
@@ -15,7 +16,7 @@ from mlwright.kernel.database import Database
 from mlwright.kernel.errors import MlwrightError, NotFound
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.deciders import decide
-from mlwright.registry.gates.room import Environments, Room
+from mlwright.registry.gates.room import Environments, House, Room
 from mlwright.registry.gates.spec import Decision, GateVerdict, undecided
 from mlwright.registry.loading import Files, VersionLoader
 from mlwright.registry.service import gates as service
@@ -33,26 +34,33 @@ _RENEW_S = service.LEASE_MS / 3_000
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR")
 
 
-#: How the folders are called in which gates decide.
-ROOM = "mlwright-gate-"
-
-
 class GateRunner:
     """Args:
     database: where what is to run stands.
     files: the bytes of versions.
     environments: what models need to run.
+    folder: where gates put what they work on; nobody else uses it.
+    advisories: a copy of an OSV database, for the gate `security`.
     """
 
-    def __init__(self, database: Database, files: Files, environments: Environments) -> None:
+    def __init__(
+        self,
+        database: Database,
+        files: Files,
+        environments: Environments,
+        folder: Path,
+        *,
+        advisories: Path | None = None,
+    ) -> None:
         self._database = database
-        self._environments = environments
-        self._versions = _Versions(database, files)
+        self._folder = folder
         self._stopped = threading.Event()
+        self._house = House(self._stopped, _Versions(database, files), environments, set(), advisories)
         self._thread = threading.Thread(target=self._run, name="mlwright-gates", daemon=True)
 
     def start(self) -> None:
-        """From now on, run what waits."""
+        """From now on, run what waits. What a killed server was working on is removed."""
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -97,7 +105,8 @@ class GateRunner:
     def _decide(self, work: Work) -> Decision:
         """Whatever goes wrong here, the gate is not passed by it."""
         try:
-            with tempfile.TemporaryDirectory(prefix=ROOM, ignore_cleanup_errors=True) as folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as folder:
                 return decide(self._room(work, Path(folder)))
         except MlwrightError as error:
             return Decision(
@@ -108,8 +117,8 @@ class GateRunner:
             return Decision(GateVerdict.INCONCLUSIVE, "an internal error occurred; it has been logged", [])
 
     def _room(self, work: Work, folder: Path) -> Room:
-        variables = _variables(work.version)
-        return Room(work.version, work.gate, folder, variables, self._stopped, self._versions, self._environments)
+        now_ms = self._database.clock.now_ms()
+        return Room(work.version, work.gate, folder, _variables(work.version), self._house, now_ms)
 
 
 class _Versions:

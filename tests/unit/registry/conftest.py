@@ -33,6 +33,6 @@ def models(environments_folder: Path, tmp_path: Path) -> Iterator[ModelGates]:
         kind = projects.kind(experiments.held_by)
         database.write_now(lambda tx: projects.create_default(tx, kind))
         database.write_now(experiments.create_default)
-        yield ModelGates(database, environments_folder)
+        yield ModelGates(database, environments_folder, tmp_path / "gates")
     finally:
         database.close()

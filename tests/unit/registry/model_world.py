@@ -57,13 +57,14 @@ class ModelGates(Gates):
 
     Args:
         folder: for wheels and environments; those of an earlier test are used again.
+        rooms: where gates work.
     """
 
-    def __init__(self, database: Database, folder: Path) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, folder: Path, rooms: Path) -> None:
+        super().__init__(database, rooms)
         own = variables(folder / "wheels", folder / "cache")
         self.environments = Environments(folder / "environments", own)
-        self.runner = GateRunner(database, InDatabase(), self.environments)
+        self.runner = GateRunner(database, InDatabase(), self.environments, rooms)
 
     def model_version(self, files: Mapping[str, bytes] | None = None, **does: Any) -> ModelVersion:
         """Register a model that does as it is told."""
@@ -91,7 +92,7 @@ def description(inputs: Sequence[object] = INPUTS, outputs: Sequence[object] = O
 
 def model(files: Mapping[str, bytes] | None = None, **does: Any) -> dict[str, bytes]:
     """The files of a model; those that are given replace them, and empty ones are left out."""
-    found = {
+    found: dict[str, bytes] = {
         "MLmodel": description(),
         "model.lgb": json.dumps({"weights": [1.0, 0.0], **does}).encode(),
         "requirements.txt": b"lightgbm==1.0\nnumpy==1.0\n",

@@ -111,3 +111,14 @@ def test_the_command_line(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert typed("models", "versions", "tree", "-o", "name").stdout == "2\n1\n"
     assert typed("models", "delete", "tree", "--project", "default").exit_code == 0
     assert typed("models", "list", "-o", "name").stdout == ""
+
+
+def test_a_bill_of_materials(filled: Path) -> None:
+    found = CliRunner().invoke(cli, ["models", "sbom", "tree@champion", "--data", str(filled)])
+    bill = json.loads(found.stdout)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    subject = bill["metadata"]["component"]
+    assert (subject["name"], subject["version"]) == ("tree", "2")
+    assert [each["name"] for each in subject["components"]] == ["MLmodel", "data/big.bin"]
+    for words, error in (("tree", Invalid), ("tree/9", NotFound)):
+        assert isinstance(CliRunner().invoke(cli, ["models", "sbom", words, "--data", str(filled)]).exception, error)

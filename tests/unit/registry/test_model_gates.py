@@ -250,6 +250,9 @@ def robust(**asked: Any) -> dict[str, Any]:
     return {"name": "quality", "validation": {"columns": columns, "robustness": [{**ROBUST, **asked}]}}
 
 
+ROBUST_ANYWAY = robust(missing=1.0, permuted=1.0)
+
+
 def test_a_column_that_decides_nothing_may_fail(models: ModelGates) -> None:
     decision = only(models.decided(robust(), files=evaluated([1.0, 0.01]), weights=[1.0, 0.01]))
     assert decision.verdict is PASS, decision
@@ -372,9 +375,9 @@ def test_a_server_that_stops_gives_no_answer(models: ModelGates) -> None:
 @given(
     failing=st.sets(st.integers(0, 14), max_size=2),
     kind=st.sampled_from([OSError, ValueError, Unavailable, NoEnvironment]),
-    asked=st.sampled_from([CONTRACT, INTEGRATION, OWN]),
+    asked=st.sampled_from([CONTRACT, INTEGRATION, OWN, {"name": "load", "performance": LOAD}, ROBUST_ANYWAY]),
 )
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_gate_is_passed_by_an_error(
     models: ModelGates,
     monkeypatch: pytest.MonkeyPatch,
@@ -394,7 +397,9 @@ def test_no_gate_is_passed_by_an_error(
         return step
 
     models.policy(asked)
-    version = models.model_version({"salt": repr((sorted(failing), kind, asked)).encode(), "checks.py": FUNCTION})
+    salt = repr((sorted(failing), kind, asked)).encode()
+    files = {**evaluated([1.0, 0.0], 20), "checks.py": FUNCTION, "salt": salt}
+    version = models.model_version(files)
     with monkeypatch.context() as patched:
         patched.setattr(InDatabase, "copy", perhaps(InDatabase.copy))
         patched.setattr(artifacts, "inside", perhaps(artifacts.inside))

@@ -50,7 +50,8 @@ def test_from_creation_to_deletion(typed: Typed, receiver: Receiver) -> None:
     changed = json.loads(typed("update", "ci", "--name", "cd", "--disable", "--secret", "", "-o", "json").stdout)
     assert (changed["name"], changed["status"], changed["signed"]) == ("cd", "DISABLED", False)
     assert json.loads(typed("deliveries", "cd", "-o", "json").stdout) == []
-    assert isinstance(typed("retry", "cd", "nothing").exception, NotFound)
+    for words in (("retry", "cd", "nothing"), ("deliveries", "cd", "nothing")):
+        assert isinstance(typed(*words).exception, NotFound)
     assert "cd deleted" in typed("delete", "cd").stderr
     assert typed("list", "-o", "name").stdout == ""
 

@@ -34,6 +34,11 @@ _START_S = 30.0
     help="Address or network of a reverse proxy, to believe its X-Forwarded headers. May be repeated.",
 )
 @click.option(
+    "--advisories",
+    type=click.Path(path_type=Path, exists=True),
+    help="Copy of an OSV database, a folder or zip of its JSON files, for gates about vulnerable distributions.",
+)
+@click.option(
     "--mlflow-ui",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Static files of an MLflow installation, to serve its web UI at /mlflow-ui/.",
@@ -48,6 +53,7 @@ def up(
     auth: bool,
     allowed_host: tuple[str, ...],
     trusted_proxy: tuple[str, ...],
+    advisories: Path | None,
     mlflow_ui: Path | None,
     detach: bool,
 ) -> None:
@@ -61,6 +67,7 @@ def up(
         authentication=auth,
         allowed_hosts=allowed_host,
         trusted_proxies=trusted_proxy,
+        advisories=advisories.absolute() if advisories else None,
         mlflow_ui=mlflow_ui,
     )
     if detach:

@@ -13,6 +13,7 @@ from mlwright.registry.webhooks.spec import (
     Delivery,
     NewWebhook,
     TestResult,
+    ToldDelivery,
     Webhook,
     WebhookChange,
     WebhookStatus,
@@ -107,6 +108,7 @@ class WebhooksApi:
             Operation("DELETE", one, self.delete, "Delete a webhook.", _TAG, None, None, (), 204),
             Operation("POST", f"{one}/test", self.test, "Send it an example, once.", _TAG, TestEvent, TestResult),
             Operation("GET", told, self.deliveries, "What it was told.", _TAG, None, list[Delivery], few),
+            Operation("GET", f"{told}/{{delivery}}", self.told, "One delivery.", _TAG, None, ToldDelivery),
             Operation(
                 "POST", f"{told}/{{delivery}}/retry", self.retry, "Tell it once more.", _TAG, None, Delivery, (), 202
             ),
@@ -151,6 +153,12 @@ class WebhooksApi:
         caller, webhook = caller_of(request), request.path_params["webhook"]
         limit = integer(request, "limit", 100, 1, service.MAX_RESULTS)
         return json_response(await self._database.read(lambda tx: service.deliveries(tx, caller, webhook, limit)))
+
+    async def told(self, request: Request) -> Response:
+        caller, named = caller_of(request), request.path_params
+        return json_response(
+            await self._database.read(lambda tx: service.told(tx, caller, named["webhook"], named["delivery"]))
+        )
 
     async def retry(self, request: Request) -> Response:
         caller, named = caller_of(request), request.path_params

@@ -9,7 +9,7 @@ import msgspec
 from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
 from mlwright.kernel.errors import Invalid
-from mlwright.registry.cli import signing
+from mlwright.registry.cli import materials, signing
 from mlwright.registry.cli.naming import find_version, model_path, path_of
 
 _COLUMNS = ["name", "project", "last_version", "aliases", "updated_ms"]
@@ -174,5 +174,5 @@ def _aspect_rows(aspect: dict[str, Any]) -> list[dict[str, Any]]:
     return changes + (same if aspect["equal"] or not changes else [])
 
 
-for _command in (signing.sign, signing.verify, signing.download):
+for _command in (signing.sign, signing.verify, signing.download, materials.sbom):
     models.add_command(_command)

@@ -37,8 +37,8 @@ def release(client: Client, version: str, to_project: str, to_name: str, alias: 
         click.echo(f"it is {there['name']}/{there['version']} in {to_project} already", err=True)
     if alias:
         there = _promoted(client, there, alias)
-    shown = {**there, "version": f"{there['name']}/{there['version']}"}
-    show(shown["version"] if output == "name" else [shown] if output == "table" else there, output, _COLUMNS)
+    named = {**there, "version": f"{there['name']}/{there['version']}"}
+    show([named] if output in {"table", "name"} else there, output, _COLUMNS)
 
 
 def _promoted(client: Client, version: dict[str, Any], alias: str) -> Any:

@@ -140,13 +140,19 @@ def test(client: Client, webhook: str, event: str, project: str, output: str) ->
 
 @webhooks.command("deliveries")
 @click.argument("webhook")
+@click.argument("delivery", required=False)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1_000), help="At most so many.")
 @_project
 @with_client
 @output_option
-def deliveries(client: Client, webhook: str, limit: int, project: str, output: str) -> None:
-    """List what WEBHOOK was told and is to be told, newest first."""
-    show(client.get(f"{_path(client, webhook, project)}/deliveries", limit=limit), output, _DELIVERY_COLUMNS)
+def deliveries(client: Client, webhook: str, delivery: str | None, limit: int, project: str, output: str) -> None:
+    """List what WEBHOOK was told and is to be told, newest first; with an id, show DELIVERY and its message."""
+    path = f"{_path(client, webhook, project)}/deliveries"
+    if delivery is None:
+        show(client.get(path, limit=limit), output, _DELIVERY_COLUMNS)
+        return
+    found = client.get(f"{path}/{quote(delivery, safe='')}")
+    show({**found["delivery"], "message": found["message"]} if output == "table" else found, output)
 
 
 @webhooks.command("retry")

@@ -12,7 +12,7 @@ from mlwright.registry.gates.spec import Decision
 #: By kind, the module whose `decide(room, asked) -> Decision` answers. Approvals are counted, not run.
 DECIDERS = {
     "validation": "mlwright.registry.gates.validation",
-    "security": "mlwright.registry.gates.scanned",
+    "security": "mlwright.registry.gates.security",
     "contract": "mlwright.registry.gates.contract",
     "integration": "mlwright.registry.gates.integration",
     "performance": "mlwright.registry.gates.performance",

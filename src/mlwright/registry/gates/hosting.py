@@ -112,11 +112,15 @@ def decide(room: Room, asked: Hosting, questions: Questions, measure: Callable[[
 
 def unsafe(room: Room, asked: Hosting) -> Decision | None:
     """Why the model is not loaded; None when nothing speaks against it."""
-    safe = scanned.scan(room, asked.seconds)
-    if safe.verdict is GateVerdict.PASS:
+    digest = room.version.digest
+    if digest in room.safe:
         return None
-    verdict = safe.verdict if safe.verdict is GateVerdict.FAIL else GateVerdict.INCONCLUSIVE
-    return Decision(verdict, f"the model is not loaded: {safe.reason}", safe.checks, safe.output)
+    found = scanned.scan(room, asked.seconds)
+    if found.verdict is not GateVerdict.PASS:
+        return Decision(found.verdict, f"the model is not loaded: {found.reason}", found.checks, found.output)
+    if digest is not None:
+        room.safe.add(digest)
+    return None
 
 
 def suitable(environment: Environment, asked: Hosting) -> Check:

@@ -3,8 +3,9 @@
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mlwright.compute import service as compute
 from mlwright.compute.spec import Environment, Limits, Outcome
@@ -42,6 +43,24 @@ class Environments(Protocol):
         """
 
 
+class House(NamedTuple):
+    """What all gates of a server share.
+
+    Attributes:
+        cancelled: when set, answers are not wanted any more.
+        versions: reads files.
+        environments: builds what models need to run.
+        safe: digests of versions in which this very release has found nothing unsafe.
+        advisories: the copy of an OSV database; None when there is none.
+    """
+
+    cancelled: threading.Event
+    versions: Versions
+    environments: Environments
+    safe: set[str]
+    advisories: Path | None = None
+
+
 class Room:
     """What a gate may use.
 
@@ -50,9 +69,8 @@ class Room:
         gate: what is asked.
         folder: empty, and gone afterwards.
         variables: the environment of the gate's programs.
-        cancelled: when set, the answer is not wanted any more.
-        versions: reads files.
-        environments: builds what models need to run.
+        house: what it shares with the others.
+        now_ms: the time.
     """
 
     def __init__(
@@ -61,17 +79,24 @@ class Room:
         gate: Gate,
         folder: Path,
         variables: Mapping[str, str],
-        cancelled: threading.Event,
-        versions: Versions,
-        environments: Environments,
+        house: House,
+        now_ms: int = 0,
     ) -> None:
         self.version = version
         self.gate = gate
         self.folder = folder
         self.variables = variables
-        self.cancelled = cancelled
-        self._versions = versions
-        self._environments = environments
+        self.cancelled = house.cancelled
+        self.advisories = house.advisories
+        self.safe = house.safe
+        self.now_ms = now_ms
+        self._versions = house.versions
+        self._environments = house.environments
+
+    @property
+    def today(self) -> date:
+        """In UTC."""
+        return datetime.fromtimestamp(self.now_ms / 1000, UTC).date()
 
     @property
     def seed(self) -> int:

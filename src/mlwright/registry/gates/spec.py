@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from mlwright.registry.gates.names import METRIC_NAMES
+from mlwright.registry.gates.supply_spec import Licences, Secrets, Vulnerabilities
 from mlwright.registry.spec import Stage
 
 Confidence = Annotated[float, msgspec.Meta(gt=0, lt=1, description="Of intervals, two-sided, such as 0.95.")]
@@ -62,12 +63,17 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a gate found: its verdict, what decided it, each check, and what its program printed."""
+    """What a gate found: its verdict, what decided it, each check, and what its program printed.
+
+    `evidence`: documents that were made on the way, by file name. `until_ms`: from then on it counts no more.
+    """
 
     verdict: GateVerdict
     reason: str
     checks: list[Check]
     output: str = ""
+    evidence: dict[str, str] = {}
+    until_ms: int | None = None
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -304,9 +310,16 @@ class Command(Kind, frozen=True):
 
 
 class Security(Kind, frozen=True):
-    """Decides by `mlwright scan` of the version's files: whatever could run code when the model is loaded fails."""
+    """Decides by what is in the version's files: whatever could run code when the model is loaded fails.
+
+    Further questions are asked only if they stand here. `sbom`: a bill of materials is made and kept with the answer.
+    """
 
     seconds: Seconds = 300.0
+    secrets: Secrets | None = None
+    vulnerabilities: Vulnerabilities | None = None
+    licences: Licences | None = None
+    sbom: bool = False
 
 
 class Approval(Kind, frozen=True):

@@ -25,6 +25,7 @@ gate_results = Table(
     optional("ended_ms", Int64),
     optional("lease_ms", Int64),  # until then it belongs to who runs it
     required("token", String),  # of who runs it
+    optional("until_ms", Int64),  # from then on the answer counts no more
     sqlite_autoincrement=True,
 )
 Index("ix_gate_results_digest", gate_results.c.digest, gate_results.c.id)

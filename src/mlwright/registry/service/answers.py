@@ -79,6 +79,7 @@ class Result(NamedTuple):
     ended_ms: int | None
     lease_ms: int | None
     token: str
+    until_ms: int | None
 
 
 class Word(NamedTuple):

@@ -73,6 +73,7 @@ _finish = Query(
         state="done",
         verdict=bindparam("new_verdict"),
         decision=bindparam("new_decision"),
+        until_ms=bindparam("new_until"),
         ended_ms=bindparam("now"),
         lease_ms=null(),
     )
@@ -160,7 +161,7 @@ def _request(
 def _waiting(
     tx: Tx, caller: Caller, version: ModelVersion, policy: Policy, gate: Gate, place: int, beside: str
 ) -> dict[str, Any]:
-    nothing = dict.fromkeys(("verdict", "started_ms", "ended_ms", "lease_ms"))
+    nothing = dict.fromkeys(("verdict", "started_ms", "ended_ms", "lease_ms", "until_ms"))
     return {
         **nothing,
         "version": version.row,
@@ -250,6 +251,8 @@ def standing(known: Answers, version: ModelVersion, policy: Policy, gate: Gate, 
     for result in known.results(version, policy.name, gate.name, gate.question):
         if not _still_beside(result.beside, beside, version):
             continue
+        if result.until_ms is not None and now_ms >= result.until_ms:
+            break
         decision = _decision(known, result) if result.state == "done" else _NOT_YET
         return Standing(policy.name, gate.name, gate.kind, result.state, decision, result.started_ms, result.ended_ms)
     return Standing(policy.name, gate.name, gate.kind, "missing", _NOT_YET)
@@ -454,6 +457,7 @@ def _answered(tx: Tx, result: Result, token: str, decision: Decision) -> dict[st
         "own_token": token,
         "new_verdict": decision.verdict.value,
         "new_decision": msgspec.json.encode(decision).decode(),
+        "new_until": decision.until_ms,
         "now": tx.now_ms(),
     }
 

@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 #: Without a notice it looks again after so long: another server may have left something behind.
 _LOOK_AGAIN_S = 5.0
+#: Most deliveries of a webhook before others have their turn.
+_IN_A_ROW = 50
 #: What happens within so long is looked at together.
 _COLLECT_S = 0.02
 #: A server that does not answer for so long after an attempt must have ended is dead.
@@ -153,9 +155,16 @@ class WebhookRunner:
         task.add_done_callback(self._sending.discard)
 
     async def _tell(self, work: Work) -> None:
-        found = await self._attempt(work)
+        """Tell a webhook one thing after the other, but not for so long that others never have their turn."""
         try:
-            await self._database.write(lambda tx: outbox.finish(tx, work, found))
+            for _ in range(_IN_A_ROW):
+                go_on = partial(outbox.go_on, work=work, outcome=await self._attempt(work), lease_ms=self._lease_ms)
+                following = await self._database.write(go_on)
+                if following is None:
+                    return
+                work = following
+            finish = partial(outbox.finish, work=work, outcome=await self._attempt(work))
+            await self._database.write(finish)
         except MlwrightError as error:  # it will be told again once the lease has run out
             _log.warning("webhooks: %s", error.message)
 

@@ -43,6 +43,9 @@ _active = Query(
     .where(_webhooks.status == WebhookStatus.ACTIVE.value)
     .order_by(_webhooks.due_ms, _webhooks.id)
 )
+_next = Query(
+    select(_oldest).where(_webhooks.id == bindparam("webhook"), _webhooks.status == WebhookStatus.ACTIVE.value)
+)
 _listening = Query(select(*rows.WEBHOOK_COLUMNS, _webhooks.seen).where(_webhooks.status == WebhookStatus.ACTIVE.value))
 _for_webhooks = or_(*(_log.type == each for each in payloads.TYPES))
 _happened = Query(
@@ -181,15 +184,29 @@ def claim(tx: Tx, token: str, most: int, lease_ms: int) -> list[Work]:
     for number, _, due, lease, oldest in tx.all(_active):
         if len(taken) >= most:
             break
-        if oldest is None or _free_ms(now, due, lease) > now:
-            continue
-        webhook, waiting = tx.one(rows.by_row, {"webhook": number}), tx.one(_delivery, {"delivery": oldest})
-        if webhook is None or waiting is None:
-            continue
-        tx.run(_claim, {"webhook_": number, "new_token": token, "until": now + lease_ms})
-        delivery, delivery_id, event, body, attempts = waiting
-        taken.append(Work(rows.webhook(webhook), token, delivery, delivery_id, event, body.encode(), attempts))
+        if oldest is not None and _free_ms(now, due, lease) <= now:
+            taken += _claimed(tx, number, oldest, token, now + lease_ms)
     return taken
+
+
+def _claimed(tx: Tx, number: int, oldest: int, token: str, until_ms: int) -> list[Work]:
+    """The work that is the delivery `oldest` of the webhook `number`, claimed."""
+    webhook, waiting = tx.one(rows.by_row, {"webhook": number}), tx.one(_delivery, {"delivery": oldest})
+    if webhook is None or waiting is None:
+        return []
+    tx.run(_claim, {"webhook_": number, "new_token": token, "until": until_ms})
+    delivery, delivery_id, event, body, attempts = waiting
+    return [Work(rows.webhook(webhook), token, delivery, delivery_id, event, body.encode(), attempts)]
+
+
+def go_on(tx: Tx, work: Work, outcome: Outcome, lease_ms: int) -> Work | None:
+    """Note what became of an attempt, and claim the next delivery; None when there is none, or it must wait."""
+    if not finish(tx, work, outcome) or outcome.state is DeliveryState.WAITING:
+        return None
+    row = tx.one(_next, {"webhook": work.webhook.row})
+    if row is None or row[0] is None:
+        return None
+    return next(iter(_claimed(tx, work.webhook.row, row[0], work.token, tx.now_ms() + lease_ms)), None)
 
 
 def _free_ms(now: int, due_ms: int, lease_ms: int) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import os
 import ssl
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -94,22 +95,31 @@ class Sender:
         except TimeoutError as error:
             raise Unavailable(f"{target.origin}: no answer within {self.settings.timeout_s:g} s") from error
         except OSError as error:
-            raise Unavailable(f"{target.origin}: {error.strerror or error}") from error
+            raise Unavailable(f"{target.origin}: {_why(error)}") from error
 
     async def _connect(self, target: Target, found: Sequence[str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the first address that takes one."""
+        # Certificates are read from files, once: the loop must not wait for that.
+        context = await asyncio.to_thread(lambda: self._tls) if target.secure else None
         problem: OSError = OSError("it has no address")
         for address in found:
             try:
                 return await asyncio.open_connection(
                     address,
                     target.port,
-                    ssl=self._tls if target.secure else None,
+                    ssl=context,
                     server_hostname=target.host if target.secure else None,
                 )
             except OSError as error:
                 problem = error
         raise problem
+
+
+def _why(error: OSError) -> str:
+    """The system's own words; event loops have others, with addresses in them."""
+    if isinstance(error, ssl.SSLError) or not error.errno:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def _request(target: Target, body: bytes, headers: Mapping[str, str]) -> bytes:

@@ -23,6 +23,7 @@ from mlwright.registry.webhooks.spec import (
     Delivery,
     DeliveryState,
     NewWebhook,
+    ToldDelivery,
     Webhook,
     WebhookChange,
     WebhookEvent,
@@ -73,9 +74,9 @@ _told = Query(
     .limit(bindparam("limit"))
 )
 _delivery = Query(
-    select(_deliveries.id, *rows.DELIVERY_COLUMNS).where(
-        _deliveries.webhook == bindparam("webhook"), _deliveries.delivery_id == bindparam("delivery_id")
-    )
+    select(_deliveries.id, _deliveries.body, _webhooks.due_ms, *rows.DELIVERY_COLUMNS)
+    .join(webhooks, _webhooks.id == _deliveries.webhook)
+    .where(_deliveries.webhook == bindparam("webhook"), _deliveries.delivery_id == bindparam("delivery_id"))
 )
 _again = Query(
     update(webhook_deliveries)
@@ -196,16 +197,27 @@ def deliveries(tx: Tx, caller: Caller, webhook_id: str, limit: int = 100) -> lis
     return [rows.delivery(row[:-1], row[-1]) for row in tx.all(_told, {"webhook": found.row, "limit": limit})]
 
 
-def again(tx: Tx, caller: Caller, webhook_id: str, delivery_id: str) -> Delivery:
-    """Have the webhook told something once more that has ended. Raises NotFound, and Conflict while it waits."""
-    found, now = get(tx, caller, webhook_id), tx.now_ms()
+def told(tx: Tx, caller: Caller, webhook_id: str, delivery_id: str) -> ToldDelivery:
+    """One delivery with its message. Raises NotFound."""
+    _, body, due, *row = _find_delivery(tx, get(tx, caller, webhook_id), delivery_id)
+    return ToldDelivery(rows.delivery(row, due), msgspec.json.decode(body))
+
+
+def _find_delivery(tx: Tx, found: Webhook, delivery_id: str) -> tuple[Any, ...]:
     row = tx.one(_delivery, {"webhook": found.row, "delivery_id": delivery_id})
     if row is None:
         raise NotFound(f"the webhook {found.name!r} has no delivery {delivery_id!r}", path="delivery")
-    known = rows.delivery(row[1:], now)
+    return row
+
+
+def again(tx: Tx, caller: Caller, webhook_id: str, delivery_id: str) -> Delivery:
+    """Have the webhook told something once more that has ended. Raises NotFound, and Conflict while it waits."""
+    found, now = get(tx, caller, webhook_id), tx.now_ms()
+    number, _, _, *row = _find_delivery(tx, found, delivery_id)
+    known = rows.delivery(row, now)
     if known.state is DeliveryState.WAITING:
         raise Conflict(f"the delivery {delivery_id!r} waits already", path="delivery")
-    tx.run(_again, {"delivery_": row[0]})
+    tx.run(_again, {"delivery_": number})
     tx.run(_now, {"webhook_": found.row, "now": now})
     _emit(tx, caller, found, "retried", {"delivery": delivery_id, "event": known.event})
     return msgspec.structs.replace(known, state=DeliveryState.WAITING, attempts=0, ended_ms=None, next_ms=now)

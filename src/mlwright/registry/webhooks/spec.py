@@ -160,6 +160,13 @@ class Delivery(msgspec.Struct, frozen=True):
     ended_ms: int | None
 
 
+class ToldDelivery(msgspec.Struct, frozen=True):
+    """A delivery with the message itself."""
+
+    delivery: Delivery
+    message: dict[str, object]
+
+
 class TestResult(msgspec.Struct, frozen=True):
     """How a webhook answered to an example. `problem` says why there is no answer."""
 

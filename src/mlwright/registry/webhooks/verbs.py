@@ -1,5 +1,7 @@
 """What takes more than a transaction: a URL is looked at before it is stored, and an example is sent."""
 
+import asyncio
+
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid, Unavailable
 from mlwright.kernel.identity import Caller, Role
@@ -24,7 +26,7 @@ class Webhooks:
         """Create a webhook. Raises as `service.create` does, and Invalid for a URL that may not be told anything."""
         caller.require(project or caller.project, Role.ADMIN)
         await self._sender.check(new.url)
-        sealed = self._seal(new.secret)
+        sealed = await self._seal(new.secret)
         return await self._database.write(lambda tx: service.create(tx, caller, new, sealed, project))
 
     async def change(self, caller: Caller, webhook_id: str, wanted: WebhookChange) -> Webhook:
@@ -32,7 +34,7 @@ class Webhooks:
         if wanted.url is not None:
             await self._database.read(lambda tx: service.get(tx, caller, webhook_id))
             await self._sender.check(wanted.url)
-        sealed = self._seal(wanted.secret)
+        sealed = await self._seal(wanted.secret)
         return await self._database.write(lambda tx: service.change(tx, caller, webhook_id, wanted, sealed))
 
     async def test(self, caller: Caller, webhook_id: str, event: WebhookEvent | None = None) -> TestResult:
@@ -45,14 +47,15 @@ class Webhooks:
         )
         return result
 
-    def _seal(self, secret: str | None) -> str | None:
-        return self._sealer.seal(secret) if secret else None
+    async def _seal(self, secret: str | None) -> str | None:
+        """In a thread: a key may have to be made, or read from its file."""
+        return await asyncio.to_thread(self._sealer.seal, secret) if secret else None
 
     async def _send(self, found: Webhook, event: WebhookEvent) -> TestResult:
         now = self._database.clock.now_ms()
         body = payloads.body(event, now, payloads.example(event))
         try:
-            secret = self._sealer.open(found.sealed) if found.sealed else None
+            secret = await asyncio.to_thread(self._sealer.open, found.sealed) if found.sealed else None
             own = headers(service.new_id(self._database.ids), now, body, secret)
             reply = await self._sender.send(found.url, body, own)
         except (Invalid, Unavailable) as error:

@@ -249,6 +249,7 @@ def gate_results() -> None:
         sa.Column("ended_ms", Int64, nullable=True),
         sa.Column("lease_ms", Int64, nullable=True),
         sa.Column("token", String, nullable=False),
+        sa.Column("until_ms", Int64, nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
