@@ -90,20 +90,24 @@ class Environments:
 
     def collect(self, unused_s: float, *, dry: bool = False) -> Freed:
         """Remove environments that nobody has used for so long, and what killed builders left behind."""
-        count = size = 0
-        now = self._now_s()
+        freed = Freed(0, 0)
         for place in sorted(self._folder.iterdir()) if self._folder.is_dir() else []:
-            left_behind = place.name.startswith((_UNFINISHED, _REMOVED))
-            with (
-                _held(place, fcntl.LOCK_EX | fcntl.LOCK_NB) if not left_behind else contextlib.nullcontext(True) as held
-            ):
-                age = now - (place if left_behind else place / _USED).stat().st_mtime if held else 0.0
-                if not held or age < (_DEAD_S if left_behind else unused_s):
-                    continue
-                count, size = count + 1, size + _bytes(place)
-                if not dry:
-                    shutil.rmtree(_aside(place), ignore_errors=True)
-        return Freed(count, size)
+            with contextlib.suppress(FileNotFoundError):  # its builder, or another collector, was faster
+                size = self._collected(place, unused_s, dry=dry)
+                freed = freed if size is None else Freed(freed.environments + 1, freed.bytes + size)
+        return freed
+
+    def _collected(self, place: Path, unused_s: float, *, dry: bool) -> int | None:
+        """Remove one folder if nobody needs it. Returns its bytes, or None when it stays."""
+        left_behind = place.name.startswith((_UNFINISHED, _REMOVED))
+        with _held(place, fcntl.LOCK_EX | fcntl.LOCK_NB) if not left_behind else contextlib.nullcontext(True) as held:
+            used_s = (place if left_behind else place / _USED).stat().st_mtime
+            if not held or self._now_s() - used_s < (_DEAD_S if left_behind else unused_s):
+                return None
+            size = _bytes(place)
+            if not dry:
+                shutil.rmtree(_aside(place), ignore_errors=True)
+            return size
 
     def _build(
         self,
@@ -153,9 +157,13 @@ class Environments:
         """Run uv where no project of somebody's is near."""
         from uv import find_uv_bin  # a server that builds no environment need not know
 
+        try:
+            program = find_uv_bin()
+        except FileNotFoundError as error:
+            raise NoEnvironment("the program uv is missing", hint="pip install uv, as mlwright does") from error
         with tempfile.TemporaryDirectory(prefix="mlwright-uv-") as folder:
             variables = {**indexes.variables(self._variables), "NO_COLOR": "1"}
-            return service.run([find_uv_bin(), *arguments], Path(folder), variables, limits, cancelled)
+            return service.run([program, *arguments], Path(folder), variables, limits, cancelled)
 
 
 def _candidates(asked: str) -> list[str]:

@@ -169,6 +169,8 @@ def _variables(version: ModelVersion) -> dict[str, str]:
     ours = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {
         **ours,
+        "DO_NOT_TRACK": "1",  # what a gate runs tells nobody
+        "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLWRIGHT_MODEL": version.name,
         "MLWRIGHT_VERSION": str(version.version),
         "MLWRIGHT_DIGEST": version.digest or "",

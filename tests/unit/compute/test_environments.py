@@ -184,6 +184,15 @@ def test_a_damaged_environment_is_built_again(world: World) -> None:
             assert again == found
 
 
+def test_without_uv_it_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise FileNotFoundError("no uv")
+
+    monkeypatch.setattr("uv.find_uv_bin", missing)
+    with pytest.raises(NoEnvironment, match="uv is missing"), world.environments.ready(world.model, LIMITS):
+        pass
+
+
 def test_a_build_that_takes_too_long_ends(world: World) -> None:
     with pytest.raises(NoEnvironment, match="longer than"), world.environments.ready(world.model, Limits(0.001)):
         pass

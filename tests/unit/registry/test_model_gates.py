@@ -426,7 +426,7 @@ def test_a_server_that_stops_gives_no_answer(models: ModelGates) -> None:
     kind=st.sampled_from([OSError, ValueError, Unavailable, NoEnvironment]),
     asked=st.sampled_from([CONTRACT, INTEGRATION, OWN, {"name": "load", "performance": LOAD}, ROBUST_ANYWAY]),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_gate_is_passed_by_an_error(
     models: ModelGates,
     monkeypatch: pytest.MonkeyPatch,
