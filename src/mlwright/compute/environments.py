@@ -30,6 +30,7 @@ _UNFINISHED, _REMOVED = ".building-", ".removed-"
 _DEAD_S = 2 * 86_400.0
 _FIND = Limits(seconds=60.0)
 _OLDEST_MINOR, _NEWEST_MINOR = 8, 15
+_EXPORT = ("export", "--frozen", "--no-config", "--no-default-groups", "--no-emit-project", "--no-header")
 _MOST_OUTPUT = 2_000
 _TRIES = 3
 
@@ -72,7 +73,7 @@ class Environments:
         Raises NotFound when the model does not say what it needs, Invalid when it says it in a way that is refused,
         NoEnvironment when it cannot be had.
         """
-        lock = locks.read(model)
+        lock = self._lock(model, cancelled)
         python = self._interpreter(lock.python, cancelled)
         place = self._folder / _digest(lock, python, builds=builds)
         for _ in range(_TRIES):
@@ -108,6 +109,18 @@ class Environments:
             if not dry:
                 shutil.rmtree(_aside(place), ignore_errors=True)
             return size
+
+    def _lock(self, model: Path, cancelled: service.Flag | None) -> Lock:
+        """What the model needs; a lock of uv is written as requirements first, without asking any index."""
+        if not ((model / locks.UV_LOCK).is_file() and (model / "pyproject.toml").is_file()):
+            return locks.read(model)
+        with tempfile.TemporaryDirectory(prefix="mlwright-lock-") as folder:
+            target = Path(folder) / "requirements.txt"
+            command = [*_EXPORT, "--project", str(model), "--output-file", str(target)]
+            exported = self._uv(command, _FIND, cancelled)
+            if not exported.succeeded:
+                raise NoEnvironment(f"{locks.UV_LOCK} cannot be read: {_last(exported, _FIND)}", path=locks.UV_LOCK)
+            return locks.read(model, target)
 
     def _build(
         self,
