@@ -88,8 +88,8 @@ def run(
 ) -> None:
     """Train, register the model, wait for its gates, and have an alias lead to it when they passed.
 
-    Exits with 0 when all gates are passed that do not wait for people, with 5 when not or when training fails, with 1 when
-    it logs no model, and with 2 when what is asked makes no sense.
+    Exits with 0 when all gates are passed that do not wait for people, with 5 when not or when training fails, with 1
+    when it logs no model, and with 2 when what is asked makes no sense.
     """
     require_server(client)
     spec, source, job = read(description), training.source_of(os.environ), uuid.uuid4().hex
