@@ -66,7 +66,7 @@ class Candidate:
 
 BOTH = (*SCHEDULE, *WEATHER)
 CANDIDATES = (
-    Candidate("constant", CONSTANT, SCHEDULE, {}, 0.5),
+    Candidate("constant", CONSTANT, BOTH, {}, 0.5),
     Candidate("logistic regression, schedule", LOGISTIC, SCHEDULE, LOGISTIC_DEFAULTS, 0.6318),
     Candidate("logistic regression, schedule + weather", LOGISTIC, BOTH, LOGISTIC_DEFAULTS, 0.6377),
     Candidate("gradient boosting, schedule", BOOSTING, SCHEDULE, BOOSTING_DEFAULTS, 0.6394),

@@ -40,6 +40,7 @@ POLICY: dict[str, Any] = {
         "aliases": [ALIAS],
         "gates": [
             {"name": "files", "security": {}},
+            {"name": "contract", "contract": {"compatibleWith": ALIAS}},
             {
                 "name": "quality",
                 "validation": {
@@ -51,6 +52,7 @@ POLICY: dict[str, Any] = {
                     "slices": [{"columns": ["month"], "thresholds": [{"metric": "roc_auc", "min": 0.53}]}],
                 },
             },
+            {"name": "answers", "integration": {}},
         ],
     },
 }
