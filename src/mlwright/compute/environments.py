@@ -30,6 +30,7 @@ _UNFINISHED, _REMOVED = ".building-", ".removed-"
 _DEAD_S = 2 * 86_400.0
 _FIND = Limits(seconds=60.0)
 _OLDEST_MINOR, _NEWEST_MINOR = 8, 15
+_EXPORT = ("export", "--frozen", "--no-config", "--no-default-groups", "--no-emit-project", "--no-header")
 _MOST_OUTPUT = 2_000
 _TRIES = 3
 
@@ -72,7 +73,7 @@ class Environments:
         Raises NotFound when the model does not say what it needs, Invalid when it says it in a way that is refused,
         NoEnvironment when it cannot be had.
         """
-        lock = locks.read(model)
+        lock = self._lock(model, cancelled)
         python = self._interpreter(lock.python, cancelled)
         place = self._folder / _digest(lock, python, builds=builds)
         for _ in range(_TRIES):
@@ -90,20 +91,36 @@ class Environments:
 
     def collect(self, unused_s: float, *, dry: bool = False) -> Freed:
         """Remove environments that nobody has used for so long, and what killed builders left behind."""
-        count = size = 0
-        now = self._now_s()
+        freed = Freed(0, 0)
         for place in sorted(self._folder.iterdir()) if self._folder.is_dir() else []:
-            left_behind = place.name.startswith((_UNFINISHED, _REMOVED))
-            with (
-                _held(place, fcntl.LOCK_EX | fcntl.LOCK_NB) if not left_behind else contextlib.nullcontext(True) as held
-            ):
-                age = now - (place if left_behind else place / _USED).stat().st_mtime if held else 0.0
-                if not held or age < (_DEAD_S if left_behind else unused_s):
-                    continue
-                count, size = count + 1, size + _bytes(place)
-                if not dry:
-                    shutil.rmtree(_aside(place), ignore_errors=True)
-        return Freed(count, size)
+            with contextlib.suppress(FileNotFoundError):  # its builder, or another collector, was faster
+                size = self._collected(place, unused_s, dry=dry)
+                freed = freed if size is None else Freed(freed.environments + 1, freed.bytes + size)
+        return freed
+
+    def _collected(self, place: Path, unused_s: float, *, dry: bool) -> int | None:
+        """Remove one folder if nobody needs it. Returns its bytes, or None when it stays."""
+        left_behind = place.name.startswith((_UNFINISHED, _REMOVED))
+        with _held(place, fcntl.LOCK_EX | fcntl.LOCK_NB) if not left_behind else contextlib.nullcontext(True) as held:
+            used_s = (place if left_behind else place / _USED).stat().st_mtime
+            if not held or self._now_s() - used_s < (_DEAD_S if left_behind else unused_s):
+                return None
+            size = _bytes(place)
+            if not dry:
+                shutil.rmtree(_aside(place), ignore_errors=True)
+            return size
+
+    def _lock(self, model: Path, cancelled: service.Flag | None) -> Lock:
+        """What the model needs; a lock of uv is written as requirements first, without asking any index."""
+        if not ((model / locks.UV_LOCK).is_file() and (model / "pyproject.toml").is_file()):
+            return locks.read(model)
+        with tempfile.TemporaryDirectory(prefix="mlwright-lock-") as folder:
+            target = Path(folder) / "requirements.txt"
+            command = [*_EXPORT, "--project", str(model), "--output-file", str(target)]
+            exported = self._uv(command, _FIND, cancelled)
+            if not exported.succeeded:
+                raise NoEnvironment(f"{locks.UV_LOCK} cannot be read: {_last(exported, _FIND)}", path=locks.UV_LOCK)
+            return locks.read(model, target)
 
     def _build(
         self,
@@ -153,9 +170,13 @@ class Environments:
         """Run uv where no project of somebody's is near."""
         from uv import find_uv_bin  # a server that builds no environment need not know
 
+        try:
+            program = find_uv_bin()
+        except FileNotFoundError as error:
+            raise NoEnvironment("the program uv is missing", hint="pip install uv, as mlwright does") from error
         with tempfile.TemporaryDirectory(prefix="mlwright-uv-") as folder:
             variables = {**indexes.variables(self._variables), "NO_COLOR": "1"}
-            return service.run([find_uv_bin(), *arguments], Path(folder), variables, limits, cancelled)
+            return service.run([program, *arguments], Path(folder), variables, limits, cancelled)
 
 
 def _candidates(asked: str) -> list[str]:

@@ -15,6 +15,8 @@ import msgspec
 from mlwright.compute.spec import Lock
 from mlwright.kernel.errors import Invalid, NotFound
 
+#: With pyproject.toml beside it, what a project of uv has locked.
+UV_LOCK = "uv.lock"
 _MAX_BYTES = 4 << 20
 _MAX_DEPTH = 5
 _HINT = "name packages with their versions only"
@@ -35,14 +37,23 @@ class _Lines(NamedTuple):
     constraints: list[str]
 
 
-def read(folder: Path) -> Lock:
-    """What the model in `folder` needs. Raises NotFound when nothing says it, Invalid with the line that is refused."""
+def read(folder: Path, exported: Path | None = None) -> Lock:
+    """What the model in `folder` needs.
+
+    Args:
+        exported: what uv made of its uv.lock, in pip's format.
+
+    Raises NotFound when nothing says it, Invalid with the line that is refused.
+    """
     conda = _yaml(folder / "conda.yaml")
     dependencies = conda.get("dependencies")
     listed = dependencies if isinstance(dependencies, list) else []
     own = [line for line in listed if isinstance(line, str)]
     python = _python(folder, own)
     unavailable = [line for line in own if _conda_name(line) not in _CONDA_OWN]
+    if exported is not None:
+        lines = [_checked(line, UV_LOCK) for line in _logical(_text(exported))]
+        return Lock(UV_LOCK, lines, [], python, unavailable)
     if (folder / "pylock.toml").is_file():
         return Lock("pylock.toml", _locked(folder / "pylock.toml"), [], python, unavailable)
     if (folder / "requirements.txt").is_file():

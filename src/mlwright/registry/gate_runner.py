@@ -16,7 +16,7 @@ from mlwright.kernel.database import Database
 from mlwright.kernel.errors import MlwrightError, NotFound
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.deciders import decide
-from mlwright.registry.gates.room import Environments, House, Room
+from mlwright.registry.gates.room import Environments, House, Kept, Room
 from mlwright.registry.gates.spec import Decision, GateVerdict, undecided
 from mlwright.registry.service import gates as service
 from mlwright.registry.service import trust
@@ -55,7 +55,7 @@ class GateRunner:
         self._database = database
         self._folder = folder
         self._stopped = threading.Event()
-        self._house = House(self._stopped, _Versions(database, files), environments, set(), advisories)
+        self._house = House(self._stopped, _Versions(database, files), environments, set(), Kept(), advisories)
         self._thread = threading.Thread(target=self._run, name="mlwright-gates", daemon=True)
 
     def start(self) -> None:
@@ -68,6 +68,7 @@ class GateRunner:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._house.kept.close()
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -84,7 +85,9 @@ class GateRunner:
         token = os.urandom(16).hex()
         work = self._database.write_now(lambda tx: service.claim(tx, token))
         if work is None:
+            self._house.kept.close()
             return False
+        self._house.kept.only(work.version.row)
         ended = threading.Event()
         renewing = threading.Thread(target=self._renew, args=(work, token, ended), daemon=True)
         renewing.start()
@@ -166,6 +169,8 @@ def _variables(version: ModelVersion) -> dict[str, str]:
     ours = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {
         **ours,
+        "DO_NOT_TRACK": "1",  # what a gate runs tells nobody
+        "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLWRIGHT_MODEL": version.name,
         "MLWRIGHT_VERSION": str(version.version),
         "MLWRIGHT_DIGEST": version.digest or "",

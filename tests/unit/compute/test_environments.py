@@ -184,6 +184,39 @@ def test_a_damaged_environment_is_built_again(world: World) -> None:
             assert again == found
 
 
+def test_a_lock_of_uv(world: World) -> None:
+    project = (
+        "[project]\nname = 'mine'\nversion = '1'\nrequires-python = '>=3.11'\ndependencies = ['tiny']\n"
+        "[dependency-groups]\ndev = ['nowhere']\n"
+    )
+    package = '[[package]]\nname = "{}"\nversion = "{}"\nsource = {{ registry = "https://index.invalid/simple" }}\n'
+    own = '[[package]]\nname = "mine"\nversion = "1"\nsource = { virtual = "." }\ndependencies = [{ name = "tiny" }]\n'
+    needs = 'dependencies = [{ name = "smaller" }]\n'
+    locked = [own, package.format("smaller", "2.0"), package.format("tiny", "1.0"), needs]
+    lock = 'version = 1\nrequires-python = ">=3.11"\n' + "".join(locked)
+    (world.model / "pyproject.toml").write_text(project)
+    (world.model / "uv.lock").write_text(lock)
+    world.asks("nowhere")  # the lock says more
+    with world.environments.ready(world.model, LIMITS) as found:
+        assert found.packages == ["smaller==2.0", "tiny==1.0"]
+    elsewhere = lock.replace("registry", "git").replace("/simple", "/simple#" + "0" * 40)
+    (world.model / "uv.lock").write_text(elsewhere)
+    with pytest.raises(Invalid, match="not the name of a package"), world.environments.ready(world.model, LIMITS):
+        pass
+    (world.model / "uv.lock").write_text("version = nonsense")
+    with pytest.raises(NoEnvironment, match=r"uv\.lock cannot be read"), world.environments.ready(world.model, LIMITS):
+        pass
+
+
+def test_without_uv_it_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise FileNotFoundError("no uv")
+
+    monkeypatch.setattr("uv.find_uv_bin", missing)
+    with pytest.raises(NoEnvironment, match="uv is missing"), world.environments.ready(world.model, LIMITS):
+        pass
+
+
 def test_a_build_that_takes_too_long_ends(world: World) -> None:
     with pytest.raises(NoEnvironment, match="longer than"), world.environments.ready(world.model, Limits(0.001)):
         pass

@@ -17,7 +17,7 @@ import pytest
 from mlwright.compute.spec import Environment, Limits, Outcome
 from mlwright.kernel.errors import NoEnvironment, Unavailable, Unsupported
 from mlwright.registry.gates import reports, security
-from mlwright.registry.gates.room import House, Room
+from mlwright.registry.gates.room import House, Kept, Room
 from mlwright.registry.gates.spec import Decision, Gate, GateVerdict, Security, Standing
 from mlwright.registry.spec import Facts, ModelVersion, Stage
 from mlwright.security.supply import advisories, licences, locks, sbom
@@ -87,7 +87,7 @@ def decide(folder: Path, files: dict[str, bytes], advisories: Path | None = None
     assert isinstance(gate.security, Security)
     place = folder / f"gate-{len(list(folder.iterdir()))}"
     place.mkdir()
-    house = House(threading.Event(), InMemory(files), Built(folder / "environment"), set(), advisories)
+    house = House(threading.Event(), InMemory(files), Built(folder / "environment"), set(), Kept(), advisories)
     room = OnceRoom(VERSION, gate, place, {"PATH": os.environ["PATH"]}, house, NOW_MS)
     return security.decide(room, gate.security)
 

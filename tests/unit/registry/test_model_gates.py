@@ -15,7 +15,7 @@ from mlwright.artifacts import service as artifacts
 from mlwright.compute import service as compute
 from mlwright.compute.environments import Environments
 from mlwright.kernel.errors import GateClosed, NoEnvironment, Unavailable
-from mlwright.registry.gates import function_host
+from mlwright.registry.gates import function_host, hosting
 from mlwright.registry.gates.hosting import Host
 from mlwright.registry.gates.spec import Decision, GateVerdict
 from mlwright.registry.service import gates
@@ -295,6 +295,55 @@ def test_what_robustness_cannot_say(
     assert (decision.verdict, reason in decision.reason) == (OPEN, True), decision
 
 
+# --- one after the other ------------------------------------------------------------------------------------------
+
+
+def starts(models: ModelGates, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each model that is started."""
+    found: list[int] = []
+    started = hosting._started
+
+    def counted(*arguments: Any) -> Any:
+        found.append(1)
+        return started(*arguments)
+
+    monkeypatch.setattr(hosting, "_started", counted)
+    return found
+
+
+def test_gates_of_a_version_ask_one_process(models: ModelGates, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = starts(models, monkeypatch)
+    found = models.decided(CONTRACT, INTEGRATION, {"name": "load", "performance": LOAD}, files={"salt": b"one"})
+    assert [each.verdict for each in found] == [PASS, PASS, PASS]
+    assert len(count) == 2  # what is measured is measured on a process of its own
+    assert not list(models.rooms.iterdir())
+
+
+def test_only_a_new_process_says_no(models: ModelGates, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = starts(models, monkeypatch)
+    asked = {"name": "golden", "integration": {"golden": "golden.json"}}
+    found = models.decided(CONTRACT, asked, files={"golden.json": golden([9.0, 9.0])})
+    assert [each.verdict for each in found] == [PASS, FAIL]
+    assert len(count) == 2
+
+
+def test_a_kept_process_that_has_ended_is_no_reason(models: ModelGates, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = starts(models, monkeypatch)
+    found = models.decided(CONTRACT, INTEGRATION, dies_after=1)
+    assert [each.verdict for each in found] == [PASS, PASS]
+    assert len(count) == 2
+
+
+def test_each_version_has_a_process_of_its_own(models: ModelGates, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = starts(models, monkeypatch)
+    models.policy(CONTRACT)
+    versions = [models.model_version({"salt": str(place).encode()}) for place in range(2)]
+    models.run_all()
+    assert [models.verdicts(each) for each in versions] == [[PASS], [PASS]]
+    assert len(count) == 2
+    assert not list(models.rooms.iterdir())
+
+
 # --- what goes wrong ----------------------------------------------------------------------------------------------
 
 
@@ -377,7 +426,7 @@ def test_a_server_that_stops_gives_no_answer(models: ModelGates) -> None:
     kind=st.sampled_from([OSError, ValueError, Unavailable, NoEnvironment]),
     asked=st.sampled_from([CONTRACT, INTEGRATION, OWN, {"name": "load", "performance": LOAD}, ROBUST_ANYWAY]),
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_gate_is_passed_by_an_error(
     models: ModelGates,
     monkeypatch: pytest.MonkeyPatch,

@@ -15,7 +15,7 @@ def decide(room: Room, asked: Contract) -> Decision:
     if not schemas.parts(room.version.facts.signature, "outputs"):
         missing = Check("signature", GateVerdict.FAIL, _AS_SIGNED, "the version has no signature with outputs")
         return conclude([*compatible, missing])
-    found = hosting.decide(room, asked.hosting, lambda host: [_as_signed(room, host)], lambda _: [])
+    found = hosting.decide(room, asked.hosting, lambda host: [_as_signed(room, host)])
     return preceded(compatible, found)
 
 

@@ -3,8 +3,10 @@
 What is asked for is narrow on purpose, `Host.ask`: a serving host may take the place of `model_host.py`.
 """
 
+import contextlib
 import http.client
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,18 +85,37 @@ class Host(NamedTuple):
             return Reply(response.status, None, text)
 
 
-class Asked(NamedTuple):
-    """What came of asking a model: the checks so far, and how its process ended, if it was started."""
+class Running:
+    """A model's process and what it needs, until it is closed.
 
-    checks: list[Check]
-    outcome: Outcome | None = None
+    Args:
+        needs: the environment and the folder of its files, which end with it.
+    """
+
+    def __init__(self, host: Host, program: Program, needs: contextlib.ExitStack, checks: list[Check]) -> None:
+        self.host = host
+        self.program = program
+        self.checks = checks
+        self._needs = needs
+
+    def leave(self) -> "Running":
+        """The same, to be closed by somebody else."""
+        return Running(self.host, self.program, self._needs.pop_all(), self.checks)
+
+    def close(self) -> None:
+        """End it."""
+        self._needs.close()
 
 
 Questions = Callable[[Host], list[Check]]
+Measure = Callable[[Outcome], list[Check]]
 
 
-def decide(room: Room, asked: Hosting, questions: Questions, measure: Callable[[Outcome], list[Check]]) -> Decision:
-    """Start the model, ask it, end it, and conclude.
+def decide(room: Room, asked: Hosting, questions: Questions, measure: Measure | None = None) -> Decision:
+    """Start the model, ask it, and conclude.
+
+    Where nothing is measured, the process that an earlier gate of the version has started may answer, as it is. Only to
+    pass, though: before anything else is concluded, a new process is asked the same.
 
     Args:
         questions: asked while it runs.
@@ -103,11 +124,20 @@ def decide(room: Room, asked: Hosting, questions: Questions, measure: Callable[[
     refused = unsafe(room, asked)
     if refused is not None:
         return refused
-    checks, outcome = _asked(room, asked, questions)
-    if outcome is not None and outcome.ending is Ending.CANCELLED:
-        checks += measure(outcome)
-    decision = conclude(checks)
-    return Decision(decision.verdict, decision.reason, decision.checks, outcome.output if outcome else "")
+    room.check_trust()
+    kept = room.kept.take(room.version.row, asked)
+    if isinstance(kept, Running) and measure is None:
+        decision = _asked(room, asked, kept, questions, None)
+        if decision.verdict is GateVerdict.PASS:
+            return decision
+    elif kept is not None:
+        kept.close()
+    try:
+        started = _started(room, asked)
+    except NoEnvironment as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return conclude([undecided("environment", "it can be built", f"{error.message}{hint}")])
+    return started if isinstance(started, Decision) else _asked(room, asked, started, questions, measure)
 
 
 def unsafe(room: Room, asked: Hosting) -> Decision | None:
@@ -148,40 +178,63 @@ def explain(outcome: Outcome, limits: Limits) -> str:
     return f"{outcome.explain(limits)}: {last[:300]}" if last else outcome.explain(limits)
 
 
-def _asked(room: Room, asked: Hosting, questions: Questions) -> Asked:
-    build = Limits(asked.build_seconds, asked.memory_mib << 20)
-    try:
-        with room.environment_of_model(build, builds=asked.source_distributions) as environment:
-            checks = [suitable(environment, asked)]
-            if checks[0].verdict is not GateVerdict.PASS:
-                return Asked(checks)
-            return _in(environment, room, asked, questions, checks)
-    except NoEnvironment as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        return Asked([undecided("environment", "it can be built", f"{error.message}{hint}")])
+def _started(room: Room, asked: Hosting) -> Running | Decision:
+    """The model, answering; or why it does not. Raises NoEnvironment."""
+    with contextlib.ExitStack() as needs:
+        name = tempfile.TemporaryDirectory(dir=room.folder.parent, ignore_cleanup_errors=True)
+        folder = Path(needs.enter_context(name))
+        build = Limits(asked.build_seconds, asked.memory_mib << 20)
+        environment = needs.enter_context(room.environment_of_model(build, builds=asked.source_distributions))
+        checks = [suitable(environment, asked)]
+        if checks[0].verdict is not GateVerdict.PASS:
+            return conclude(checks)
+        model = room.unpack().rename(folder / "model")
+        request = folder / "host.json"
+        request.write_bytes(msgspec.json.encode(_request(room, environment, model, folder / _READY)))
+        began = time.monotonic()
+        command = [str(environment.interpreter), "-I", str(_HOST), str(request)]
+        program = needs.enter_context(room.start(command, folder, limits(asked)))
+        port = _port(folder / _READY, program)
+        cold_start_s = time.monotonic() - began
+        if port is None:
+            outcome = program.stop()
+            return _concluded([*checks, *_ended(room, asked, outcome)], outcome)
+        checks.append(Check("start", GateVerdict.PASS, _STARTS, f"after {cold_start_s:.3g} s"))
+        return Running(Host(port, cold_start_s, environment, model), program, needs.pop_all(), checks)
 
 
-def _in(environment: Environment, room: Room, asked: Hosting, questions: Questions, checks: list[Check]) -> Asked:
-    model = room.unpack()
-    request = room.folder / "host.json"
-    request.write_bytes(msgspec.json.encode(_request(room, environment, model)))
-    command = [str(environment.interpreter), "-I", str(_HOST), str(request)]
-    started = time.monotonic()
-    with room.start(command, limits(asked)) as program:
+def _asked(room: Room, asked: Hosting, running: Running, questions: Questions, measure: Measure | None) -> Decision:
+    """Ask the model, and keep it for the next gate if all is well and nothing is measured."""
+    with contextlib.closing(running):
+        checks = list(running.checks)
         try:
-            port = _port(room.folder / _READY, program)
-            if port is not None:
-                cold_start_s = time.monotonic() - started
-                checks.append(Check("start", GateVerdict.PASS, _STARTS, f"after {cold_start_s:.3g} s"))
-                checks += questions(Host(port, cold_start_s, environment, model))
+            checks += questions(running.host)
         except Unavailable as error:
             checks.append(undecided("answers", "every request is answered", error.message))
-        outcome = program.stop()
+        decision = conclude(checks)
+        well = decision.verdict is GateVerdict.PASS and running.program.is_running and not room.cancelled.is_set()
+        if measure is None and well:
+            room.kept.keep(room.version.row, asked, running.leave())
+            return decision
+        outcome = running.program.stop()
+        checks += _ended(room, asked, outcome)
+        if measure is not None and outcome.ending is Ending.CANCELLED:
+            checks += measure(outcome)
+        return _concluded(checks, outcome)
+
+
+def _ended(room: Room, asked: Hosting, outcome: Outcome) -> list[Check]:
+    """What the end of the model's process says: nothing, when it went on until it was told to end."""
     if room.cancelled.is_set():
-        checks.append(undecided("start", _STARTS, "the gate was cancelled"))
-    elif outcome.ending is not Ending.CANCELLED:  # it ended by itself, or broke a limit
-        checks.append(Check("process", GateVerdict.FAIL, _STARTS, explain(outcome, limits(asked))))
-    return Asked(checks, outcome)
+        return [undecided("start", _STARTS, "the gate was cancelled")]
+    if outcome.ending is Ending.CANCELLED:
+        return []
+    return [Check("process", GateVerdict.FAIL, _STARTS, explain(outcome, limits(asked)))]
+
+
+def _concluded(checks: list[Check], outcome: Outcome) -> Decision:
+    decision = conclude(checks)
+    return Decision(decision.verdict, decision.reason, decision.checks, outcome.output)
 
 
 def _port(ready: Path, program: Program) -> int | None:
@@ -195,9 +248,9 @@ def _port(ready: Path, program: Program) -> int | None:
     return None
 
 
-def _request(room: Room, environment: Environment, model: Path) -> dict[str, object]:
+def _request(room: Room, environment: Environment, model: Path, ready: Path) -> dict[str, object]:
     """What the host is told: MLflow loads the model where the environment has it, else the library of its flavor."""
-    request = {"model": str(model), "ready": str(room.folder / _READY)}
+    request = {"model": str(model), "ready": str(ready)}
     if any(package.startswith(("mlflow==", "mlflow_skinny==")) for package in environment.packages):
         return {**request, "loader": "mlflow"}
     flavors = _flavors(model)

@@ -24,7 +24,7 @@ def decide(room: Room, asked: Integration) -> Decision:
             *(_golden(host, *each, asked.tolerance) for each in enumerate(golden)),
         ]
 
-    return hosting.decide(room, asked.hosting, questions, lambda _: [])
+    return hosting.decide(room, asked.hosting, questions)
 
 
 def _example(host: Host, *, needed: bool) -> list[Check]:

@@ -40,7 +40,7 @@ def decide(room: Room, asked: Validation, candidate: Evaluation) -> Decision:
             check for each in asked.robustness for check in _asked(host, each, asked, candidate, columns, room.seed)
         ]
 
-    return hosting.decide(room, asked.hosting, questions, lambda _: [])
+    return hosting.decide(room, asked.hosting, questions)
 
 
 def _asked(

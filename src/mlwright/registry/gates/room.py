@@ -43,6 +43,44 @@ class Environments(Protocol):
         """
 
 
+class Closing(Protocol):
+    """Something that must be ended."""
+
+    def close(self) -> None: ...
+
+
+class Kept:
+    """One thing that a gate leaves running for the next one of the same version."""
+
+    def __init__(self) -> None:
+        self._version = 0
+        self._key: object = None
+        self._thing: Closing | None = None
+
+    def keep(self, version: int, key: object, thing: Closing) -> None:
+        """Leave it to who asks for the same."""
+        self.close()
+        self._version, self._key, self._thing = version, key, thing
+
+    def take(self, version: int, key: object) -> Closing | None:
+        """What was kept for this, and is the caller's now; whatever else was kept ends."""
+        if (self._version, self._key) != (version, key):
+            self.close()
+        found, self._thing = self._thing, None
+        return found
+
+    def only(self, version: int) -> None:
+        """End what is kept for other versions."""
+        if self._version != version:
+            self.close()
+
+    def close(self) -> None:
+        """End what is kept."""
+        found, self._thing = self._thing, None
+        if found is not None:
+            found.close()
+
+
 class House(NamedTuple):
     """What all gates of a server share.
 
@@ -51,6 +89,7 @@ class House(NamedTuple):
         versions: reads files.
         environments: builds what models need to run.
         safe: digests of versions in which this very release has found nothing unsafe.
+        kept: what a gate left running for the next one.
         advisories: the copy of an OSV database; None when there is none.
     """
 
@@ -58,6 +97,7 @@ class House(NamedTuple):
     versions: Versions
     environments: Environments
     safe: set[str]
+    kept: Kept
     advisories: Path | None = None
 
 
@@ -89,6 +129,7 @@ class Room:
         self.cancelled = house.cancelled
         self.advisories = house.advisories
         self.safe = house.safe
+        self.kept = house.kept
         self.now_ms = now_ms
         self._versions = house.versions
         self._environments = house.environments
@@ -115,6 +156,10 @@ class Room:
             raise NotFound(f"neither version {version.version} nor its run has a file {path!r}")
         return target
 
+    def check_trust(self) -> None:
+        """Raises Invalid when the version is not pinned, and Untrusted when it must not be loaded."""
+        self._versions.files(self.version)
+
     def unpack(self) -> Path:
         """Put all files of the version into the folder `model`, once."""
         model = self.folder / "model"
@@ -129,9 +174,9 @@ class Room:
         """What the version needs to run, kept for the length of the block. Raises as `Environments.ready`."""
         return self._environments.ready(self.unpack(), limits, builds=builds, cancelled=self.cancelled)
 
-    def start(self, command: Sequence[str], limits: Limits) -> compute.Program:
-        """A program to be run beside the gate, in the folder; a context manager."""
-        return compute.Program(command, self.folder, self.variables, limits, self.cancelled)
+    def start(self, command: Sequence[str], folder: Path, limits: Limits) -> compute.Program:
+        """A program to be run beside the gate, in some folder; a context manager."""
+        return compute.Program(command, folder, self.variables, limits, self.cancelled)
 
     def run(self, command: Sequence[str], limits: Limits, variables: Mapping[str, str] | None = None) -> Outcome:
         """Run a program to its end in the folder.

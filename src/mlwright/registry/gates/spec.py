@@ -437,7 +437,8 @@ def conclude(checks: list[Check]) -> Decision:
             return Decision(verdict, f"{first.name}: {first.found}, required: {first.required}{more}", checks)
     if not checks:
         return Decision(GateVerdict.INCONCLUSIVE, "the gate asks for nothing", checks)
-    return Decision(GateVerdict.PASS, f"all {len(checks)} checks passed", checks)
+    passed = "the check passed" if len(checks) == 1 else f"all {len(checks)} checks passed"
+    return Decision(GateVerdict.PASS, passed, checks)
 
 
 def preceded(checks: list[Check], found: Decision) -> Decision:
