@@ -15,11 +15,12 @@ import msgspec
 import pytest
 
 from mlwright.compute.spec import Environment, Limits, Outcome
-from mlwright.kernel.errors import NoEnvironment, Unsupported
+from mlwright.kernel.errors import NoEnvironment, Unavailable, Unsupported
 from mlwright.registry.gates import reports, security
 from mlwright.registry.gates.room import House, Kept, Room
 from mlwright.registry.gates.spec import Decision, Gate, GateVerdict, Security, Standing
 from mlwright.registry.spec import Facts, ModelVersion, Stage
+from mlwright.security.supply import advisories, licences, locks, sbom
 from tests.unit.security.test_supply import advisory, database, events
 
 NOW_MS = int(datetime(2026, 11, 27, 12, tzinfo=UTC).timestamp() * 1000)
@@ -135,7 +136,7 @@ def test_vulnerable_distributions(tmp_path: Path) -> None:
 
 def test_what_cannot_be_found_out_does_not_pass(tmp_path: Path) -> None:
     osv = database(tmp_path / "osv", OTHER)
-    for files, advisories, asked, why in [
+    for files, place, asked, why in [
         (SAFE, None, {}, "has no database of advisories"),
         (SAFE, tmp_path / "none.zip", {}, "there is no database"),
         (SAFE, database(tmp_path / "empty"), {}, "there are none in it"),
@@ -144,7 +145,7 @@ def test_what_cannot_be_found_out_does_not_pass(tmp_path: Path) -> None:
         ({**SAFE, "requirements.txt": b"pillow>=9\n"}, osv, {}, "'pillow>=9' is not pinned"),
         ({**SAFE, "uv.lock": b"[["}, osv, {}, "uv.lock cannot be read"),
     ]:
-        decision = decide(tmp_path, files, advisories, vulnerabilities=asked)
+        decision = decide(tmp_path, files, place, vulnerabilities=asked)
         assert (decision.verdict, why in decision.reason) == (UNDECIDED, True), decision.reason
     (osv / "broken.json").write_text("{")
     assert "1 cannot be read: broken.json" in decide(tmp_path, SAFE, osv, vulnerabilities={}).reason
@@ -227,3 +228,25 @@ def test_without_the_extra_it_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_policies_that_make_no_sense(asked: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"name": "scan", "security": asked}, Gate)
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), OSError("disk"), ValueError("defect"), KeyError("defect")])
+@pytest.mark.parametrize("step", [(locks, "needs"), (advisories, "search"), (licences, "known"), (sbom, "bill")])
+def test_no_error_passes_the_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str], error: Exception
+) -> None:
+    """What is raised here makes the gate inconclusive where it is run; what is answered must not be a pass."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    osv = database(tmp_path / "osv", OTHER)
+    said = json.dumps({"pillow": "MIT", "numpy": "MIT"}).encode()
+    asked: dict[str, Any] = {"vulnerabilities": {}, "licences": {"allow": ["MIT"]}, "sbom": True}
+    assert decide(tmp_path, {**SAFE, "licences.json": said}, osv, **asked).verdict is PASS
+    monkeypatch.setattr(*step, fail)
+    try:
+        verdict = decide(tmp_path, {**SAFE, "licences.json": said}, osv, **asked).verdict
+    except type(error):
+        return
+    assert verdict is UNDECIDED

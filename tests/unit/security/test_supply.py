@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.version import Version
 
@@ -118,6 +118,7 @@ def test_bytes_and_links(tmp_path: Path) -> None:
 
 
 @given(text=st.text(max_size=200))
+@settings(deadline=None)
 def test_any_line_is_read_or_reported(text: str) -> None:
     found = locks._required(text, "r")
     assert isinstance(found, Unpinned) or str(Version(found.version))
@@ -163,6 +164,7 @@ def test_ranges(ranges: list[tuple[str, str]], inside: list[str], outside: list[
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), unique_by=lambda each: each[0]), st.integers(0, 31))
+@settings(deadline=None)
 def test_ranges_are_as_the_specification_evaluates_them(turns: list[tuple[int, bool]], version: int) -> None:
     """OSV's own pseudocode, on events in any order."""
     vulnerable = False

@@ -66,6 +66,7 @@ class SignaturesApi:
     def __init__(self, database: Database, files: Files) -> None:
         self._database = database
         self._files = files
+        self._verifying = asyncio.Lock()  # one after the other: each takes all processors for a while
 
     def operations(self) -> list[Operation]:
         version, here = "/v1/models/{name}/versions/{version}", (_PROJECT,)
@@ -130,7 +131,8 @@ class SignaturesApi:
 
     async def verify(self, request: Request) -> Response:
         look = partial(loading.verify, self._database, self._files)
-        return json_response(await asyncio.to_thread(look, *_where(request)))
+        async with self._verifying:
+            return json_response(await asyncio.to_thread(look, *_where(request)))
 
 
 def _where(request: Request) -> tuple[Caller, str, int, str]:
