@@ -90,6 +90,8 @@ function enhance(root) {
 foreignAddress();
 themes();
 enhance(document);
+// On a narrow screen the tab of this page may lie beyond the edge.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 document.addEventListener("click", clicks);
 document.addEventListener("keydown", keys);
 document.addEventListener("htmx:after:swap", () => enhance(document));
