@@ -1,4 +1,4 @@
-"""Virtual environments of the real programs that tests and benchmarks run beside us (MLflow, moto, model-signing).
+"""Virtual environments of the real programs that tests and benchmarks run beside us (MLflow, moto, …).
 
     python -m tools.peers            create what is missing
     python -m tools.peers --list     say what is there
@@ -50,6 +50,8 @@ PEERS = (
     Peer("moto", ("moto[server]>=5.1,<6",)),
     # It imports pyOpenSSL, which it does not require.
     Peer("model-signing", ("model-signing==1.1.1", "pyopenssl")),
+    # It carries the published schemas of workflows.
+    Peer("check-jsonschema", ("check-jsonschema>=0.35,<1",)),
 )
 
 

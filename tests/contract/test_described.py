@@ -14,6 +14,7 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.registry import markdown
 from mlwright.registry.described import Aspect, Card, ChangeKind, Difference
 from mlwright.registry.gates.spec import Check, Decision, GateVerdict, Standing
+from mlwright.registry.plain import plain
 from mlwright.registry.service import aliases, card, differences, models
 from mlwright.registry.service.card import of
 from mlwright.registry.service.known import known
@@ -225,7 +226,7 @@ def test_requirements_of_any_text_are_read(text: str) -> None:
 
 @given(st.text(max_size=80))
 def test_no_text_breaks_out_of_its_cell(text: str) -> None:
-    shown = markdown.plain(text)
+    shown = plain(text)
     assert "\n" not in shown
     bare = shown.replace("\\\\", "")
     for character in "|<`[*":

@@ -95,6 +95,9 @@ def test_what_waits_for_people(registry: Gates) -> None:
 
     assert numbers() == [*range(approvals.NEWEST + 2, 2, -1)], "the newest only"
     assert numbers(STRANGER) == []
+    registry.policy({"name": "boss", "approval": {"notRequester": False}}, name="another", models=["m"])
+    assert numbers() == [number for number in range(approvals.NEWEST + 2, 2, -1) for _ in range(2)]
+    registry.policy(CHECK, name="another", aliases=[], stages=[])
     assert registry.database.read_now(lambda tx: approvals.count(tx, LOCAL)) == approvals.NEWEST
     registry(gates.approve, found[-1], "production", "lead", approves=True)
     registry.champion(found[-1])

@@ -17,11 +17,10 @@ from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Conflict, Denied, GateClosed, Invalid, NotFound, Untrusted
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
-from mlwright.registry import loading
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.gates.spec import GateVerdict
-from mlwright.registry.loading import VersionLoader
-from mlwright.registry.service import aliases, gates, models, signatures, trust, versions
+from mlwright.registry.service import aliases, gates, loading, models, signatures, trust, versions
+from mlwright.registry.service.loading import VersionLoader
 from mlwright.registry.signatures.spec import KeyState, Verification
 from mlwright.registry.signatures.tables import version_signatures
 from mlwright.registry.spec import ModelVersion

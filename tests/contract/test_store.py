@@ -388,7 +388,7 @@ def test_the_store_asks_who_is_calling(database: Database, name: str) -> None:
 def test_a_project_is_one_thing_however_it_is_made(database: Database) -> None:
     resources = Store(database, kind=PROJECT)
     database.write_now(lambda tx: projects.create(tx, LOCAL, PROJECT, "vision", "Pictures"))
-    assert resources.get("vision").spec == {"description": "Pictures"}
+    assert resources.get("vision").spec == {"description": "Pictures", "signatures": "optional"}
     resources.apply(_project("vision", "Photos"))
     resources.apply(_project("audio"))
     found = database.read_now(lambda tx: projects.list_all(tx, LOCAL, PROJECT))

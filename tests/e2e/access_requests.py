@@ -441,6 +441,8 @@ def _version_pages(on: Things) -> dict[str, Request]:
     return {
         f"GET {path}": get(one),
         f"GET {path}/gates": get(f"{one}/gates"),
+        f"GET {path}/materials": get(f"{one}/materials"),
+        f"GET {path}/sbom.cdx.json": Request("GET", f"{one}/sbom.cdx.json"),
         f"GET {path}/report": get(f"{one}/report?as=junit"),
         f"GET {path}/files": get(f"{one}/files"),
         f"GET {path}/files/{{path:path}}": get(f"{one}/files/{SESAME}.txt"),

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "keys": ("mlwright.registry.cli.keys:keys", "Keys that sign model versions: create, add, retire, revoke."),
     "gate": ("mlwright.registry.cli.gates:gate", "Gates of model versions: run, explain, approve, reject."),
     "release": ("mlwright.registry.cli.releasing:release", "Make the same files a version in another project."),
+    "ci": ("mlwright.registry.cli.ci:ci", "Train, register, gate and promote in one command; workflows."),
     "webhooks": (
         "mlwright.registry.cli.webhooks:webhooks",
         "Webhooks of the registry: list, create, test, deliveries.",

@@ -65,6 +65,10 @@ class VersionFiles:
                 out.write(piece)
 
     def digest(self, file: ArtifactFile) -> str:
+        path = self._blobs.path(file.digest) if file.content is None else None
+        if path is not None and path.exists():
+            with path.open("rb") as stored:
+                return PREFIX + hashlib.file_digest(stored, "sha256").hexdigest()
         found = hashlib.sha256()
         for piece in [file.content] if file.content is not None else self._blobs.read(file.digest):
             found.update(piece)

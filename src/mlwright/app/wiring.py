@@ -129,7 +129,7 @@ class Platform:
         pages = Pages(folders, assets, self._waiting)
         files = ArtifactFiles(self.blobs, owners)
         tracking_ui = tracking_pages.routes(self.database, pages, files, RegisteredVersions())
-        registry_ui = registry_pages.routes(self.database, pages, files, self.lineage)
+        registry_ui = registry_pages.routes(self.database, pages, files, VersionFiles(self.blobs), self.lineage)
         login = security_pages.SecurityPages(self.database, pages, self._passwords).routes()
         ui = Face([*assets.routes(), *login, *tracking_ui, *registry_ui], problem)
         foreign = [mlflow_ui.face(self.settings.mlflow_ui)] if self.settings.mlflow_ui else []

@@ -57,6 +57,13 @@ class Transport(Protocol):
         ...
 
 
+class Address(NamedTuple):
+    """Where a server is, and what lets in there; the token may be empty."""
+
+    url: str
+    token: str
+
+
 #: Items of one page that is asked for.
 _PAGE_ITEMS = 1_000
 
@@ -72,6 +79,13 @@ class Client:
     def __init__(self, transport: Transport, *, alone: bool = False) -> None:
         self._transport = transport
         self.alone = alone
+
+    @property
+    def address(self) -> Address:
+        """For programs that call the server by themselves. Raises Unavailable when there is none."""
+        if not isinstance(self._transport, HttpTransport):
+            raise Unavailable("no server is running", hint="start one: mlwright up --detach")
+        return self._transport.address
 
     def get(self, path: str, /, **query: object) -> Any:
         """The decoded answer of a GET; query parameters that are None are left out."""
@@ -168,6 +182,7 @@ class HttpTransport:
     def __init__(self, url: str, token: str = "", timeout_s: float = 60.0) -> None:
         parts = urlsplit(url)
         self._url = url
+        self.address = Address(url.rstrip("/"), token)
         self._base = parts.path.rstrip("/")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.netloc, timeout=timeout_s)

@@ -18,10 +18,10 @@ from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.deciders import decide
 from mlwright.registry.gates.room import Environments, House, Kept, Room
 from mlwright.registry.gates.spec import Decision, GateVerdict, undecided
-from mlwright.registry.loading import Files, VersionLoader
 from mlwright.registry.service import gates as service
 from mlwright.registry.service import trust
 from mlwright.registry.service.gates import Work
+from mlwright.registry.service.loading import Files, VersionLoader
 from mlwright.registry.spec import ModelVersion
 from mlwright.tracking.service import lineage
 

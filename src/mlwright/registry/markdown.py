@@ -8,6 +8,7 @@ import msgspec
 
 from mlwright.registry.described import Card
 from mlwright.registry.gates.spec import Check, Standing
+from mlwright.registry.plain import plain
 
 UNKNOWN = "unknown"
 
@@ -32,11 +33,6 @@ def card(made: Card) -> str:
     parts = [f"# {plain(made.name)}, version {made.version}", _identity(made)]
     parts += [f"## {title}\n\n{text}" for title, text in sections]
     return "\n\n".join(parts) + "\n"
-
-
-def plain(text: str) -> str:
-    """One line that nobody takes for Markdown or HTML."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~&!])", r"\\\1", " ".join(text.split()))
 
 
 def _text(text: str | None) -> str:

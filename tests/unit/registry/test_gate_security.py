@@ -5,7 +5,8 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from mlwright.compute.environments import Environments
-from mlwright.compute.spec import Limits, Outcome
-from mlwright.kernel.errors import Unsupported
+from mlwright.compute.spec import Environment, Limits, Outcome
+from mlwright.kernel.errors import NoEnvironment, Unsupported
 from mlwright.registry.gates import reports, security
 from mlwright.registry.gates.room import House, Kept, Room
 from mlwright.registry.gates.spec import Decision, Gate, GateVerdict, Security, Standing
@@ -54,6 +54,19 @@ class InMemory:
         return None
 
 
+class Built:
+    """An environment as it would be built: numpy was asked for, and attrs came with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def ready(self, model: Path, limits: Limits, **_: Any) -> Iterator[Environment]:
+        if not self._folder.exists():
+            raise NoEnvironment("uv cannot reach the index")
+        yield Environment(str(self._folder), "3.11.9", "3.11", ["numpy==2.1.0", "attrs==25.1.0"], ["libgomp"])
+
+
 _scans: dict[tuple[Any, ...], Outcome] = {}
 
 
@@ -73,7 +86,7 @@ def decide(folder: Path, files: dict[str, bytes], advisories: Path | None = None
     assert isinstance(gate.security, Security)
     place = folder / f"gate-{len(list(folder.iterdir()))}"
     place.mkdir()
-    house = House(threading.Event(), InMemory(files), Environments(place / "environments"), set(), Kept(), advisories)
+    house = House(threading.Event(), InMemory(files), Built(folder / "environment"), set(), Kept(), advisories)
     room = OnceRoom(VERSION, gate, place, {"PATH": os.environ["PATH"]}, house, NOW_MS)
     return security.decide(room, gate.security)
 
@@ -154,6 +167,25 @@ def test_licences(tmp_path: Path) -> None:
     assert decide(tmp_path, files, licences={"allow": allow, "ignore": ignored}).verdict is PASS
     unknown = decide(tmp_path, SAFE, licences={"allow": allow})
     assert (unknown.verdict, "its licence is not known" in unknown.reason) == (UNDECIDED, True)
+
+
+def test_what_is_really_installed_counts(tmp_path: Path) -> None:
+    osv = database(tmp_path / "osv", advisory("GHSA-3", "attrs", ranges=events(("introduced", "0"))), OTHER)
+    asked: dict[str, Any] = {
+        "environment": True,
+        "vulnerabilities": {"ignore": [{"id": "GHSA-3", "reason": "not reached"}]},
+    }
+    decision = decide(tmp_path, SAFE, osv, **asked)
+    assert (decision.verdict, decision.reason[:44]) == (UNDECIDED, "distributions: uv cannot reach the index, re")
+    info = tmp_path / "environment/lib/python3.11/site-packages/attrs-25.1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.4\nName: attrs\nVersion: 25.1.0\nLicense-Expression: MIT\n")
+    decision = decide(tmp_path, SAFE, osv, **asked, licences={"allow": ["MIT"]}, sbom=True)
+    assert found(decision, "attrs 25.1.0") == [PASS, PASS]  # an advisory that is ignored, and a licence
+    assert found(decision, "libgomp") == [UNDECIDED, UNDECIDED]
+    assert found(decision, "numpy 2.1.0") == [UNDECIDED]
+    assert "pkg:pypi/attrs@25.1.0" in decision.evidence["sbom.cdx.json"]
+    assert "pillow" not in decision.evidence["sbom.cdx.json"]
 
 
 def test_a_bill_is_kept_as_evidence(tmp_path: Path) -> None:

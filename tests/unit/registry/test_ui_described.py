@@ -96,3 +96,21 @@ def test_models_of_other_projects_are_compared_by_who_may_see_both(world: Regist
     answer = world.get(path, STRANGER)
     assert answer.status_code == 404
     assert "accuracy" not in answer.text
+
+
+def test_the_bill_of_materials(world: RegistryWorld) -> None:
+    world.register(files={**FILES, "requirements.txt": b"scikit-learn==1.8.0\n<b>odd\nnumpy>=2\n"})
+    page = world.get(f"{TREE}/versions/1/materials").text
+    for part in ("scikit-learn", "1.8.0", "numpy", "not certain"):
+        assert part in page
+    assert "<b>odd" not in page
+    saved = world.get(f"{TREE}/versions/1/sbom.cdx.json")
+    assert saved.json()["bomFormat"] == "CycloneDX"
+    assert saved.headers["content-disposition"] == 'attachment; filename="sbom-1.cdx.json"'
+    world.write(lambda tx: registration.create(tx, LOCAL, NewVersion("tree", "s3://bucket/x"), Description()))
+    without = world.get(f"{TREE}/versions/2/materials")
+    assert without.status_code == 200
+    assert 'role="alert"' in without.text
+    for path in ("materials", "sbom.cdx.json"):
+        assert world.get(f"{TREE}/versions/1/{path}", STRANGER).status_code == 404
+        assert world.get(f"{TREE}/versions/9/{path}").status_code == 404

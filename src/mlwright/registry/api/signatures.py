@@ -15,8 +15,8 @@ from mlwright.kernel.http import caller_of, json_response, read_json
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.openapi import Operation, Parameter
 from mlwright.kernel.transaction import Tx
-from mlwright.registry import loading, validation
-from mlwright.registry.service import pinning, signatures, trust, versions
+from mlwright.registry import validation
+from mlwright.registry.service import loading, pinning, signatures, trust, versions
 from mlwright.registry.signatures.spec import Verification, VersionSignature
 from mlwright.registry.spec import ModelVersion
 

@@ -7,6 +7,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from mlwright.registry.gates.spec import Check, GateVerdict, Standing
+from mlwright.registry.plain import plain
 from mlwright.security.scanning.sarif import SCHEMA
 
 #: What no XML may hold, not even escaped.
@@ -87,16 +88,16 @@ def _complaints(gate: Standing) -> Iterable[str]:
 
 def markdown(version: str, standings: Sequence[Standing]) -> str:
     """A table of the gates, and below it each check of those that are not passed."""
-    lines = [f"### Gates of {_cell(version)}", "", "| gate | verdict | reason |", "|---|---|---|"]
+    lines = [f"### Gates of {plain(version)}", "", "| gate | verdict | reason |", "|---|---|---|"]
     lines += [
-        f"| {_cell(f'{each.policy}/{each.gate}')} | {_verdict(each)} | {_cell(each.decision.reason)} |"
+        f"| {plain(f'{each.policy}/{each.gate}')} | {_verdict(each)} | {plain(each.decision.reason)} |"
         for each in standings
     ]
     for each in standings:
         checks = [check for check in each.decision.checks if check.verdict is not GateVerdict.PASS]
         if checks and not each.is_open:
-            lines += ["", f"**{_cell(f'{each.policy}/{each.gate}')}**", ""]
-            lines += [f"- {_SIGNS[check.verdict]} {_cell(_line(check))}" for check in checks]
+            lines += ["", f"**{plain(f'{each.policy}/{each.gate}')}**", ""]
+            lines += [f"- {_SIGNS[check.verdict]} {plain(_line(check))}" for check in checks]
     return "\n".join(lines) + "\n"
 
 
@@ -108,11 +109,6 @@ def _verdict(gate: Standing) -> str:
 
 def _line(check: Check) -> str:
     return f"{check.name}: {check.found}, required: {check.required}"
-
-
-def _cell(text: str) -> str:
-    """Text that stays in its cell, and that nobody takes for Markdown or HTML."""
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 
 def _text(text: str) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mlwright import __version__
+from mlwright.compute.spec import Limits
 from mlwright.kernel.errors import MlwrightError, Unsupported
 from mlwright.registry.gates import scanned
 from mlwright.registry.gates.room import Room
@@ -40,33 +41,49 @@ def decide(room: Room, asked: Security) -> Decision:
     return Decision(worst.verdict, worst.reason, checks, code.output, evidence, until_ms)
 
 
+class _Made(NamedTuple):
+    """What a version is made of, and the licences that are known."""
+
+    needs: "Needs"
+    licences: "Mapping[Pinned, str]"
+
+
 def _supply(
     room: Room, asked: Security, model: Path, now: datetime
 ) -> tuple[list[Check], dict[str, str], list[datetime]]:
     """Checks, documents, and until when they hold. Raises ModuleNotFoundError without the extras."""
-    from mlwright.security.supply import licences, locks  # extras
-
     checks: list[Check] = []
     ends: list[datetime] = []
     evidence: dict[str, str] = {}
     try:
-        needs = locks.needs(model)
+        needs, known = _made(room, asked, model)
     except MlwrightError as error:
-        return [undecided("distributions", "a readable list of what the model needs", error.message)], {}, []
+        return [undecided("distributions", "to know what the model needs", error.message)], {}, []
     if not needs.sources and (asked.vulnerabilities or asked.licences):
-        checks.append(undecided("distributions", "a list of what the model needs", "no file of the version says it"))
+        checks.append(undecided("distributions", "to know what the model needs", "no file of the version says it"))
     if asked.vulnerabilities is not None:
         found, end = _vulnerabilities(asked.vulnerabilities, needs, room.advisories, now)
         checks += found
         ends += end
-    companion = asked.licences.companion if asked.licences else COMPANION
-    known = licences.known(needs.pinned, model, companion)
     if asked.licences is not None:
         checks += _licences(asked.licences, needs, known, now.date())
     if asked.sbom:
-        checks_of, evidence = _bill(room, model, needs, known)
-        checks += checks_of
+        bill, evidence = _bill(room, model, needs, known)
+        checks.append(bill)
     return checks, evidence, ends
+
+
+def _made(room: Room, asked: Security, model: Path) -> _Made:
+    """By the files of the version, or by the environment that is built from them."""
+    from mlwright.security.supply import licences, locks  # extras
+
+    companion = asked.licences.companion if asked.licences else COMPANION
+    if not asked.environment:
+        needs = locks.needs(model)
+        return _Made(needs, licences.known(needs.pinned, model, companion))
+    with room.environment_of_model(Limits(asked.build_seconds), builds=False) as built:
+        needs = locks.installed(built.packages, built.unavailable, "environment")
+        return _Made(needs, licences.known(needs.pinned, model, companion, Path(built.folder)))
 
 
 # --- vulnerabilities ----------------------------------------------------------------------------------------------
@@ -157,7 +174,7 @@ def _licences(asked: Licences, needs: "Needs", known: "Mapping[Pinned, str]", to
 # --- the bill of materials ----------------------------------------------------------------------------------------
 
 
-def _bill(room: Room, model: Path, needs: "Needs", known: "Mapping[Pinned, str]") -> tuple[list[Check], dict[str, str]]:
+def _bill(room: Room, model: Path, needs: "Needs", known: "Mapping[Pinned, str]") -> tuple[Check, dict[str, str]]:
     from mlwright.security.signing import folders  # hashes files
     from mlwright.security.supply import sbom  # an extra
 
@@ -167,7 +184,7 @@ def _bill(room: Room, model: Path, needs: "Needs", known: "Mapping[Pinned, str]"
     digest = (version.digest or "").partition(":")[2]
     text = sbom.bill(sbom.Model(version.name, str(version.version), digest, files, made), needs, known, __version__)
     found = f"{len(needs.pinned)} distributions and {len(files)} files, kept as {SBOM}"
-    return [Check("sbom", GateVerdict.PASS, "a bill of materials", found)], {SBOM: text}
+    return Check("sbom", GateVerdict.PASS, "a bill of materials", found), {SBOM: text}
 
 
 def _ends(asked: Security) -> list[datetime]:

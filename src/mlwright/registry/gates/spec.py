@@ -312,13 +312,17 @@ class Command(Kind, frozen=True):
 class Security(Kind, frozen=True):
     """Decides by what is in the version's files: whatever could run code when the model is loaded fails.
 
-    Further questions are asked only if they stand here. `sbom`: a bill of materials is made and kept with the answer.
+    Further questions are asked only if they stand here. `environment`: they are about what an environment holds that is
+    built from the version's files, with all that comes along, and not only about what these files name. `sbom`: a bill
+    of materials is made and kept with the answer.
     """
 
     seconds: Seconds = 300.0
     secrets: Secrets | None = None
     vulnerabilities: Vulnerabilities | None = None
     licences: Licences | None = None
+    environment: bool = False
+    build_seconds: Seconds = 900.0
     sbom: bool = False
 
 
@@ -433,7 +437,8 @@ def conclude(checks: list[Check]) -> Decision:
             return Decision(verdict, f"{first.name}: {first.found}, required: {first.required}{more}", checks)
     if not checks:
         return Decision(GateVerdict.INCONCLUSIVE, "the gate asks for nothing", checks)
-    return Decision(GateVerdict.PASS, f"all {len(checks)} checks passed", checks)
+    passed = "the check passed" if len(checks) == 1 else f"all {len(checks)} checks passed"
+    return Decision(GateVerdict.PASS, passed, checks)
 
 
 def preceded(checks: list[Check], found: Decision) -> Decision:

@@ -11,11 +11,11 @@ from mlwright.kernel.http import Route, caller_of
 from mlwright.kernel.identity import Role
 from mlwright.kernel.protojson import answer, both, decode, required
 from mlwright.kernel.transaction import Tx
-from mlwright.registry import loading, search, validation
+from mlwright.registry import search, validation
 from mlwright.registry.mlflow import wire
 from mlwright.registry.mlflow.models import check_most
 from mlwright.registry.mlflow.ports import Files
-from mlwright.registry.service import registration, rows
+from mlwright.registry.service import loading, registration, rows
 from mlwright.registry.service import versions as service
 from mlwright.registry.spec import ModelVersion, NewVersion
 from mlwright.tracking.spec import Page, Tag

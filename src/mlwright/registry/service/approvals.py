@@ -1,9 +1,10 @@
 """Which versions wait for people, and for whom.
 
 A version waits while an approval is missing, nothing has failed at the other gates of the policy, and it has not been
-overtaken: neither by what the guarded aliases and stages lead to by now, nor by twenty newer versions.
+overtaken: neither by what the guarded aliases and stages lead to by now, nor by ten newer versions of its model.
 """
 
+import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -23,16 +24,19 @@ from mlwright.registry.spec import ModelVersion
 from mlwright.registry.tables import model_aliases, model_versions, registered_models
 
 #: So many of the newest versions of a model can wait at a time.
-NEWEST = 20
+NEWEST = 10
+#: … and so many of the newest versions at all: nobody would read more.
+MOST = 500
+_MOST_COUNTED = 100
 
 _models, _versions = registered_models.c, model_versions.c
 _names = Query(select(_models.id, _models.name).where(_models.project == bindparam("project")))
 _newest = Query(
-    select(*rows.VERSION_COLUMNS, _versions.model)
+    select(_versions.id, _versions.model, _versions.version, _versions.created_ms)
     .join(registered_models, _models.id == _versions.model)
     .where(among(_versions.model, "models"), _versions.version > _models.last_version - NEWEST)
-    .order_by(_versions.created_ms.desc(), _versions.id.desc())
 )
+_whole = Query(select(*rows.VERSION_COLUMNS).where(among(_versions.id, "rows")))
 _aliases = Query(
     select(model_aliases.c.model, model_aliases.c.alias, model_aliases.c.version).where(
         among(model_aliases.c.model, "models")
@@ -65,7 +69,10 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class _Candidate(NamedTuple):
-    version: ModelVersion
+    """A version, by its time and row, that a policy has people look at."""
+
+    created_ms: int
+    row: int
     policy: Policy
 
 
@@ -76,47 +83,60 @@ def waiting(tx: Tx, caller: Caller, project: str = "") -> list[Waiting]:
     """
     if project:
         caller.require(project, Role.VIEWER)
-    candidates: list[_Candidate] = []
-    for name, policies in gates.all_policies(tx, project).items():
-        asking = [each for each in policies if any(gate.approval for gate in each.spec.gates)]
-        if asking and caller.may(name, Role.VIEWER):
-            candidates += _candidates(tx, name, asking)
-    known, now = (
-        Answers(tx, list({each.version.row: each.version for each in candidates}.values()), whole=False),
-        tx.now_ms(),
-    )
-    found = [
-        each
-        for version, policy in candidates
-        for gate in policy.spec.gates
-        if gate.approval is not None
-        for each in _waits(known, caller, version, policy, gate, gate.approval, now)
-    ]
-    return sorted(found, key=lambda each: (-each.version.created_ms, -each.version.row))
+    return _waiting(tx, caller, project, MOST, mine=False)
 
 
 def count(tx: Tx, caller: Caller) -> int:
-    """How many wait for the caller."""
-    return sum(each.mine for each in waiting(tx, caller))
+    """How many wait for the caller, among the newest hundred versions that might: pages show this all the time."""
+    return sum(each.mine for each in _waiting(tx, caller, "", _MOST_COUNTED, mine=True))
+
+
+def _waiting(tx: Tx, caller: Caller, project: str, most: int, *, mine: bool) -> list[Waiting]:
+    """What waits; with `mine`, what could not wait for the caller is not even looked at."""
+    candidates: list[_Candidate] = []
+    for name, policies in gates.all_policies(tx, project).items():
+        asking = [each for each in policies if _asks(each, caller, name, mine=mine)]
+        if asking and caller.may(name, Role.VIEWER):
+            candidates += _candidates(tx, name, asking)
+    candidates = heapq.nlargest(most, candidates, key=lambda each: (each.created_ms, each.row))
+    found = rows.versions(tx, tx.all(_whole, {"rows": str([each.row for each in candidates])})) if candidates else []
+    versions = {each.row: each for each in found}
+    known, now = Answers(tx, found, whole=False), tx.now_ms()
+    return [
+        each
+        for _, row, policy in candidates
+        for gate in policy.spec.gates
+        if gate.approval is not None
+        for each in _waits(known, caller, versions[row], policy, gate, gate.approval, now)
+    ]
+
+
+def _asks(policy: Policy, caller: Caller, project: str, *, mine: bool) -> bool:
+    """Whether the policy asks people; with `mine`, whether the caller is one of them."""
+    asked = [gate.approval for gate in policy.spec.gates if gate.approval is not None]
+    if not mine:
+        return bool(asked)
+    is_admin = caller.may(project, Role.ADMIN)
+    return any(caller.name in each.approvers if each.approvers else is_admin for each in asked)
 
 
 def _candidates(tx: Tx, project: str, policies: Sequence[Policy]) -> list[_Candidate]:
-    names = dict(tx.all(_names, {"project": project}))
-    asked = {row for row, name in names.items() if any(policy.spec.covers(name) for policy in policies)}
-    if not asked:
-        return []
-    wanted = {"models": str(sorted(asked))}
+    covering = {
+        row: [policy for policy in policies if policy.spec.covers(name)]
+        for row, name in tx.all(_names, {"project": project})
+    }
+    wanted = {"models": str([row for row, covered in covering.items() if covered])}
     leads: dict[int, dict[str, int]] = defaultdict(dict)
     for model, alias, number in tx.all(_aliases, wanted):
         leads[model][f"@{alias}"] = number
-    for model, stage, number in tx.all(_stages, wanted):
-        leads[model][stage] = number
-    found = tx.all(_newest, wanted)
+    if any(policy.spec.stages for policy in policies):
+        for model, stage, number in tx.all(_stages, wanted):
+            leads[model][stage] = number
     return [
-        _Candidate(version, policy)
-        for row, version in zip(found, rows.versions(tx, found), strict=True)
-        for policy in policies
-        if policy.spec.covers(version.name) and version.version > _overtaken(policy.spec, leads[row[-1]])
+        _Candidate(created_ms, row, policy)
+        for row, model, number, created_ms in tx.all(_newest, wanted)
+        for policy in covering[model]
+        if number > _overtaken(policy.spec, leads[model])
     ]
 
 

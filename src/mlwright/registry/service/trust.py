@@ -170,7 +170,10 @@ def require(tx: Tx, version: ModelVersion, *, must_be_signed: bool = False) -> N
     found = signatures(tx, version)
     if not any(each.trusted for each in found):
         reasons = "; ".join(each.reason for each in found)
-        raise Untrusted(f"no signature of version {version.version} of {version.name!r} counts: {reasons}")
+        raise Untrusted(
+            f"no signature of version {version.version} of {version.name!r} counts: {reasons}",
+            hint=f"sign it with a key that the project {version.project!r} trusts, or have an admin add the key it has",
+        )
 
 
 def copy(tx: Tx, source: int, target: int) -> None:

@@ -83,25 +83,27 @@ def _single(words: Sequence[str], allowed: set[str]) -> tuple[bool, Sequence[str
     return name.lower() in allowed, words
 
 
-def known(distributions: Iterable[Pinned], folder: Path, companion: str) -> dict[Pinned, str]:
-    """The licences that are known: said by the companion file in the model, or by the same version installed here.
+def known(
+    distributions: Iterable[Pinned], folder: Path, companion: str, environment: Path | None = None
+) -> dict[Pinned, str]:
+    """The licences that are known: said by the companion file in the model, or by what is installed.
 
     Args:
         companion: JSON with licences by name of the distribution, or an SBOM of CycloneDX.
+        environment: a virtual environment of the model; without it, the same versions where they are installed here.
 
     Raises Invalid for a companion that cannot be read.
     """
     said = _companion(folder / companion)
-    found = {each: said.get(each.name) or _installed(each) for each in distributions}
+    sites = None if environment is None else [str(site) for site in environment.glob("lib/python*/site-packages")]
+    found = {each: said.get(each.name) or _installed(each, sites) for each in distributions}
     return {each: licence for each, licence in found.items() if licence}
 
 
-def _installed(distribution: Pinned) -> str | None:
-    try:
-        here = metadata.distribution(distribution.name)
-    except metadata.PackageNotFoundError:
-        return None
-    return of_metadata(here.metadata) if here.version == distribution.version else None
+def _installed(distribution: Pinned, sites: list[str] | None) -> str | None:
+    named = {"name": distribution.name} if sites is None else {"name": distribution.name, "path": sites}
+    here = next(iter(metadata.distributions(**named)), None)
+    return of_metadata(here.metadata) if here is not None and here.version == distribution.version else None
 
 
 def of_metadata(found: "Message | metadata.PackageMetadata") -> str | None:

@@ -46,6 +46,15 @@ def needs(folder: Path) -> Needs:
     return Needs(sorted(pinned.values()), sorted(unpinned), sorted({each.source for each in found}))
 
 
+def installed(packages: Iterable[str], missing: Iterable[str], source: str) -> Needs:
+    """What an environment holds, as `name==version`, and what it lacks."""
+    found = [_required(each, source) for each in packages]
+    lacking = [Unpinned("", each, source) for each in missing]
+    pinned = [each for each in found if isinstance(each, Pinned)]
+    unpinned = [each for each in found if isinstance(each, Unpinned)]
+    return Needs(sorted(pinned), sorted([*unpinned, *lacking]), [source])
+
+
 def _locked(folder: Path, name: str, key: str) -> Iterator[Found]:
     text = _text(folder / name)
     if text is None:

@@ -1,0 +1,1 @@
+"""Continuous integration: train, register, gate and promote in one command, and workflows that call it."""
