@@ -28,6 +28,7 @@ class Answer(NamedTuple):
 
 
 Score = Callable[[bytes, str], Answer]
+Predict = Callable[[Any], Any]
 
 
 class BadRequest(Exception):
@@ -56,8 +57,10 @@ def by_mlflow(folder: Path) -> Score:
 
 def by_flavor(request: Mapping[str, Any]) -> Score:
     """Load the model with its own library, and answer requests in JSON."""
-    flavor = _FLAVORS[request["loader"]]
-    predict = flavor(Path(request["model"]), request["options"], request["generic"])
+    folder, options = Path(request["model"]), request["options"]
+    if options.get("code"):
+        sys.path.insert(0, str(folder / options["code"]))
+    predict = _FLAVORS[request["loader"]](folder, options, request["generic"])
     columns = request["columns"]
 
     def score(body: bytes, content_type: str) -> Answer:
@@ -115,37 +118,44 @@ def _plain(found: Any) -> Any:
     return found.tolist() if hasattr(found, "tolist") else found
 
 
-def _sklearn(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Callable[[Any], Any]:
-    file = folder / options["pickled_model"]
-    if options.get("serialization_format") == "skops":
+def _sklearn(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Predict:
+    return _estimator(folder / options["pickled_model"], options, generic)
+
+
+def _estimator(file: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Predict:
+    """A model with scikit-learn's interface."""
+    if file.suffix == ".skops" or options.get("serialization_format") == "skops":
         skops: Any = importlib.import_module("skops.io")
         model = skops.load(file, trusted=options.get("skops_trusted_types") or [])
     else:
         library: Any = importlib.import_module("joblib" if file.suffix == ".joblib" else "pickle")
         with file.open("rb") as source:
             model = library.load(source)
-    predict: Callable[[Any], Any] = getattr(model, generic.get("predict_fn") or "predict")
+    predict: Predict = getattr(model, generic.get("predict_fn") or "predict")
     return predict
 
 
-def _xgboost(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Callable[[Any], Any]:
+def _xgboost(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Predict:
     xgboost: Any = importlib.import_module("xgboost")
     kind = str(options.get("model_class") or "").rpartition(".")[2]
     model = getattr(xgboost, kind if kind.startswith("XGB") else "Booster")()
     model.load_model(folder / options.get("data", "model.xgb"))
     if kind.startswith("XGB"):
-        predict: Callable[[Any], Any] = model.predict
+        predict: Predict = model.predict
         return predict
     return lambda inputs: model.predict(xgboost.DMatrix(inputs))
 
 
-def _lightgbm(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Callable[[Any], Any]:
+def _lightgbm(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Predict:
+    file = folder / options.get("data", "model.lgb")
+    if file.suffix in {".pkl", ".skops", ".joblib"}:
+        return _estimator(file, options, generic)
     lightgbm: Any = importlib.import_module("lightgbm")
-    predict: Callable[[Any], Any] = lightgbm.Booster(model_file=str(folder / options.get("data", "model.lgb"))).predict
+    predict: Predict = lightgbm.Booster(model_file=str(file)).predict
     return predict
 
 
-def _onnx(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Callable[[Any], Any]:
+def _onnx(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Predict:
     onnxruntime: Any = importlib.import_module("onnxruntime")
     numpy: Any = importlib.import_module("numpy")
     providers = ["CPUExecutionProvider"]
