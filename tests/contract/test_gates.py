@@ -23,8 +23,8 @@ from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.gates.spec import Decision, GateVerdict, Standing
-from mlwright.registry.service import aliases, gates, versions
-from mlwright.registry.spec import ModelVersion, Stage
+from mlwright.registry.service import aliases, gates, renaming, versions
+from mlwright.registry.spec import Alias, ModelVersion, Stage
 from tests.contract.registry import FILES, Registry
 from tests.unit.registry.test_gate_validation import table
 
@@ -118,6 +118,23 @@ def test_a_failed_gate_keeps_alias_and_stage_closed(registry: Gates) -> None:
         registry(versions.transition, "m", 1, Stage.PRODUCTION)
     registry(versions.transition, "m", 1, Stage.STAGING)
     registry(aliases.move, "m", "challenger", 1)
+
+
+def test_no_alias_or_stage_gets_past_a_gate_under_another_name(registry: Gates) -> None:
+    registry.policy(FAILS, models=["live*"])
+    registry.register(registry.logged())
+    registry(aliases.move, "m", "champion", 1)
+    with pytest.raises(GateClosed, match=r"may not be @champion: production/check: inconclusive: it has not run"):
+        registry(renaming.rename, "m", "live-one")
+    registry(aliases.remove, "m", "champion")
+    registry(versions.transition, "m", 1, Stage.PRODUCTION)
+    with pytest.raises(GateClosed, match="in the stage Production"):
+        registry(renaming.rename, "m", "live-one")
+    registry(renaming.rename, "m", "other")
+    registry(versions.transition, "other", 1, Stage.STAGING)
+    registry(renaming.rename, "other", "live-one")
+    registry(aliases.move, "live-one", "champion", 1, override="a test")
+    assert registry(renaming.rename, "live-one", "live-two").aliases == [Alias("champion", 1)]
 
 
 @pytest.mark.parametrize(

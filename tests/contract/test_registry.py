@@ -14,7 +14,7 @@ from mlwright.kernel.database import Database
 from mlwright.kernel.errors import AlreadyExists, Conflict, Denied, Immutable, Invalid, NotFound
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.registry import search
-from mlwright.registry.service import aliases, models, pinning, registration, rows, versions
+from mlwright.registry.service import aliases, models, pinning, registration, renaming, rows, versions
 from mlwright.registry.service.registration import Description, UnreadError
 from mlwright.registry.spec import Alias, CodeState, NewVersion, PinnedFile, Stage, UsedDataset
 from mlwright.security import projects
@@ -215,9 +215,9 @@ def test_names_are_unique_in_a_project(registry: Registry) -> None:
     with pytest.raises(AlreadyExists):
         registry(models.create, "m")
     registry.model("M")
-    registry(models.rename, "M", "n")
+    registry(renaming.rename, "M", "n")
     with pytest.raises(AlreadyExists):
-        registry(models.rename, "n", "m")
+        registry(renaming.rename, "n", "m")
     assert registry(models.get, "n").name == "n"
 
 
@@ -284,7 +284,7 @@ def test_roles(registry: Registry) -> None:
     stranger = Registry(registry.database, Caller("stranger"))
     assert viewer(versions.get, "m", 1).version == 1
     for verb, arguments in (
-        (models.create, ("x",)), (models.rename, ("m", "x")), (models.delete_model, ("m",)),
+        (models.create, ("x",)), (renaming.rename, ("m", "x")), (models.delete_model, ("m",)),
         (models.set_tag, ("m", "k", "v")), (versions.delete_version, ("m", 1)), (aliases.move, ("m", "a", 1)),
         (versions.transition, ("m", 1, Stage.STAGING)), (versions.describe, ("m", 1, "x")),
     ):  # fmt: skip

@@ -8,7 +8,7 @@ from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Denied, Invalid
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.registry.gates.spec import Decision, GateVerdict
-from mlwright.registry.service import aliases, approvals, gate_history, gates, history, models, versions
+from mlwright.registry.service import aliases, approvals, gate_history, gates, history, renaming, versions
 from mlwright.registry.service.gate_history import Asked
 from mlwright.registry.spec import ModelVersion
 from mlwright.tracking.service import columns
@@ -106,7 +106,7 @@ def test_what_waits_for_people(registry: Gates) -> None:
 
 def test_the_life_of_a_model_across_names(registry: Gates) -> None:
     registry.register("s3://bucket/x")
-    registry(models.rename, "m", "n")
+    registry(renaming.rename, "m", "n")
     registry.model("m")
     registry(aliases.move, "n", "best", 1)
     registry(versions.set_tag, "n", 1, "k", "v")

@@ -14,7 +14,7 @@ import pytest
 from mlwright.kernel.identity import LOCAL, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.service import models, registration, versions
+from mlwright.registry.service import models, registration, renaming, versions
 from mlwright.registry.service.registration import Description
 from mlwright.registry.spec import NewVersion, Stage
 from mlwright.security import projects
@@ -249,7 +249,7 @@ def test_history_follows_the_model_through_its_names(tree: RegistryWorld) -> Non
     tree.model("seed")
     tree.register("seed", description="first")
     tree.write(lambda tx: models.set_tag(tx, LOCAL, "seed", "k", "before"))
-    tree.write(lambda tx: models.rename(tx, LOCAL, "seed", "tree"))
+    tree.write(lambda tx: renaming.rename(tx, LOCAL, "seed", "tree"))
     tree.alias("champion", 1)
     events = tree.get(f"{TREE}/history?format=json").json()["events"]
     assert [each["type"].removeprefix("registry.") for each in events] == [

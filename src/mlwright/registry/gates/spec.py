@@ -426,6 +426,10 @@ class GatePolicySpec(_Spec, frozen=True):
         """Whether the policy is about this model."""
         return any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
 
+    def guards(self, alias: str, stage: Stage | None) -> bool:
+        """Whether the policy is about this alias, or this stage."""
+        return alias in self.aliases or stage in self.stages
+
 
 def conclude(checks: list[Check]) -> Decision:
     """The worst verdict of the checks. A gate that asked nothing has not been passed."""

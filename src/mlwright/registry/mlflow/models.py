@@ -12,7 +12,7 @@ from mlwright.kernel.protojson import HINT, answer, both, decode, required
 from mlwright.kernel.transaction import Tx
 from mlwright.registry import search, validation
 from mlwright.registry.mlflow import wire
-from mlwright.registry.service import aliases, rows
+from mlwright.registry.service import aliases, renaming, rows
 from mlwright.registry.service import models as service
 from mlwright.registry.spec import ModelVersion, RegisteredModel
 from mlwright.tracking.spec import Page, Tag
@@ -112,7 +112,7 @@ class ModelRoutes:
     async def rename(self, request: Request) -> Response:
         message, caller = await decode(request, Rename), caller_of(request)
         name, new = required("name", message.name), required("new_name", message.new_name)
-        return _model(await self._database.write(lambda tx: service.rename(tx, caller, name, new)))
+        return _model(await self._database.write(lambda tx: renaming.rename(tx, caller, name, new)))
 
     async def delete(self, request: Request) -> Response:
         name, caller = await self._name(request), caller_of(request)

@@ -200,15 +200,21 @@ def _stand(known: Answers, version: ModelVersion, policies: Sequence[Policy], no
 
 def closed(tx: Tx, version: ModelVersion, alias: str = "", stage: Stage | None = None) -> list[Standing]:
     """The gates that keep an alias or stage from leading to a version."""
-    asked = [
-        policy
-        for policy in policies(tx, version.project, version.name)
-        if alias in policy.spec.aliases or stage in policy.spec.stages
-    ]
+    found = policies(tx, version.project, version.name)
+    return shut(tx, version, [policy for policy in found if policy.spec.guards(alias, stage)])
+
+
+def shut(tx: Tx, version: ModelVersion, asked: Sequence[Policy]) -> list[Standing]:
+    """The gates of some policies that a version has not passed."""
     if asked:
         tx.take_time()
     found = _stand(Answers(tx, [version]), version, asked, tx.now_ms())
     return [each for each in found if not each.is_open]
+
+
+def reasons(standings: Sequence[Standing]) -> str:
+    """Why gates are closed, in words."""
+    return "; ".join(f"{each.policy}/{each.gate}: {_in_words(each)}" for each in standings)
 
 
 def guard(
@@ -219,19 +225,18 @@ def guard(
     Args:
         override: why it shall lead there nevertheless; for administrators of the project.
     """
-    shut = closed(tx, version, alias, stage)
-    if not shut:
+    found = closed(tx, version, alias, stage)
+    if not found:
         return
     target = f"@{alias}" if alias else f"the stage {stage.value}" if stage else ""
-    reasons = "; ".join(f"{each.policy}/{each.gate}: {_in_words(each)}" for each in shut)
     if not override:
         raise GateClosed(
-            f"Version {version.version} of {version.name!r} may not be {target}: {reasons}",
+            f"Version {version.version} of {version.name!r} may not be {target}: {reasons(found)}",
             path="version",
             hint=f"see: mlwright gate explain {version.name}/{version.version}",
         )
     caller.require(version.project, Role.ADMIN)
-    gates = [{"policy": each.policy, "gate": each.gate, "reason": _in_words(each)} for each in shut]
+    gates = [{"policy": each.policy, "gate": each.gate, "reason": _in_words(each)} for each in found]
     _emit(tx, caller, version, "overridden", {"target": target, "reason": override, "closed": gates})
 
 

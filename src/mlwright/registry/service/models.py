@@ -40,16 +40,6 @@ _describe = Query(
     .where(_models.id == bindparam("model_"))
     .values(description=bindparam("text"), updated_ms=bindparam("now"))
 )
-_rename = Query(
-    update(registered_models)
-    .where(_models.id == bindparam("model_"))
-    .values(name=bindparam("new_name"), updated_ms=bindparam("now"))
-)
-_rename_versions = Query(
-    update(model_versions)
-    .where(model_versions.c.model == bindparam("model_"))
-    .values(name=bindparam("new_name"), updated_ms=bindparam("now"))
-)
 _touch = Query(update(registered_models).where(_models.id == bindparam("model_")).values(updated_ms=bindparam("now")))
 _set_tag = Query(
     upsert(registered_model_tags)
@@ -145,22 +135,6 @@ def describe(tx: Tx, caller: Caller, name: str, description: str, project: str =
     data = {"before": {"description": found.description}, "after": {"description": description}}
     _emit(tx, caller, found.project, name, "updated", data)
     return rows.models(tx, [found._replace(description=description, updated_ms=now)])[0]
-
-
-def rename(tx: Tx, caller: Caller, name: str, new_name: str, project: str = "") -> RegisteredModel:
-    """Give the model and its versions another name. Raises AlreadyExists."""
-    validation.check_model_name(new_name, "new_name")
-    found, now = find(tx, caller, name, Role.EDITOR, project), tx.now_ms()
-    taken = tx.one(_by_name, {"project": found.project, "name": new_name})
-    if taken is not None and taken[0] != found.row:
-        raise AlreadyExists(
-            f"Registered Model (name={new_name}) already exists.", path="new_name", hint="choose another name"
-        )
-    values = {"model_": found.row, "new_name": new_name, "now": now}
-    tx.run(_rename, values)
-    tx.run(_rename_versions, values)
-    _emit(tx, caller, found.project, new_name, "renamed", {"before": {"name": name}, "after": {"name": new_name}})
-    return rows.models(tx, [found._replace(name=new_name, updated_ms=now)])[0]
 
 
 def delete_model(tx: Tx, caller: Caller, name: str, project: str = "") -> None:

@@ -13,7 +13,7 @@ from mlwright.kernel.errors import Invalid
 from mlwright.kernel.http import Route, caller_of, integer, is_number, json_response
 from mlwright.kernel.identity import Role
 from mlwright.registry import validation
-from mlwright.registry.service import aliases, models
+from mlwright.registry.service import aliases, models, renaming
 from mlwright.registry.ui import address, model
 from mlwright.registry.ui.refusal import Refusals
 from mlwright.web import markdown
@@ -146,7 +146,7 @@ class ModelPages:
     async def rename(self, request: Request) -> Response:
         form, (project, name), caller = await read_form(request), named(request), caller_of(request)
         new = form.get("new_name", "").strip()
-        await self._database.write(lambda tx: models.rename(tx, caller, name, new, project))
+        await self._database.write(lambda tx: renaming.rename(tx, caller, name, new, project))
         return see_other(address.of_model(project, new))
 
     async def delete(self, request: Request) -> Response:
