@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'39d5bc6a65a296e06d74ca5a9ec281446a1a241c99da6bb1bc54881bd903e611');
+INSERT INTO "event_head" VALUES(1,23,'f89557d506e56375c71d7287770deb9c58523c3d7c3e9de1c9b6ffe5b3b89086');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/7d117e59d10d','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','144872426c3f4429fad9bd185b4b338f2f32c32cce000ca6a5fff9821cdabfd6');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','144872426c3f4429fad9bd185b4b338f2f32c32cce000ca6a5fff9821cdabfd6','084edcffc8f2efa21b8504ff46066707fb556ec651a03ffa808e3f1289b63cf1');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','084edcffc8f2efa21b8504ff46066707fb556ec651a03ffa808e3f1289b63cf1','41423e684f76e1983a803e6bcc92d70d52823720fc6fac52b10fdde6b0461bd4');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','41423e684f76e1983a803e6bcc92d70d52823720fc6fac52b10fdde6b0461bd4','c89c0fd1f97d93f77d2ba45931b26c2a0b6cdf7129e3469c7a867d5d627da412');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','c89c0fd1f97d93f77d2ba45931b26c2a0b6cdf7129e3469c7a867d5d627da412','4ac72e6afdbe726cd1cf44d0e151b0c884bfe3eab744c9e76c995ca2b15f02a9');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','4ac72e6afdbe726cd1cf44d0e151b0c884bfe3eab744c9e76c995ca2b15f02a9','c26d60199a8a0c8e840b1a01f7d60d4cdc3b6b4161f10c1df6399dc9b118bc35');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','c26d60199a8a0c8e840b1a01f7d60d4cdc3b6b4161f10c1df6399dc9b118bc35','3bf40d9952bccc14e97d9f56f177613c2b3a5e628f7971f5085545c227cd45c3');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','3bf40d9952bccc14e97d9f56f177613c2b3a5e628f7971f5085545c227cd45c3','f39042d9ef95365948a9ae9242649f1ce6e58fc707e4d4044173013dcd894f52');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','f39042d9ef95365948a9ae9242649f1ce6e58fc707e4d4044173013dcd894f52','8069b145892c7ce55d329ef36a9688a4dd87c81e5061c7f7a12e6f417b511b6c');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','8069b145892c7ce55d329ef36a9688a4dd87c81e5061c7f7a12e6f417b511b6c','32b5be1f59751a598403a1546e7874d1f5ef09a956fc5720209e8089cca2334a');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','32b5be1f59751a598403a1546e7874d1f5ef09a956fc5720209e8089cca2334a','c9cee9fe8d18fc44d9bf8e62c3b8b5aed64e1f3ab90e9daa33dee4d07f99d249');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','c9cee9fe8d18fc44d9bf8e62c3b8b5aed64e1f3ab90e9daa33dee4d07f99d249','8e26b8b5eed426d03c01d20e08d7f66e6303d0e8e2c79acbb91073f9a938dcbd');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','8e26b8b5eed426d03c01d20e08d7f66e6303d0e8e2c79acbb91073f9a938dcbd','1f35e20256c2ebe7ff0bd4b381cab482d03ac1def1e9433027759118f3176e5c');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','1f35e20256c2ebe7ff0bd4b381cab482d03ac1def1e9433027759118f3176e5c','39b718edae172a2bc0d372acd6b63719f3a25aa3a758bbcfaf23cd2c7f6ee645');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','39b718edae172a2bc0d372acd6b63719f3a25aa3a758bbcfaf23cd2c7f6ee645','a04d9204b10daf910658780b7993415bb8b6b936fa355aa6c93024ae494f739c');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','a04d9204b10daf910658780b7993415bb8b6b936fa355aa6c93024ae494f739c','110c9ab87daad8a68c5bd3c59ebff7556120ed43154b5b114b635e4fe3cfffb0');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','110c9ab87daad8a68c5bd3c59ebff7556120ed43154b5b114b635e4fe3cfffb0','8ee24d5bd9f5bc1359bf41e8c0a9d97b19c1ddf6b01d4460bb0418608488f45d');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','8ee24d5bd9f5bc1359bf41e8c0a9d97b19c1ddf6b01d4460bb0418608488f45d','1c3172f644b33fd927cc92b8ad46c0a512e210ae9e4a4f6c570a6d690eb2d1bd');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','1c3172f644b33fd927cc92b8ad46c0a512e210ae9e4a4f6c570a6d690eb2d1bd','39d5bc6a65a296e06d74ca5a9ec281446a1a241c99da6bb1bc54881bd903e611');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/0ead81633ab3','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','0a962de968b9c3b4c4f7662ff62db42a1430697e16312c2abbffda129d12d96c');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','0a962de968b9c3b4c4f7662ff62db42a1430697e16312c2abbffda129d12d96c','8001f2e3891f6da0bf6947fd74878a49119442ef29e6f00c9de7c23250dde40b');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','8001f2e3891f6da0bf6947fd74878a49119442ef29e6f00c9de7c23250dde40b','491c4a0ae6919d63bf291467e6471b2fa02efd244b8033bcdd708392f0d30c66');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','491c4a0ae6919d63bf291467e6471b2fa02efd244b8033bcdd708392f0d30c66','50911f7b1fc1099962b59d52cf516ed0d75adbcb1bb7ebfe6f34d3bd0708d3a5');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','50911f7b1fc1099962b59d52cf516ed0d75adbcb1bb7ebfe6f34d3bd0708d3a5','6d1653840443d9f78173aca5a8752a5ba17742690712e13f5725ffe7f552096f');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','6d1653840443d9f78173aca5a8752a5ba17742690712e13f5725ffe7f552096f','703af29ae247f4c29869e7b77fa19b26f3bf159fcb2a415ef6666a642eecc4dc');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','703af29ae247f4c29869e7b77fa19b26f3bf159fcb2a415ef6666a642eecc4dc','2c717bb505292e48435b3f0093deccd501865cdc5b5d158d55f75d8a9b671b62');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','2c717bb505292e48435b3f0093deccd501865cdc5b5d158d55f75d8a9b671b62','4f955b3c5e120b377827b5e7e96d81e3e431cc56a34eb0d1ce938faff70906fa');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','4f955b3c5e120b377827b5e7e96d81e3e431cc56a34eb0d1ce938faff70906fa','84da646faa32e7ee813da5ccea967ff453b05f19e3bc30d9712d294be4d739ab');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','84da646faa32e7ee813da5ccea967ff453b05f19e3bc30d9712d294be4d739ab','6de979a227f52c8700ec5f3e9af66e45558ef0c32e4b8d2ce6e6763dbc245dc5');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','6de979a227f52c8700ec5f3e9af66e45558ef0c32e4b8d2ce6e6763dbc245dc5','531043776e3be25c4fe5c8193109030f677ce24f448c441bdcd26217fa82da2b');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','531043776e3be25c4fe5c8193109030f677ce24f448c441bdcd26217fa82da2b','dafe401e1c3a44016d1b183d94d4de3dae28fbea76761efb74e60f52a42a18e4');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','dafe401e1c3a44016d1b183d94d4de3dae28fbea76761efb74e60f52a42a18e4','93e182998e7ceac1b8f4f32c6de20db47949f74e65c04c9d1c8707cf68f5b825');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','93e182998e7ceac1b8f4f32c6de20db47949f74e65c04c9d1c8707cf68f5b825','cdc58f1b8eef4fe7f79a34106c9ac8a62461f848f87ee894bc9328846b4af18c');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','cdc58f1b8eef4fe7f79a34106c9ac8a62461f848f87ee894bc9328846b4af18c','46f527bf1f5f810c32a389ef281d319c7ff2d4e6835e0dc0c43171fbf6800e35');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','46f527bf1f5f810c32a389ef281d319c7ff2d4e6835e0dc0c43171fbf6800e35','da9b451973818baf841af77644bd71740e0103729deb2590fa7e0569694ae694');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','da9b451973818baf841af77644bd71740e0103729deb2590fa7e0569694ae694','93fc4f935507c164e81167ebf1fc3c6911fd253414f93f478ebc03d2c50d6c6a');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','93fc4f935507c164e81167ebf1fc3c6911fd253414f93f478ebc03d2c50d6c6a','f757a731ef5521fa507d20d0c3584fb3ef1dd7383995edef7f6b67e46cf3a475');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','f757a731ef5521fa507d20d0c3584fb3ef1dd7383995edef7f6b67e46cf3a475','f89557d506e56375c71d7287770deb9c58523c3d7c3e9de1c9b6ffe5b3b89086');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -147,6 +147,7 @@ CREATE TABLE gate_results (
 	version INTEGER NOT NULL, 
 	digest TEXT NOT NULL, 
 	policy TEXT NOT NULL, 
+	policy_version INTEGER NOT NULL, 
 	gate TEXT NOT NULL, 
 	question TEXT NOT NULL, 
 	beside TEXT NOT NULL, 
@@ -334,7 +335,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$FOsBiAH3FH01kG43PGJeNw==$qZXRchQpJBDoqJYG9/98M926A7CUhTGH8jrrkMeu0UYUVGmqQHZky6VcVsLj2zS2JNDWyafjc6QKLylVoJR+sQ==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$SlrYG+lHlWUz56gnqnNCFw==$PHSOUSDzUAYg6OglsqmZ4ScXYCf1mEZB5WfoTpDJDY3e0TsD0IvlZTxDj6pLmtmfrzjMYfOoiIJ5bR3ZgH6dgg==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -451,7 +452,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('7d117e59d10d','robot','ee0776e022246eba105b81ca47e11d529318f1dc69e0bd4841dcf92ff0bad444','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('0ead81633ab3','robot','015d0c87f9f56b5de8245d05a44dfdc344652153ab091869855d4bd7097544ed','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 

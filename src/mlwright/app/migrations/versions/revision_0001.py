@@ -236,6 +236,7 @@ def gate_results() -> None:
         sa.Column("version", Int64, nullable=False),
         sa.Column("digest", String, nullable=False),
         sa.Column("policy", String, nullable=False),
+        sa.Column("policy_version", Int64, nullable=False),
         sa.Column("gate", String, nullable=False),
         sa.Column("question", String, nullable=False),
         sa.Column("beside", String, nullable=False),
