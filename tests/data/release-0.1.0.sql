@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'d8de614cc969f094f8e956d21dc5488c0eab4633c20d79459c9a578fe004076f');
+INSERT INTO "event_head" VALUES(1,23,'cb8731870d3239291ddbd206bd1bee139a5a92dc9d53f7ff7f65dfc48a701857');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/b7bc6a1bf4fe','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','c175ec6a2bce8483a02f51f105ca1805fd308f0c33b72dd6eb122cc09ed9c60f');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','c175ec6a2bce8483a02f51f105ca1805fd308f0c33b72dd6eb122cc09ed9c60f','fe4d3e723255d805a0dad3ef4a9d3293d0f64866d03b930645b5062655fdef61');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','fe4d3e723255d805a0dad3ef4a9d3293d0f64866d03b930645b5062655fdef61','5d99cc4971acef9dabca31639796032e4aea264b9704c28e62c1d18fbfbf0470');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','5d99cc4971acef9dabca31639796032e4aea264b9704c28e62c1d18fbfbf0470','15af897f09cdeedc08fbf99fc77467c9ea662778cf189bf1775a5b1fef745555');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','15af897f09cdeedc08fbf99fc77467c9ea662778cf189bf1775a5b1fef745555','444b50ac82e32ad852a0e0bd33c330901e3f2da71cba3329c870c020e155cfbb');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','444b50ac82e32ad852a0e0bd33c330901e3f2da71cba3329c870c020e155cfbb','2bca6738c62f09313641d7615290c2e430dbab3268ecb4b911fdef0bc92aeae1');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','2bca6738c62f09313641d7615290c2e430dbab3268ecb4b911fdef0bc92aeae1','0717af0f01166a0b160bc38a9924b8d96ac6969b651579000e170a23cb53bea7');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','0717af0f01166a0b160bc38a9924b8d96ac6969b651579000e170a23cb53bea7','cee6555eeb49ba97909c8891f3d4cfecad72fd3f44998ba0d3b378680dc7b48e');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','cee6555eeb49ba97909c8891f3d4cfecad72fd3f44998ba0d3b378680dc7b48e','c45027156f883b9859fe184bd88634a9fd32636874542fd67ef6dffc44215402');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','c45027156f883b9859fe184bd88634a9fd32636874542fd67ef6dffc44215402','7dc40a881f81f78b59eb2a2ab4f5d1b865e4a89d4ea8cf6a544c5e4513918957');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','7dc40a881f81f78b59eb2a2ab4f5d1b865e4a89d4ea8cf6a544c5e4513918957','8d52f6770a72dda9b71764b242a3b245605917f0cfe334d43556dea0204fc513');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','8d52f6770a72dda9b71764b242a3b245605917f0cfe334d43556dea0204fc513','0207b02d8c2ac9920468f48c4e9c0f62d7e4793c07036a29f572c83f0fa834d8');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','0207b02d8c2ac9920468f48c4e9c0f62d7e4793c07036a29f572c83f0fa834d8','d093ba6de237d653d71becfb9e7f84d220a5b3ef0991433c358f8f3f769792f0');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','d093ba6de237d653d71becfb9e7f84d220a5b3ef0991433c358f8f3f769792f0','b8f33197343cf93c5245dfdd9c11e1b4ac40fa0e6bf9ffff5e83034e13661fb7');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','b8f33197343cf93c5245dfdd9c11e1b4ac40fa0e6bf9ffff5e83034e13661fb7','f2dc092593cfe3d0dc9a575434047becd5308432a8ab6910140de3038fee5efe');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','f2dc092593cfe3d0dc9a575434047becd5308432a8ab6910140de3038fee5efe','7be794dbb3f16f67b1b9e4b17fa640ab3c37efa1328142a5c4cb88c7444c9753');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','7be794dbb3f16f67b1b9e4b17fa640ab3c37efa1328142a5c4cb88c7444c9753','a79d4d5d8b99df5e7c19d86ee671209cfee67de0966e6edb87b55d1242faa15f');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','a79d4d5d8b99df5e7c19d86ee671209cfee67de0966e6edb87b55d1242faa15f','02dc3efa85a9acd110b8e74d458b97dd3a73cfe33b0aa27364fe0b60808d8b2a');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','02dc3efa85a9acd110b8e74d458b97dd3a73cfe33b0aa27364fe0b60808d8b2a','d8de614cc969f094f8e956d21dc5488c0eab4633c20d79459c9a578fe004076f');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/c19f7e58b8b6','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','653eeb45cea16302714e190760afabcc1833ccaf526a295c042dea3c72aeb314');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','653eeb45cea16302714e190760afabcc1833ccaf526a295c042dea3c72aeb314','5d4e226537314584339a03c4090253520d998cb43d1fbffc45811f00a2a2c240');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','5d4e226537314584339a03c4090253520d998cb43d1fbffc45811f00a2a2c240','484037d00abe178dc8bcddd2229892626a316a186c03e96f329aace0662058bc');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','484037d00abe178dc8bcddd2229892626a316a186c03e96f329aace0662058bc','318cfd33b08b014671f82762b305a7f2ee4d5f81040a6b547784fdd80828a74f');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','318cfd33b08b014671f82762b305a7f2ee4d5f81040a6b547784fdd80828a74f','f13dc6c87e5dd4d089720d3b522442b70a30454d6b50eb5eadb8844df3298200');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','f13dc6c87e5dd4d089720d3b522442b70a30454d6b50eb5eadb8844df3298200','5938033ce7e2a76ae3fe3dc1c80ad7bc53dd93b81612117df5df91d536a47e42');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','5938033ce7e2a76ae3fe3dc1c80ad7bc53dd93b81612117df5df91d536a47e42','c987244fec9008b110faaf68bf7e044f1475ec7baa6db52e8067e717d3245080');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','c987244fec9008b110faaf68bf7e044f1475ec7baa6db52e8067e717d3245080','3529636177173aa53f0d845c26674766d8ea0ad230559be16cd297d7a63d0059');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','3529636177173aa53f0d845c26674766d8ea0ad230559be16cd297d7a63d0059','8572fd714965ea4d019a56f412151028b4bdd81afa8cccb583744c16a80f040a');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','8572fd714965ea4d019a56f412151028b4bdd81afa8cccb583744c16a80f040a','883a85b0ea4e008e3e81694ff38a3d06642c38381ecb2e9f8b64eeb8b330bcc5');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','883a85b0ea4e008e3e81694ff38a3d06642c38381ecb2e9f8b64eeb8b330bcc5','66741c9dba8de5606d5c8e7807ef878881b72e876a2cdcbe736f1117c66696cb');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','66741c9dba8de5606d5c8e7807ef878881b72e876a2cdcbe736f1117c66696cb','09923a7c5014785a33b8571b55ffe68faa1b77377a28dd53cc6c896ae6e8079d');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','09923a7c5014785a33b8571b55ffe68faa1b77377a28dd53cc6c896ae6e8079d','d904b2184a07f140a8ec9d99b72af81721e7b55aa59188d09ade42439a250301');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','d904b2184a07f140a8ec9d99b72af81721e7b55aa59188d09ade42439a250301','4c67e7eb0d810908c280d18b60aa375d8a9a4af98d475c01214dfcd90e453ba4');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','4c67e7eb0d810908c280d18b60aa375d8a9a4af98d475c01214dfcd90e453ba4','a8219309220b7e558be4fe5ccef69dd49eb9da82601ede167489082d6adff02c');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','a8219309220b7e558be4fe5ccef69dd49eb9da82601ede167489082d6adff02c','a9319ff7d5e40c4c13465f9423e66e79102f8d1595001a6d2a31bd52d61f84dc');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','a9319ff7d5e40c4c13465f9423e66e79102f8d1595001a6d2a31bd52d61f84dc','99fb6306b6f344ed6656c6464ed512e842834a12d7000c31b2055a4ccbd57473');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','99fb6306b6f344ed6656c6464ed512e842834a12d7000c31b2055a4ccbd57473','80066571ca4df1627400635d5a88a4be9492c153f38e942f51c85d617ff3abe4');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','80066571ca4df1627400635d5a88a4be9492c153f38e942f51c85d617ff3abe4','cb8731870d3239291ddbd206bd1bee139a5a92dc9d53f7ff7f65dfc48a701857');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -334,7 +334,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$bpvNgjCCyfeVzEWIdU05HQ==$NOxFs85FkOSpn2mO/EGqefftzQd8zgZItT/nXGod1beNNAuyEbAArStkX/ecRBt2HwhHyi+EidjHtyL17klCrQ==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$wo9615hS+rzCSpui7YmOaw==$4JW4DpctbJA1ybeGD78k6OLcvJolS1n3LLQPUJgE/hLEDe3RuSl3CxtO8rEUbbQBMcPkyu93hcmI5AYc4cRNXQ==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -451,7 +451,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('b7bc6a1bf4fe','robot','84eb30c364b3de8625fa79401309218bc3ea286ab1a719b61beea98c9101ec19','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('c19f7e58b8b6','robot','7c67edad8125bef02dfd16b43cd7dafbc2c65c1bcfbb36de23c6dc41d42a3a7b','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 
@@ -521,6 +521,7 @@ CREATE INDEX ix_registered_model_tags_prompt ON registered_model_tags (model) WH
 CREATE INDEX ix_run_models_model ON run_models (model_id);
 CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_id);
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
+CREATE INDEX ix_tags_reproduces ON tags (value, run) WHERE key = 'mlwright.reproduces';
 CREATE INDEX ix_tokens_principal ON tokens (principal);
 CREATE INDEX ix_webhook_deliveries_state ON webhook_deliveries (webhook, state, id);
 CREATE INDEX ix_webhooks_project ON webhooks (project, id);
