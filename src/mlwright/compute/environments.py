@@ -111,14 +111,16 @@ class Environments:
                 shutil.rmtree(_aside(place), ignore_errors=True)
         raise NoEnvironment("the environment is removed as fast as it is built")
 
-    def lacks(self, folder: Path, limits: Limits, *, builds: bool = False) -> Lacks:
+    def lacks(
+        self, folder: Path, limits: Limits, *, builds: bool = False, cancelled: service.Flag | None = None
+    ) -> Lacks:
         """What cannot be had of an exact list of packages in a folder, all of it at once. Installs nothing.
 
         Raises NotFound and Invalid as `ready` does.
         """
         lock = locks.read(folder)
         minor = ".".join(lock.python.split(".")[:2])
-        python = self._found([lock.python, minor] if lock.python else [""], None)
+        python = self._found([lock.python, minor] if lock.python else [""], cancelled)
         if python is None:
             return Lacks(lock.python, {})
         refused: dict[str, str] = {}
@@ -129,7 +131,7 @@ class Environments:
             command += ["-r", str(target)] + ([] if builds else ["--only-binary", ":all:"])
             while wanted:
                 target.write_text("\n".join(wanted.values()) + "\n", encoding="utf-8")
-                outcome = self._uv(command, limits, None)
+                outcome = self._uv(command, limits, cancelled)
                 if outcome.succeeded:
                     break
                 said = _last(outcome, limits)

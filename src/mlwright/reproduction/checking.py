@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from mlwright.compute.service import Flag
 from mlwright.compute.spec import Environment, Limits
 from mlwright.kernel.errors import MlwrightError
 from mlwright.reproduction import git, recording
@@ -36,11 +37,17 @@ class Lacks(Protocol):
 class Environments(Protocol):
     """Builds virtual environments; blocks."""
 
-    def lacks(self, folder: Path, limits: Limits, *, builds: bool = False) -> Lacks:
+    def lacks(self, folder: Path, limits: Limits, *, builds: bool = False, cancelled: Flag | None = None) -> Lacks:
         """What cannot be had of the packages that a folder lists."""
 
     def ready(
-        self, model: Path, limits: Limits, *, builds: bool = False, exact: bool = False
+        self,
+        model: Path,
+        limits: Limits,
+        *,
+        builds: bool = False,
+        exact: bool = False,
+        cancelled: Flag | None = None,
     ) -> AbstractContextManager[Environment]:
         """The environment that a folder asks for, kept for the length of the block. Raises NoEnvironment."""
 
@@ -72,6 +79,7 @@ class Plan(msgspec.Struct):
         missing: why it cannot be repeated.
         notes: what is uncertain.
         outside: data that is read where it lies: digests by path.
+        checked_out: whether the code is there.
     """
 
     record: Record
@@ -80,6 +88,7 @@ class Plan(msgspec.Struct):
     missing: list[Missing]
     notes: list[str]
     outside: dict[Path, str]
+    checked_out: bool = False
 
     @property
     def folder(self) -> Path:
@@ -93,20 +102,26 @@ class Plan(msgspec.Struct):
 
 
 def prepare(
-    record: Record, given: Given, scratch: Path, environments: Environments, variables: Mapping[str, str]
+    record: Record,
+    given: Given,
+    scratch: Path,
+    environments: Environments,
+    variables: Mapping[str, str],
+    cancelled: Flag,
 ) -> Plan:
     """Bring together what the run needs, and note all that is missing. Blocks.
 
     Args:
         scratch: an empty folder.
         variables: the user's environment.
+        cancelled: when set, looking ends.
     """
     taken = _with(record, given)
     plan = Plan(taken, scratch, scratch / "code", [], [], {})
     repository = _code(plan, given)
     _data(plan, [repository.folder / taken.folder] if repository else [], given.here)
     _command(plan)
-    _packages(plan, given, environments)
+    _packages(plan, given, environments, cancelled)
     lacking = [name for name in taken.secrets if not variables.get(name)]
     for name in lacking:
         plan.missing.append(Missing("environment variable", f"{name} is not set", f"export {name}=…"))
@@ -156,6 +171,7 @@ def _code(plan: Plan, given: Given) -> Repository | None:
         return repository
     try:
         repository.check_out(record.commit, plan.code)
+        plan.checked_out = True
     except MlwrightError as error:
         plan.missing.append(Missing("commit", error.message))
         return repository
@@ -210,7 +226,7 @@ def _lay(plan: Plan, path: str, digest: str, places: Sequence[Path], here: Path)
     for candidate in (target, *(folder / place for folder in (*places, here))):
         found = _digest(candidate)
         if found == digest:
-            if candidate != target:
+            if candidate != target and plan.checked_out:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(candidate, target)
             return ""
@@ -227,7 +243,7 @@ def _digest(path: Path) -> str:
 
 def _problem(path: str, digest: str, found: str) -> str:
     if not found:
-        return f"{path} is gone"
+        return f"{path} is not there"
     return "" if found == digest else f"{path} has changed: it was {digest}, and is {found}"
 
 
@@ -248,7 +264,7 @@ def _command(plan: Plan) -> None:
         hint = f"give it: --command 'python {record.script}'" if record.script else "give it with --command"
         plan.missing.append(Missing("command", f"the run does not say how it was started: {known}", hint))
         return
-    if not plan.folder.is_dir():
+    if not plan.checked_out:
         return
     script = script_of(record.command)
     if script and not (plan.folder / script).exists():
@@ -273,7 +289,7 @@ def script_of(command: Sequence[str]) -> str:
     return ""
 
 
-def _packages(plan: Plan, given: Given, environments: Environments) -> None:
+def _packages(plan: Plan, given: Given, environments: Environments, cancelled: Flag) -> None:
     record = plan.record
     for package in record.local:
         if not package.in_repository:
@@ -292,7 +308,7 @@ def _packages(plan: Plan, given: Given, environments: Environments) -> None:
     if record.python:
         (plan.needs / "python_env.yaml").write_text(f"python: '{record.python}'\n", encoding="utf-8")
     try:
-        lacks = environments.lacks(plan.needs, _LOOK_UP, builds=given.builds)
+        lacks = environments.lacks(plan.needs, _LOOK_UP, builds=given.builds, cancelled=cancelled)
     except MlwrightError as error:
         plan.missing.append(Missing("lock", error.message, error.hint))
         return

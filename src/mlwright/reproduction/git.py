@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -57,10 +58,12 @@ class Repository:
         new = [path for path in listed if path]
         kept = [path for path in new if self._may_be_kept(path)]
         with tempfile.TemporaryDirectory(prefix="mlwright-index-") as name:
-            index = Path(name, "index")  # a copy: the user's own stays as it is
+            # A copy: the user's own stays as it is. Its time counts: git trusts files that are older than that.
+            index = Path(name, "index")
             current = Path(_git(self.folder, "rev-parse", "--git-path", "index").strip())
             current = current if current.is_absolute() else self.folder / current
-            index.write_bytes(current.read_bytes() if current.exists() else b"")
+            if current.exists():
+                shutil.copy2(current, index)
             own = {"GIT_INDEX_FILE": str(index), "GIT_LITERAL_PATHSPECS": "1"}
             for first in range(0, len(kept), 500):
                 _git(self.folder, "add", "--intent-to-add", "--", *kept[first : first + 500], variables=own)

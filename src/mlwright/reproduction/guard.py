@@ -1,9 +1,11 @@
 """Cleans up after a reproduction that was killed: a process of its own, which listens for the end of the other.
 
-Its standard input brings one line of JSON, then "done" when all is well; if it ends before, the runs that were left
-are marked as killed and the scratch folder is removed. The program itself is ended by its shim (see compute).
+Its standard input brings the scratch folder, then the task in JSON when there is one, then "done" when all is well.
+If it ends before, the scratch folder is removed, and the runs that were left are marked as killed. The program itself
+is ended by its shim (see compute).
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -25,30 +27,36 @@ INTERRUPTED = "it was interrupted"
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What is to be cleaned up."""
+    """Runs that are to be marked."""
 
     server: Server
     execution: str
     started_ms: int
     record: Record
     experiment_id: int
-    scratch: str
 
 
 class Guard:
-    """The guard of one task. Leaving its block, in whatever way, ends it without work."""
+    """The guard of a scratch folder. Leaving its block, in whatever way, ends it without work."""
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
 
     def __enter__(self) -> "Guard":
         command = [sys.executable, "-P", "-m", "mlwright.reproduction.guard"]
         # A session of its own: what the user types is not for it.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, cwd="/")
-        assert self._process.stdin is not None
-        self._process.stdin.write(msgspec.json.encode(self._task) + b"\n")
-        self._process.stdin.flush()
+        self._tell(os.fsencode(self._scratch))
         return self
+
+    def watch(self, task: Task) -> None:
+        """Have the runs of a task marked, too."""
+        self._tell(msgspec.json.encode(task))
+
+    def _tell(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + b"\n")
+        self._process.stdin.flush()
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._process.communicate(_DONE)
@@ -69,16 +77,18 @@ def settle(client: Client, execution: Execution, record: Record, experiment_id: 
 
 def main() -> None:
     """Wait for the end."""
-    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
-    if sys.stdin.buffer.readline() == _DONE:
+    scratch, *lines = sys.stdin.buffer.readlines()
+    if _DONE in lines:
         return
     time.sleep(_WAIT_S)
     try:
-        client = Client(HttpTransport(task.server.url, task.server.token))
-        execution = Execution(client, task.execution, task.started_ms)
-        settle(client, execution, task.record, task.experiment_id)
+        for line in lines:
+            task = msgspec.json.decode(line, type=Task)
+            client = Client(HttpTransport(task.server.url, task.server.token))
+            execution = Execution(client, task.execution, task.started_ms)
+            settle(client, execution, task.record, task.experiment_id)
     finally:
-        rerun.remove(Path(task.scratch))
+        rerun.remove(Path(os.fsdecode(scratch.rstrip(b"\n"))))
 
 
 if __name__ == "__main__":

@@ -48,12 +48,14 @@ class Place(NamedTuple):
 
     Attributes:
         scratch: a folder of its own, which is removed by whoever made it.
+        guard: of that folder.
         variables: the user's environment.
         cancelled: when set, the command is ended.
         say: tells people what happens.
     """
 
     scratch: Path
+    guard: Guard
     environments: Environments
     variables: Mapping[str, str]
     cancelled: threading.Event
@@ -64,7 +66,7 @@ def prepare(client: Client, run: Mapping[str, Any], given: Given, place: Place) 
     """Everything but running it: what there is, and what is missing."""
     place.say("reading what the run says, looking for code, data and packages")
     record = records.read(client, run)
-    return checking.prepare(record, given, place.scratch, place.environments, place.variables)
+    return checking.prepare(record, given, place.scratch, place.environments, place.variables, place.cancelled)
 
 
 def unrun(plan: Plan) -> Report:
@@ -111,38 +113,34 @@ class Repetition:
         """
         plan, place = self._plan, self._place
         place.say("building the environment")
-        needed = place.environments.ready(plan.needs, _BUILD, builds=builds, exact=plan.record.whole)
         try:
-            with needed as environment:
+            with place.environments.ready(
+                plan.needs, _BUILD, builds=builds, exact=plan.record.whole, cancelled=place.cancelled
+            ) as environment:
                 plan.missing += _unsuitable(plan, environment)
                 return unrun(plan) if plan.missing else self._guarded(environment)
         except NoEnvironment as error:
+            if place.cancelled.is_set():
+                return _report(plan, Outcome.CANNOT, guard.INTERRUPTED)
             plan.missing.append(Missing("environment", error.message, error.hint))
             return unrun(plan)
 
     def _guarded(self, environment: Environment) -> Report:
         record, wishes = self._plan.record, self._wishes
-        task = Task(
-            self._server,
-            self._execution.id,
-            self._execution.started_ms,
-            record,
-            wishes.experiment_id,
-            str(self._plan.scratch),
+        task = Task(self._server, self._execution.id, self._execution.started_ms, record, wishes.experiment_id)
+        self._place.guard.watch(task)
+        given = rerun.variables(self._plan, environment, self._server, wishes.experiment_id, self._place.variables)
+        self._place.say(f"running {' '.join(record.command)}")
+        recording = rerun.recording_of(self._plan, environment)
+        done = rerun.run(
+            self._plan, environment, self._execution, recording, given, wishes.limits, self._place.cancelled
         )
-        with Guard(task):
-            given = rerun.variables(self._plan, environment, self._server, wishes.experiment_id, self._place.variables)
-            self._place.say(f"running {' '.join(record.command)}")
-            recording = rerun.recording_of(self._plan, environment)
-            done = rerun.run(
-                self._plan, environment, self._execution, recording, given, wishes.limits, self._place.cancelled
-            )
-            if self._place.cancelled.is_set():
-                run_id = guard.settle(self._client, self._execution, record, wishes.experiment_id)
-                return self._ended(environment, done, run_id, Outcome.CANNOT, guard.INTERRUPTED, [])
-            report = self._judged(environment, done, given)
-            self._leave(report, done)
-            return report
+        if self._place.cancelled.is_set():
+            run_id = guard.settle(self._client, self._execution, record, wishes.experiment_id)
+            return self._ended(environment, done, run_id, Outcome.CANNOT, guard.INTERRUPTED, [])
+        report = self._judged(environment, done, given)
+        self._leave(report, done)
+        return report
 
     def _judged(self, environment: Environment, done: Done, given: Mapping[str, str]) -> Report:
         """What became of it: compared with the original, if there is a run to compare."""

@@ -25,6 +25,7 @@ from mlwright.kernel.ids import RandomIds
 from mlwright.reproduction import reporting, reproducing, rerun, tolerances
 from mlwright.reproduction.checking import Given, Plan
 from mlwright.reproduction.execution import Execution
+from mlwright.reproduction.guard import Guard
 from mlwright.reproduction.reproducing import Place, Repetition, Wishes
 from mlwright.reproduction.rerun import Server
 from mlwright.reproduction.spec import Missing, Outcome, Report
@@ -68,9 +69,13 @@ def reproduce(run_id: str, server: str, data: Path | None, dry_run: bool, yes: b
         Path.cwd(), asked["repository"], asked["commit"], command, asked["lock"], asked["allow_builds"]
     )  # fmt: skip
     environments = Environments((data or settings.default_data_dir()).absolute() / "environments")
-    with _cancelling() as cancelled, _scratch() as scratch:
-        place = Place(scratch, environments, os.environ, cancelled, lambda text: click.echo(f"{text} ...", err=True))
+    with _cancelling() as cancelled, _scratch() as (scratch, guard):
+        place = Place(
+            scratch, guard, environments, os.environ, cancelled, lambda text: click.echo(f"{text} ...", err=True)
+        )
         plan = reproducing.prepare(client, run, given, place)
+        if cancelled.is_set():
+            return _INTERRUPTED
         access = Server(url, os.environ.get("MLFLOW_TRACKING_TOKEN") or os.environ.get("MLWRIGHT_TOKEN", ""))
         plan.missing += _no_access(access, run_id)
         if plan.missing or dry_run:
@@ -132,10 +137,12 @@ def _cancelling() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def _scratch() -> Iterator[tuple[Path, Guard]]:
+    """A folder that is removed afterwards, whatever happens, and what sees to that."""
     folder = Path(tempfile.mkdtemp(prefix="mlwright-reproduce-"))
     try:
-        yield folder
+        with Guard(folder) as guard:
+            yield folder, guard
     finally:
         rerun.remove(folder)
 
