@@ -652,6 +652,14 @@ def tags() -> None:
         sqlite_where=sa.text("key = 'mlflow.parentRunId'"),
         postgresql_where=sa.text("key = 'mlflow.parentRunId'"),
     )
+    op.create_index(
+        "ix_tags_reproduces",
+        "tags",
+        ["value", "run"],
+        unique=False,
+        sqlite_where=sa.text("key = 'mlwright.reproduces'"),
+        postgresql_where=sa.text("key = 'mlwright.reproduces'"),
+    )
 
 
 def tokens() -> None:
