@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import lineage, registry_writes, signatures
+from benchmarks import gates, lineage, registry_writes, signatures
 from benchmarks.bench import Bench, Benchmark
 from benchmarks.report import Row
 from benchmarks.servers import mlwright_command
@@ -70,6 +70,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "scan": scan,
     **signatures.BENCHMARKS,
     "lineage": lineage.live,
+    "gates": gates.flights,
 }
 
 

@@ -24,7 +24,7 @@ TIERS: tuple[tuple[str, ...], ...] = (
     ("engineer", "backends"),
     ("monitoring", "cost", "ops", "infra"),
     ("pipelines", "serving"),
-    ("registry", "features"),
+    ("registry", "features", "reproduction"),
     ("tracking", "artifacts", "compute", "security"),
     ("web",),
     ("kernel",),

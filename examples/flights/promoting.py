@@ -65,12 +65,16 @@ MLMODEL = """flavors:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the gates said of a version: `reason` is empty when `@champion` leads there now."""
+    """What the gates said of a version: `reason` is empty when `@champion` leads there now.
+
+    `seconds` is from registering to the last answer; `gates` says how long each took.
+    """
 
     version: int
     model: str
     seconds: float
     reason: str
+    gates: dict[str, float]
 
 
 def promote(console: Console, url: str, ranked: Sequence[Run]) -> list[Answer]:
@@ -116,7 +120,7 @@ def _offered(console: Console, url: str, name: str, source: Mapping[str, str]) -
     client = mlflow.MlflowClient()
     started = time.perf_counter()
     version = int(client.create_model_version(MODEL, **source, await_creation_for=0).version)
-    _wait(url, version)
+    gates = _wait(url, version)
     seconds = time.perf_counter() - started
     try:
         client.set_registered_model_alias(MODEL, ALIAS, str(version))
@@ -125,17 +129,22 @@ def _offered(console: Console, url: str, name: str, source: Mapping[str, str]) -
         console.note(f"version {version}, {name}: refused after {seconds:.1f} s")
         for line in reason.split("; "):
             console.note(f"    {line}")
-        return Answer(version, name, seconds, reason)
+        return Answer(version, name, seconds, reason, gates)
     console.note(f"version {version}, {name}: all gates passed in {seconds:.1f} s, now @{ALIAS}")
-    return Answer(version, name, seconds, "")
+    return Answer(version, name, seconds, "", gates)
 
 
-def _wait(url: str, version: int) -> None:
+def _wait(url: str, version: int) -> dict[str, float]:
+    """How long each gate took, when all of them have answered."""
     until = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < until:
         gates = _ask(f"{url}/v1/models/{MODEL}/versions/{version}/gates")
         if not {gate["state"] for gate in gates} & {"waiting", "running"}:
-            return
+            return {
+                gate["gate"]: (gate["ended_ms"] - gate["started_ms"]) / 1000
+                for gate in gates
+                if gate["ended_ms"] is not None
+            }
         time.sleep(POLL_SECONDS)
     raise DemoError(f"the gates of version {version} take longer than {WAIT_SECONDS:g} s", SERVER_HINT)
 

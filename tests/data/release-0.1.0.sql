@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'39d5bc6a65a296e06d74ca5a9ec281446a1a241c99da6bb1bc54881bd903e611');
+INSERT INTO "event_head" VALUES(1,23,'1f63cc3f9b6e32c38f9fdaccba086035dd3cd9b818b43c2648eb6f4664203924');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/7d117e59d10d','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','144872426c3f4429fad9bd185b4b338f2f32c32cce000ca6a5fff9821cdabfd6');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','144872426c3f4429fad9bd185b4b338f2f32c32cce000ca6a5fff9821cdabfd6','084edcffc8f2efa21b8504ff46066707fb556ec651a03ffa808e3f1289b63cf1');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','084edcffc8f2efa21b8504ff46066707fb556ec651a03ffa808e3f1289b63cf1','41423e684f76e1983a803e6bcc92d70d52823720fc6fac52b10fdde6b0461bd4');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','41423e684f76e1983a803e6bcc92d70d52823720fc6fac52b10fdde6b0461bd4','c89c0fd1f97d93f77d2ba45931b26c2a0b6cdf7129e3469c7a867d5d627da412');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','c89c0fd1f97d93f77d2ba45931b26c2a0b6cdf7129e3469c7a867d5d627da412','4ac72e6afdbe726cd1cf44d0e151b0c884bfe3eab744c9e76c995ca2b15f02a9');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','4ac72e6afdbe726cd1cf44d0e151b0c884bfe3eab744c9e76c995ca2b15f02a9','c26d60199a8a0c8e840b1a01f7d60d4cdc3b6b4161f10c1df6399dc9b118bc35');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','c26d60199a8a0c8e840b1a01f7d60d4cdc3b6b4161f10c1df6399dc9b118bc35','3bf40d9952bccc14e97d9f56f177613c2b3a5e628f7971f5085545c227cd45c3');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','3bf40d9952bccc14e97d9f56f177613c2b3a5e628f7971f5085545c227cd45c3','f39042d9ef95365948a9ae9242649f1ce6e58fc707e4d4044173013dcd894f52');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','f39042d9ef95365948a9ae9242649f1ce6e58fc707e4d4044173013dcd894f52','8069b145892c7ce55d329ef36a9688a4dd87c81e5061c7f7a12e6f417b511b6c');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','8069b145892c7ce55d329ef36a9688a4dd87c81e5061c7f7a12e6f417b511b6c','32b5be1f59751a598403a1546e7874d1f5ef09a956fc5720209e8089cca2334a');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','32b5be1f59751a598403a1546e7874d1f5ef09a956fc5720209e8089cca2334a','c9cee9fe8d18fc44d9bf8e62c3b8b5aed64e1f3ab90e9daa33dee4d07f99d249');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','c9cee9fe8d18fc44d9bf8e62c3b8b5aed64e1f3ab90e9daa33dee4d07f99d249','8e26b8b5eed426d03c01d20e08d7f66e6303d0e8e2c79acbb91073f9a938dcbd');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','8e26b8b5eed426d03c01d20e08d7f66e6303d0e8e2c79acbb91073f9a938dcbd','1f35e20256c2ebe7ff0bd4b381cab482d03ac1def1e9433027759118f3176e5c');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','1f35e20256c2ebe7ff0bd4b381cab482d03ac1def1e9433027759118f3176e5c','39b718edae172a2bc0d372acd6b63719f3a25aa3a758bbcfaf23cd2c7f6ee645');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','39b718edae172a2bc0d372acd6b63719f3a25aa3a758bbcfaf23cd2c7f6ee645','a04d9204b10daf910658780b7993415bb8b6b936fa355aa6c93024ae494f739c');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','a04d9204b10daf910658780b7993415bb8b6b936fa355aa6c93024ae494f739c','110c9ab87daad8a68c5bd3c59ebff7556120ed43154b5b114b635e4fe3cfffb0');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','110c9ab87daad8a68c5bd3c59ebff7556120ed43154b5b114b635e4fe3cfffb0','8ee24d5bd9f5bc1359bf41e8c0a9d97b19c1ddf6b01d4460bb0418608488f45d');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','8ee24d5bd9f5bc1359bf41e8c0a9d97b19c1ddf6b01d4460bb0418608488f45d','1c3172f644b33fd927cc92b8ad46c0a512e210ae9e4a4f6c570a6d690eb2d1bd');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','1c3172f644b33fd927cc92b8ad46c0a512e210ae9e4a4f6c570a6d690eb2d1bd','39d5bc6a65a296e06d74ca5a9ec281446a1a241c99da6bb1bc54881bd903e611');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/f3484f2e3bb0','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','e870e044e91c974574e89f7aec3e6593f7ae65e9977c1dc58440eb01c8fd4e57');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','e870e044e91c974574e89f7aec3e6593f7ae65e9977c1dc58440eb01c8fd4e57','3d1289e2f8e0da0e32967d151591b2395dcd990f5f0bf9d368348ea174e0d8e3');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','3d1289e2f8e0da0e32967d151591b2395dcd990f5f0bf9d368348ea174e0d8e3','cde5b010ce6bec82909387e7d4669fa7d90cb4b864ae5b003c81348a576227af');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','cde5b010ce6bec82909387e7d4669fa7d90cb4b864ae5b003c81348a576227af','76aab836f3f12dfb51bde73719d953c94f5072651957196caf7d1dc9417f81bb');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','76aab836f3f12dfb51bde73719d953c94f5072651957196caf7d1dc9417f81bb','c4fbc1e548ceae1af7669b7c702a728802890771a82fb5ad96a02be433dab799');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','c4fbc1e548ceae1af7669b7c702a728802890771a82fb5ad96a02be433dab799','ad147905fed0e65a1b25147705751999b95d7c063696dee7698a82cff1bfba11');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','ad147905fed0e65a1b25147705751999b95d7c063696dee7698a82cff1bfba11','9219e6b52478e72e62162d20894634825ee8a4a9fa0c71820c4c25f5880c3b2c');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','9219e6b52478e72e62162d20894634825ee8a4a9fa0c71820c4c25f5880c3b2c','0c511766d5e04bb2eb5cbdce36b48927696ee4cda5149c0637af0aa983ec9e9a');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','0c511766d5e04bb2eb5cbdce36b48927696ee4cda5149c0637af0aa983ec9e9a','a5d8d597b42e7df4d7a0867265690e9557f7cddf5d64514a192890f359b6a567');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','a5d8d597b42e7df4d7a0867265690e9557f7cddf5d64514a192890f359b6a567','35b3872e4de2bc98902a1a8e978ddb76bf8e59c2e6f314860d75e8839a5c973e');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','35b3872e4de2bc98902a1a8e978ddb76bf8e59c2e6f314860d75e8839a5c973e','92aeeb5cbaaac8ba6d7ef29c3eb8ba45848976a1600d6ed2bd5b087ccc3a602a');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','92aeeb5cbaaac8ba6d7ef29c3eb8ba45848976a1600d6ed2bd5b087ccc3a602a','5fc0914338651902087762d84fc8ac4592fbda34fc15f925eafaf6973dfbf909');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','5fc0914338651902087762d84fc8ac4592fbda34fc15f925eafaf6973dfbf909','1bc61b646de239de236b13d171fa0da429dce3bd17ecd92367272c6fa163b7d0');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','1bc61b646de239de236b13d171fa0da429dce3bd17ecd92367272c6fa163b7d0','afaaeeae65f3c4b4111918796c616e7c92d755e539dc7c49af4fb0e0a863e236');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','afaaeeae65f3c4b4111918796c616e7c92d755e539dc7c49af4fb0e0a863e236','692199eadf68bdc41318ee661c6cb1f9ac1707fed804af31b8a354cc30e80505');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','692199eadf68bdc41318ee661c6cb1f9ac1707fed804af31b8a354cc30e80505','02a0802362d8b2cc57c644237f1b01c530f8eff49bca9410f84cb356662348e7');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','02a0802362d8b2cc57c644237f1b01c530f8eff49bca9410f84cb356662348e7','902c3283068558415a1370a091265358434455d1249b6afbd259fc54bc561271');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','902c3283068558415a1370a091265358434455d1249b6afbd259fc54bc561271','f714c6441d96695a37d935cb00876d5ff5b5d9a1ba2ec59ce078b2b7b43a1a41');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','f714c6441d96695a37d935cb00876d5ff5b5d9a1ba2ec59ce078b2b7b43a1a41','1f63cc3f9b6e32c38f9fdaccba086035dd3cd9b818b43c2648eb6f4664203924');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -147,6 +147,7 @@ CREATE TABLE gate_results (
 	version INTEGER NOT NULL, 
 	digest TEXT NOT NULL, 
 	policy TEXT NOT NULL, 
+	policy_version INTEGER NOT NULL, 
 	gate TEXT NOT NULL, 
 	question TEXT NOT NULL, 
 	beside TEXT NOT NULL, 
@@ -334,7 +335,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$FOsBiAH3FH01kG43PGJeNw==$qZXRchQpJBDoqJYG9/98M926A7CUhTGH8jrrkMeu0UYUVGmqQHZky6VcVsLj2zS2JNDWyafjc6QKLylVoJR+sQ==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$KSjIkVunNYbrP44q9YEemw==$7QdxERnE7qUu2kJlDxK62kXF7dGeM/cPZjBTDvX1MPgQaCgqq7KyvbZO2NcrU0yPOII5vNzKSbhaH0SV+J5F9g==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -451,7 +452,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('7d117e59d10d','robot','ee0776e022246eba105b81ca47e11d529318f1dc69e0bd4841dcf92ff0bad444','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('f3484f2e3bb0','robot','231157863b9d98854be81e5560f3f894ac86f9daedb348e99b75093f64a26ac6','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 
@@ -521,6 +522,7 @@ CREATE INDEX ix_registered_model_tags_prompt ON registered_model_tags (model) WH
 CREATE INDEX ix_run_models_model ON run_models (model_id);
 CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_id);
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
+CREATE INDEX ix_tags_reproduces ON tags (value, run) WHERE key = 'mlwright.reproduces';
 CREATE INDEX ix_tokens_principal ON tokens (principal);
 CREATE INDEX ix_webhook_deliveries_state ON webhook_deliveries (webhook, state, id);
 CREATE INDEX ix_webhooks_project ON webhooks (project, id);

@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "logs": ("mlwright.app.commands.server:logs", "Print the server's log."),
     "experiments": ("mlwright.tracking.cli.experiments:experiments", "Experiments: list, create, rename, delete."),
     "runs": ("mlwright.tracking.cli.runs:runs", "Runs: list, get, compare, comment, delete."),
+    "run": ("mlwright.app.commands.run:run", "Run a command, and record what its runs need to be repeated."),
+    "reproduce": ("mlwright.app.commands.reproduce:reproduce", "Repeat a run, and tell what differs or is missing."),
     "models": ("mlwright.registry.cli.models:models", "Registered models: list, show, versions, aliases, delete."),
     "keys": ("mlwright.registry.cli.keys:keys", "Keys that sign model versions: create, add, retire, revoke."),
     "gate": ("mlwright.registry.cli.gates:gate", "Gates of model versions: run, explain, approve, reject."),

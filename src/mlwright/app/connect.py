@@ -9,8 +9,18 @@ from msgspec import structs
 from mlwright.app import process, settings
 from mlwright.app.loading import large_import
 from mlwright.kernel.client import Client, HttpTransport
-from mlwright.kernel.errors import Invalid
+from mlwright.kernel.errors import Invalid, Unavailable
 from mlwright.security.cli import named_database
+
+
+def address(server: str, data: Path | None) -> str:
+    """The URL of the server that programs of the user's are to log to. Raises Unavailable when none runs."""
+    if server:
+        return server
+    state = process.running((data or settings.default_data_dir()).absolute())
+    if state is None:
+        raise Unavailable("no server runs that could be logged to", hint="start one: mlwright up, or name it: --server")
+    return state.url
 
 
 def connect(server: str, data: Path | None) -> Client:

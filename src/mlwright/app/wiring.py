@@ -51,6 +51,7 @@ from mlwright.registry.webhooks import service as webhooks
 from mlwright.registry.webhooks.delivery import WebhookRunner
 from mlwright.registry.webhooks.sending import Sender
 from mlwright.registry.webhooks.verbs import Webhooks
+from mlwright.reproduction.api import ReproductionsApi
 from mlwright.security import projects
 from mlwright.security import service as security
 from mlwright.security import ui as security_pages
@@ -113,6 +114,7 @@ class Platform:
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
             *DescribedApi(self.database).operations(),
+            *ReproductionsApi(self.database).operations(),
             *GatesApi(self.database).operations(),
             *MaterialsApi(self.database, VersionFiles(self.blobs)).operations(),
             *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),

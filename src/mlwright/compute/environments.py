@@ -33,6 +33,8 @@ _OLDEST_MINOR, _NEWEST_MINOR = 8, 15
 _EXPORT = ("export", "--frozen", "--no-config", "--no-default-groups", "--no-emit-project", "--no-header")
 _MOST_OUTPUT = 2_000
 _TRIES = 3
+#: Packages that are looked up again without those that could not be had.
+_MOST_REFUSED = 25
 
 
 class Freed(NamedTuple):
@@ -40,6 +42,18 @@ class Freed(NamedTuple):
 
     environments: int
     bytes: int
+
+
+class Lacks(NamedTuple):
+    """What cannot be had.
+
+    Attributes:
+        python: a version of Python that is not installed; empty when it is.
+        packages: why, by the name of the package.
+    """
+
+    python: str
+    packages: dict[str, str]
 
 
 class Environments:
@@ -61,13 +75,20 @@ class Environments:
 
     @contextlib.contextmanager
     def ready(
-        self, model: Path, limits: Limits, *, builds: bool = False, cancelled: service.Flag | None = None
+        self,
+        model: Path,
+        limits: Limits,
+        *,
+        builds: bool = False,
+        exact: bool = False,
+        cancelled: service.Flag | None = None,
     ) -> Iterator[Environment]:
         """The environment for the model in a folder, kept for the length of the block. Blocks while it is built.
 
         Args:
             limits: of building it.
             builds: whether packages without a wheel are built, which runs their code.
+            exact: whether what is named is all there is to be: what it needs in turn is not looked up.
             cancelled: when set, building ends.
 
         Raises NotFound when the model does not say what it needs, Invalid when it says it in a way that is refused,
@@ -75,10 +96,12 @@ class Environments:
         """
         lock = self._lock(model, cancelled)
         python = self._interpreter(lock.python, cancelled)
-        place = self._folder / _digest(lock, python, builds=builds)
+        options = [] if builds else ["--only-binary", ":all:"]
+        options += ["--no-deps"] if exact else []
+        place = self._folder / _digest(lock, python, options, builds=builds)
         for _ in range(_TRIES):
             if not _is_whole(place):
-                self._build(lock, python, place, limits, builds=builds, cancelled=cancelled)
+                self._build(lock, python, place, limits, options, builds=builds, cancelled=cancelled)
             with _held(place, fcntl.LOCK_SH) as held:
                 if held and _is_whole(place):
                     os.utime(place / _USED, (self._now_s(),) * 2)
@@ -88,6 +111,37 @@ class Environments:
             if place.exists() and not _is_whole(place):  # somebody has been in there
                 shutil.rmtree(_aside(place), ignore_errors=True)
         raise NoEnvironment("the environment is removed as fast as it is built")
+
+    def lacks(
+        self, folder: Path, limits: Limits, *, builds: bool = False, cancelled: service.Flag | None = None
+    ) -> Lacks:
+        """What cannot be had of an exact list of packages in a folder, all of it at once. Installs nothing.
+
+        Raises NotFound and Invalid as `ready` does.
+        """
+        lock = locks.read(folder)
+        minor = ".".join(lock.python.split(".")[:2])
+        python = self._found([lock.python, minor] if lock.python else [""], cancelled)
+        if python is None:
+            return Lacks(lock.python, {})
+        refused: dict[str, str] = {}
+        wanted = {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower(): line for line in lock.requirements}
+        with tempfile.TemporaryDirectory(prefix="mlwright-lacks-") as name:
+            target = Path(name, "requirements.txt")
+            command = [*self._install(Path(python)), "--dry-run", "--no-deps", "--target", str(Path(name, "none"))]
+            command += ["-r", str(target)] + ([] if builds else ["--only-binary", ":all:"])
+            while wanted:
+                target.write_text("\n".join(wanted.values()) + "\n", encoding="utf-8")
+                outcome = self._uv(command, limits, cancelled)
+                if outcome.succeeded:
+                    break
+                said = _last(outcome, limits)
+                culprits = [each for each in wanted if _is_named(each, said)] if len(refused) < _MOST_REFUSED else []
+                if not culprits:
+                    refused["the lock"] = said
+                    break
+                refused |= {wanted.pop(each): said for each in culprits}
+        return Lacks("", refused)
 
     def collect(self, unused_s: float, *, dry: bool = False) -> Freed:
         """Remove environments that nobody has used for so long, and what killed builders left behind."""
@@ -128,6 +182,7 @@ class Environments:
         python: str,
         place: Path,
         limits: Limits,
+        options: Sequence[str],
         *,
         builds: bool,
         cancelled: service.Flag | None,
@@ -140,10 +195,8 @@ class Environments:
             made = self._uv(["venv", "--no-project", "--relocatable", "--python", python, str(new)], _FIND, cancelled)
             if not made.succeeded:
                 raise NoEnvironment(f"uv could not make an environment: {_last(made, _FIND)}")
-            command = ["pip", "install", "--quiet", "--python", str(new / "bin" / "python"), "--no-progress"]
+            command = [*self._install(new / "bin" / "python"), "--quiet", *options]
             command += ["-r", str(work / "requirements.txt"), "-c", str(work / "constraints.txt")]
-            command += ["--no-index"] if "UV_NO_INDEX" in indexes.variables(self._variables) else []
-            command += [] if builds else ["--only-binary", ":all:"]
             installed = self._uv(command, limits, cancelled)
             if not installed.succeeded:
                 raise _not_installed(lock, installed, limits, builds=builds)
@@ -154,17 +207,27 @@ class Environments:
     def _interpreter(self, asked: str, cancelled: service.Flag | None) -> str:
         """The Python of the asked version, else one of its minor version, else one of the nearest."""
         if asked not in self._interpreters:
-            for version in _candidates(asked):
-                found = self._uv(["python", "find", "--system", "--no-python-downloads", version], _FIND, cancelled)
-                lines = [line for line in found.output.splitlines() if os.access(line, os.X_OK)]
-                if found.succeeded and lines:
-                    self._interpreters[asked] = lines[-1]
-                    break
-            else:
-                raise NoEnvironment(
-                    f"there is no Python {asked}, nor any near it", hint="install one: uv python install"
-                )
+            python = self._found(_candidates(asked), cancelled)
+            if python is None:
+                message = f"there is no Python {asked}, nor any near it"
+                raise NoEnvironment(message, hint="install one: uv python install")
+            self._interpreters[asked] = python
         return self._interpreters[asked]
+
+    def _found(self, versions: Sequence[str], cancelled: service.Flag | None) -> str | None:
+        """The Python of the first version that there is; any, where the version is empty."""
+        for version in versions:
+            asked = [version] if version else []
+            found = self._uv(["python", "find", "--system", "--no-python-downloads", *asked], _FIND, cancelled)
+            lines = [line for line in found.output.splitlines() if os.access(line, os.X_OK)]
+            if found.succeeded and lines:
+                return lines[-1]
+        return None
+
+    def _install(self, python: Path) -> list[str]:
+        """The beginning of a command that installs packages for a Python."""
+        command = ["pip", "install", "--python", str(python), "--no-progress"]
+        return [*command, *(["--no-index"] if "UV_NO_INDEX" in indexes.variables(self._variables) else [])]
 
     def _uv(self, arguments: Sequence[str], limits: Limits, cancelled: service.Flag | None) -> Outcome:
         """Run uv where no project of somebody's is near."""
@@ -187,8 +250,8 @@ def _candidates(asked: str) -> list[str]:
     return [version] * bool(patch) + [f"{major}.{each}" for each in nearest]
 
 
-def _digest(lock: Lock, python: str, *, builds: bool) -> str:
-    parts = (lock, str(Path(python).resolve()), sysconfig.get_platform(), builds)
+def _digest(lock: Lock, python: str, options: Sequence[str], *, builds: bool) -> str:
+    parts = (lock, str(Path(python).resolve()), sysconfig.get_platform(), builds, options)
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
 
@@ -213,6 +276,12 @@ def _not_installed(lock: Lock, outcome: Outcome, limits: Limits, *, builds: bool
     unbuilt = not builds and "no usable wheels" in said
     hint = "only wheels are installed; allow sourceDistributions, which runs code of the package" if unbuilt else ""
     return NoEnvironment(f"{about}: {said}", path=lock.source, hint=hint)
+
+
+def _is_named(name: str, said: str) -> bool:
+    """Whether uv's words are about this package: "x was not found", "no version of x==1", "x==1 has no wheels"."""
+    spelled = re.sub(r"[-_.]+", "[-_.]+", name)
+    return re.search(rf"(?<![\w.-]){spelled}(?=\s|==|\[)", said, re.I) is not None
 
 
 def _last(outcome: Outcome, limits: Limits) -> str:

@@ -47,7 +47,8 @@ def run(
     asked = msgspec.json.encode(request) + b"\n"
     command = [sys.executable, "-I", "-S", str(_SHIM)]
     # Leaving the block closes the pipes, and so ends the program, whatever happened here.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as shim:
+    # A process group of its own: Ctrl-C is for the caller, which decides what becomes of the program.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, process_group=0) as shim:
         report = _report(shim, asked, cancelled)
     try:
         return msgspec.json.decode(report, type=Outcome)

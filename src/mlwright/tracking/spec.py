@@ -5,6 +5,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+#: A run with this tag repeats the run with the id that is its value.
+REPRODUCES_TAG = "mlwright.reproduces"
+
 
 class ViewType(IntEnum):
     """Which rows a search sees."""

@@ -7,6 +7,7 @@ NaN is stored as value NULL with is_nan 1, because SQLite cannot store NaN; infi
 from sqlalchemy import Index, Table, UniqueConstraint, func, literal_column, text
 
 from mlwright.kernel.columns import METADATA, Bytes, Float64, Int64, String, key, optional, required
+from mlwright.tracking.spec import REPRODUCES_TAG
 
 experiments = Table(
     "experiments",
@@ -73,6 +74,8 @@ tags = Table(
 #: Children of a run are found by this tag.
 PARENT_TAG = "mlflow.parentRunId"
 Index("ix_tags_parent", tags.c.value, tags.c.run, sqlite_where=text(f"key = '{PARENT_TAG}'"))
+#: Runs that repeat a run are found by this tag.
+Index("ix_tags_reproduces", tags.c.value, tags.c.run, sqlite_where=text(f"key = '{REPRODUCES_TAG}'"))
 
 #: One row per (run, metric key): the latest value, by which runs are searched and ordered, and what is needed to
 #: append without reading the history. Latest = highest step, then timestamp, then value.

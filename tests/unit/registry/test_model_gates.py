@@ -317,6 +317,8 @@ def test_gates_of_a_version_ask_one_process(models: ModelGates, monkeypatch: pyt
     found = models.decided(CONTRACT, INTEGRATION, {"name": "load", "performance": LOAD}, files={"salt": b"one"})
     assert [each.verdict for each in found] == [PASS, PASS, PASS]
     assert len(count) == 2  # what is measured is measured on a process of its own
+    earlier = ["for an earlier gate" in check(each, "start").found for each in found]
+    assert earlier == [False, True, False]
     assert not list(models.rooms.iterdir())
 
 

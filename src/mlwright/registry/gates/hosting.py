@@ -99,8 +99,12 @@ class Running:
         self._needs = needs
 
     def leave(self) -> "Running":
-        """The same, to be closed by somebody else."""
-        return Running(self.host, self.program, self._needs.pop_all(), self.checks)
+        """The same, to be closed by a later gate, which says that it has not started it."""
+        *before, start = self.checks
+        found = f"after {self.host.cold_start_s:.3g} s, for an earlier gate"
+        return Running(
+            self.host, self.program, self._needs.pop_all(), [*before, msgspec.structs.replace(start, found=found)]
+        )
 
     def close(self) -> None:
         """End it."""

@@ -77,7 +77,10 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How a version stands before one gate. `state` is missing, waiting, running or done."""
+    """How a version stands before one gate. `state` is missing, waiting, running or done.
+
+    `policy_version` is the generation of the policy that asked; a later one may ask the same.
+    """
 
     policy: str
     gate: str
@@ -86,6 +89,7 @@ class Standing(msgspec.Struct, frozen=True):
     decision: Decision
     started_ms: int | None = None
     ended_ms: int | None = None
+    policy_version: int | None = None
 
     @property
     def is_open(self) -> bool:

@@ -12,6 +12,7 @@ gate_results = Table(
     required("version", Int64),  # model_versions.id
     required("digest", String),  # of the version
     required("policy", String),
+    required("policy_version", Int64),  # its generation
     required("gate", String),
     required("question", String),  # digest of what was asked
     required("beside", String),  # digests of the versions that it was compared with, as JSON

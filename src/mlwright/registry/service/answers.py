@@ -66,6 +66,7 @@ class Result(NamedTuple):
     version: int
     digest: str
     policy: str
+    policy_version: int
     gate: str
     question: str
     beside: str

@@ -17,7 +17,7 @@ from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
-from mlwright.kernel.resources import Kind
+from mlwright.kernel.resources import Kind, Resource
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates import signed
 from mlwright.registry.gates.spec import Approval, Decision, Gate, GatePolicySpec, GateVerdict, Signed, Standing
@@ -95,10 +95,16 @@ _by_alias = Query(
 
 
 class Policy(NamedTuple):
-    """A policy of a project."""
+    """A policy of a project; `version` is its generation."""
 
     name: str
     spec: GatePolicySpec
+    version: int = 0
+
+
+def _policy(resource: Resource) -> Policy:
+    metadata = resource.metadata
+    return Policy(metadata.name, msgspec.convert(resource.spec, GatePolicySpec), metadata.generation)
 
 
 _NOT_YET = Decision(GateVerdict.INCONCLUSIVE, "it has not run for this version yet", [])
@@ -113,7 +119,7 @@ def all_policies(tx: Tx, project: str = "") -> dict[str, list[Policy]]:
     """The policies by project, of one project or of all."""
     found: dict[str, list[Policy]] = defaultdict(list)
     for each in store.list_all(tx, SYSTEM, KIND, project):
-        found[each.metadata.project].append(Policy(each.metadata.name, msgspec.convert(each.spec, GatePolicySpec)))
+        found[each.metadata.project].append(_policy(each))
     return found
 
 
@@ -167,6 +173,7 @@ def _waiting(
         "version": version.row,
         "digest": version.digest or "",
         "policy": policy.name,
+        "policy_version": policy.version,
         "gate": gate.name,
         "question": gate.question,
         "beside": beside,
@@ -259,7 +266,16 @@ def standing(known: Answers, version: ModelVersion, policy: Policy, gate: Gate, 
         if result.until_ms is not None and now_ms >= result.until_ms:
             break
         decision = _decision(known, result) if result.state == "done" else _NOT_YET
-        return Standing(policy.name, gate.name, gate.kind, result.state, decision, result.started_ms, result.ended_ms)
+        return Standing(
+            policy.name,
+            gate.name,
+            gate.kind,
+            result.state,
+            decision,
+            result.started_ms,
+            result.ended_ms,
+            result.policy_version,
+        )
     return Standing(policy.name, gate.name, gate.kind, "missing", _NOT_YET)
 
 
@@ -355,7 +371,7 @@ def _approved(
     decision = _counted(latest, asked, expired_before(asked, now_ms))
     state = "missing" if decision.verdict is GateVerdict.INCONCLUSIVE else "done"
     last_ms = max((word.at_ms for word in latest.values()), default=None)
-    return Standing(policy.name, gate.name, gate.kind, state, decision, last_ms, last_ms)
+    return Standing(policy.name, gate.name, gate.kind, state, decision, last_ms, last_ms, policy.version)
 
 
 def _counted(latest: Mapping[str, Word], asked: Approval, since: float) -> Decision:
@@ -373,7 +389,7 @@ def _signed(found: Sequence[VersionSignature], policy: Policy, gate: Gate, asked
     decision = signed.decide(asked, found)
     state = "missing" if decision.verdict is GateVerdict.INCONCLUSIVE else "done"
     last_ms = max((each.at_ms for each in found), default=None)
-    return Standing(policy.name, gate.name, gate.kind, state, decision, last_ms, last_ms)
+    return Standing(policy.name, gate.name, gate.kind, state, decision, last_ms, last_ms, policy.version)
 
 
 # --- running ------------------------------------------------------------------------------------------------------

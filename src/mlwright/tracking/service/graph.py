@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, literal_column, select
 
 from mlwright.kernel.errors import NotFound
 from mlwright.kernel.identity import Caller, Role
@@ -11,8 +11,8 @@ from mlwright.kernel.query import Query, among, among_texts
 from mlwright.kernel.transaction import Tx
 from mlwright.tracking.service import models as model_service
 from mlwright.tracking.service import runs as run_service
-from mlwright.tracking.spec import RunStatus
-from mlwright.tracking.tables import dataset_inputs, datasets, experiments, logged_models, run_models, runs
+from mlwright.tracking.spec import REPRODUCES_TAG, RunStatus
+from mlwright.tracking.tables import dataset_inputs, datasets, experiments, logged_models, run_models, runs, tags
 
 _owned_datasets = datasets.join(experiments, experiments.c.id == datasets.c.experiment_id)
 _owned_runs = runs.join(experiments, experiments.c.id == runs.c.experiment_id)
@@ -48,6 +48,9 @@ _handled = select(runs.c.run_id, run_models.c.model_id).join(run_models, run_mod
 _output = _handled.where(run_models.c.direction == "output")
 _used = select(run_models.c.model_id, runs.c.run_id).join(runs, runs.c.id == run_models.c.run)
 _input = _used.where(run_models.c.direction == "input")
+# Spelled as the condition of the index, so that it is used.
+_is_repeat = tags.c.key == literal_column(f"'{REPRODUCES_TAG}'")
+_repeats = select(tags.c.value, runs.c.run_id).join(runs, runs.c.id == tags.c.run).where(_is_repeat)
 _of_datasets, _of_runs = among(datasets.c.id, "wanted"), among_texts(runs.c.run_id, "wanted")
 _of_models = among_texts(run_models.c.model_id, "wanted")
 
@@ -82,6 +85,13 @@ HOPS = (
         "used",
         _input.where(_of_models),
         _input.with_only_columns(runs.c.run_id, run_models.c.model_id).where(_of_runs),
+    ),
+    Hop.between(
+        "run",
+        "run",
+        "reproduced",
+        _repeats.where(among_texts(tags.c.value, "wanted")),
+        _repeats.with_only_columns(runs.c.run_id, tags.c.value).where(_of_runs),
     ),
 )
 

@@ -236,6 +236,7 @@ def gate_results() -> None:
         sa.Column("version", Int64, nullable=False),
         sa.Column("digest", String, nullable=False),
         sa.Column("policy", String, nullable=False),
+        sa.Column("policy_version", Int64, nullable=False),
         sa.Column("gate", String, nullable=False),
         sa.Column("question", String, nullable=False),
         sa.Column("beside", String, nullable=False),
@@ -650,6 +651,14 @@ def tags() -> None:
         unique=False,
         sqlite_where=sa.text("key = 'mlflow.parentRunId'"),
         postgresql_where=sa.text("key = 'mlflow.parentRunId'"),
+    )
+    op.create_index(
+        "ix_tags_reproduces",
+        "tags",
+        ["value", "run"],
+        unique=False,
+        sqlite_where=sa.text("key = 'mlwright.reproduces'"),
+        postgresql_where=sa.text("key = 'mlwright.reproduces'"),
     )
 
 
