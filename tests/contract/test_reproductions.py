@@ -5,11 +5,12 @@ import pytest
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Denied, Invalid, NotFound
 from mlwright.kernel.identity import LOCAL, Caller, Role
-from mlwright.kernel.lineage import Lineage
+from mlwright.kernel.lineage import Lineage, LineageGraph
 from mlwright.reproduction import service
 from mlwright.reproduction.spec import Outcome
 from mlwright.security import projects
 from mlwright.tracking.service import experiments, graph, runs
+from mlwright.tracking.spec import REPRODUCES_TAG, Tag
 from tests.contract.conftest import PROJECT
 from tests.contract.tracking import Tracking
 
@@ -24,6 +25,10 @@ def tracking(database: Database) -> Tracking:
 
 def note(tracking: Tracking, run_id: str, by: str, outcome: Outcome = Outcome.REPRODUCED) -> None:
     tracking(service.note, run_id, by, outcome, "why")
+
+
+def drawn(tracking: Tracking, subject: str) -> LineageGraph:
+    return tracking.database.read_now(lambda tx: LINEAGE.graph(tx, tracking.caller, subject))
 
 
 def test_it_is_noted_listed_and_an_event(tracking: Tracking) -> None:
@@ -44,18 +49,14 @@ def test_it_is_noted_listed_and_an_event(tracking: Tracking) -> None:
 def test_it_is_part_of_the_lineage_from_both_ends(tracking: Tracking) -> None:
     first, second = tracking.new_run(), tracking.new_run()
     note(tracking, first, second)
-    for subject in (first, second):
-        found = tracking.database.read_now(
-            lambda tx, subject=subject: LINEAGE.graph(tx, tracking.caller, f"run/{subject}")
-        )
-        edges = [(edge.source, edge.relation, edge.target) for edge in found.edges]
+    for subject in (f"run/{first}", f"run/{second}"):
+        edges = [(edge.source, edge.relation, edge.target) for edge in drawn(tracking, subject).edges]
         assert edges == [(f"run/{first}", "reproduced", f"run/{second}")]
 
 
 def test_a_tag_that_names_no_run_leads_nowhere(tracking: Tracking) -> None:
-    run = tracking.new_run(run_tags=[service.Tag(service.REPRODUCES_TAG, "nothing")])
-    found = tracking.database.read_now(lambda tx: LINEAGE.graph(tx, tracking.caller, f"run/{run}"))
-    assert [node.id for node in found.nodes] == [f"run/{run}"]
+    run = tracking.new_run(run_tags=[Tag(REPRODUCES_TAG, "nothing")])
+    assert [node.id for node in drawn(tracking, f"run/{run}").nodes] == [f"run/{run}"]
 
 
 def test_what_is_refused(tracking: Tracking) -> None:

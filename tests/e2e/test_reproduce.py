@@ -24,26 +24,27 @@ pytestmark = pytest.mark.component
 _CLIENT = "3.17.2"
 #: What there is to wait for takes a few seconds; so long means that it does not come.
 _PATIENCE_S = 60.0
+#: Its argument is a file that says how it goes on, of which the record knows nothing.
 _TRAIN = """
-import os, random, sys, time
+import random, sys, time
 import mlflow, tiny
-from mlflow.data import from_pandas
-import pandas
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.dataset_source_registry import resolve_dataset_source
 
-frame = pandas.read_csv("rows.csv")
 mlflow.set_experiment("tiny")
 with mlflow.start_run():
-    mlflow.log_param("way", sys.argv[1])
-    mlflow.log_input(from_pandas(frame, source="rows.csv", name="rows", digest="1"))
+    mlflow.log_param("depth", 3)
+    mlflow.log_input(MetaDataset(resolve_dataset_source("rows.csv"), name="rows", digest="1"))
+    total = sum(map(float, open("rows.csv").read().split()))
     for step in range(3):
-        mlflow.log_metric("loss", frame.y.mean() / (step + tiny.VALUE), step=step)
+        mlflow.log_metric("loss", total / (step + tiny.VALUE), step=step)
     mlflow.log_metric("fit_seconds", time.perf_counter())
     mlflow.log_text("1 2 3", "weights.txt")
-    if sys.argv[1] == "chance":
-        mlflow.log_metric("chance", random.random())
-    if sys.argv[1] == "hang" and os.environ.get("MLFLOW_EXPERIMENT_ID"):  # only when it is repeated
+    mlflow.log_metric("chance", random.random())
+    way = open(sys.argv[1]).read()
+    if way == "hang":
         time.sleep(600)
-    if sys.argv[1] == "fail" and os.environ.get("MLFLOW_EXPERIMENT_ID"):
+    if way == "fail":
         raise SystemExit(3)
 """
 
@@ -55,7 +56,8 @@ class World:
         self.server, self.code, self.scratch = server, folder / "code", folder / "tmp"
         self.scratch.mkdir()
         repository(self.code, train_py=_TRAIN)
-        (self.code / "rows.csv").write_text("y\n1\n2\n")
+        (self.code / "rows.csv").write_text("1 2")
+        self.way = folder / "way"
         (self.code / ".gitignore").write_text("*.csv\n")
         git(self.code, "add", ".gitignore")
         git(self.code, "commit", "-q", "-m", "second")
@@ -63,7 +65,15 @@ class World:
         self.variables = variables(folder / "wheels", folder / "cache")
         uv = [find_uv_bin(), "--quiet"]
         subprocess.run([*uv, "venv", "--python", sys.executable, folder / "own"], check=True, env=self.variables)
-        install = [*uv, "pip", "install", "--no-index", "--python", folder / "own" / "bin" / "python", "tiny"]
+        install: list[str | Path] = [
+            *uv,
+            "pip",
+            "install",
+            "--no-index",
+            "--python",
+            folder / "own" / "bin" / "python",
+            "tiny",
+        ]
         subprocess.run(install, check=True, env=self.variables)
         self._client = next(mlflow_python(_CLIENT).parents[1].glob("lib/python*/site-packages"))
         self.variables |= {
@@ -85,12 +95,13 @@ class World:
         out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
-    def record(self, way: str) -> str:
-        """Train in this way on record. Returns the run."""
+    def record(self) -> str:
+        """Train on record. Returns the run."""
+        self.way.write_text("")
         settings = ["--set", f"PYTHONPATH={self._client}", "--set", "MLFLOW_DISABLE_TELEMETRY=true"]
-        done = self.cli("run", *settings, "--", "python", "train.py", way)
+        done = self.cli("run", *settings, "--", "python", "train.py", str(self.way))
         assert done.returncode == 0, done.stderr
-        return self.newest()["run_id"]
+        return str(self.newest()["run_id"])
 
     def reproduce(self, run_id: str, *words: str) -> tuple[int, dict[str, Any]]:
         done = self.cli("reproduce", run_id, "-o", "json", *words)
@@ -116,55 +127,53 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         server.stop()
 
 
-def test_it_is_reproduced_from_commit_changes_packages_and_data(world: World) -> None:
+@pytest.fixture(scope="module")
+def original(world: World) -> str:
+    """A run of code that was not committed."""
     train = world.code / "train.py"
     committed = train.read_text()
     train.write_text(committed.replace("1 2 3", "3 2 1"))
-    original = world.record("plain")
+    run_id = world.record()
     train.write_text(committed)
+    return run_id
+
+
+def test_it_is_repeated_from_commit_changes_packages_and_data(world: World, original: str) -> None:
     status, report = world.reproduce(original, "--history")
-    assert (status, report["outcome"]) == (0, "reproduced"), report
+    assert (status, report["reason"]) == (1, "metric chance, history chance differ")
     found = {(each["kind"], each["name"]): each["likeness"] for each in report["likened"]}
     assert found[("artifact", "weights.txt")] == found[("history", "loss")] == found[("dataset", "rows")] == "same"
     assert found[("metric", "fit_seconds")] == "apart"
     again = world.newest()
     assert again["run_id"] == report["reproduction"] != original
     assert again["tags"]["mlwright.reproduces"] == original
+    assert "report.md" in world.cli("artifacts", "list", again["run_id"], "reproduction").stdout
+    status, report = world.reproduce(again["run_id"], "--tolerance", "chance=1")  # it is on record as well
+    assert (status, report["outcome"]) == (0, "reproduced"), report
     listed = json.loads(world.cli("lineage", f"run/{original}", "-o", "json").stdout)["edges"]
     assert {"source": f"run/{original}", "target": f"run/{again['run_id']}", "relation": "reproduced"} in listed
-    assert "report.md" in world.cli("artifacts", "list", again["run_id"], "reproduction").stdout
-    assert world.reproduce(again["run_id"])[1]["outcome"] == "reproduced", "a reproduction is on record, too"
     assert world.left_over() == []
 
 
-def test_chance_differs_and_a_tolerance_helps(world: World) -> None:
-    original = world.record("chance")
+def test_a_command_that_fails(world: World, original: str) -> None:
+    world.way.write_text("fail")
     status, report = world.reproduce(original)
-    assert (status, report["reason"]) == (1, "metric chance differs")
-    assert world.reproduce(original, "--tolerance", "chance=1")[0] == 0
-
-
-def test_a_command_that_fails(world: World) -> None:
-    status, report = world.reproduce(world.record("fail"))
     assert (status, report["outcome"]) == (1, "differs")
     assert "exit status 3" in report["reason"]
     assert world.newest()["status"] == "FAILED"
 
 
-def test_what_is_missing_is_told_before_anything_runs(world: World) -> None:
-    original = world.record("plain")
+def test_what_is_missing_is_told_before_anything_runs(world: World, original: str) -> None:
     rows, wheels = world.code / "rows.csv", world.code.parent / "wheels"
+    newest, before = world.newest()["run_id"], rows.read_text()
     shutil.move(wheels, wheels.with_name("away"))
     wheels.mkdir()
     shutil.rmtree(world.code.parent / "cache")
-    before = rows.read_text()
-    rows.write_text("y\n5\n")
+    rows.write_text("5")
     try:
-        status, report = world.reproduce(original, "--dry-run")
-        assert (status, [each["what"] for each in report["missing"]]) == (2, ["data", "package"])
         status, report = world.reproduce(original, "--commit", "0" * 40)
         assert (status, [each["what"] for each in report["missing"]]) == (2, ["commit", "data", "package"])
-        assert world.newest()["run_id"] == original
+        assert world.newest()["run_id"] == newest
     finally:
         rows.write_text(before)
         wheels.rmdir()
@@ -172,11 +181,12 @@ def test_what_is_missing_is_told_before_anything_runs(world: World) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
-def test_half_way(world: World, number: signal.Signals) -> None:
-    original = world.record("hang")
+def test_half_way(world: World, original: str, number: signal.Signals) -> None:
+    world.way.write_text("hang")
+    newest = world.newest()["run_id"]
     process = world.start("reproduce", original)
     try:
-        assert eventually(lambda: world.newest()["run_id"] != original)
+        assert eventually(lambda: world.newest()["run_id"] != newest)
         process.send_signal(number)
         process.wait(_PATIENCE_S)
     finally:

@@ -2,9 +2,9 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -33,7 +33,6 @@ class Index:
     def lacks(self, folder: Path, limits: Limits, *, builds: bool = False, cancelled: Flag | None = None) -> Lacking:
         return self._lacks
 
-    @contextlib.contextmanager
     def ready(
         self,
         model: Path,
@@ -42,9 +41,8 @@ class Index:
         builds: bool = False,
         exact: bool = False,
         cancelled: Flag | None = None,
-    ) -> Iterator[Environment]:
-        raise AssertionError("nothing is to be built")
-        yield
+    ) -> contextlib.AbstractContextManager[Environment]:
+        pytest.fail("nothing is to be built")
 
 
 class World:
@@ -134,7 +132,7 @@ def test_packages_that_nobody_has(world: World) -> None:
         ({"data": {"../../../out.csv": "sha256:1"}}, "data", "lies outside"),
     ],
 )
-def test_one_thing_is_missing(world: World, changed: dict[str, object], what: str, detail: str) -> None:
+def test_one_thing_is_missing(world: World, changed: dict[str, Any], what: str, detail: str) -> None:
     found = world.missing(**changed)
     assert detail in found[what]
 

@@ -12,6 +12,7 @@ from examples.flights import capture
 from mlwright.kernel.client import Client
 from mlwright.kernel.errors import NotFound
 from mlwright.reproduction import recording, records
+from mlwright.reproduction.git import Repository
 from mlwright.reproduction.recording import Asked, Recording
 from mlwright.reproduction.spec import Record
 from tests.unit.reproduction.repositories import repository
@@ -72,9 +73,12 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_package_from_a_folder_is_no_matter_of_an_index(code: Path) -> None:
     origin = {"url": (code / "lib").as_uri(), "dir_info": {"editable": True}}
-    packages = [{"name": "own", "version": "1", "origin": origin}, {"name": "b", "version": "2", "origin": None}]
+    packages: list[dict[str, Any]] = [
+        {"name": "own", "version": "1", "origin": origin},
+        {"name": "b", "version": "2", "origin": None},
+    ]
     assert recording._lock(packages) == "b==2\n"
-    found = recording._local(packages, recording.Repository(code))
+    found = recording._local(packages, Repository(code))
     assert found == [{"name": "own", "version": "1", "path": "lib", "in_repository": True}]
 
 
