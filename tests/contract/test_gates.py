@@ -23,8 +23,10 @@ from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.gates.spec import Decision, GateVerdict, Standing
-from mlwright.registry.service import aliases, gates, renaming, versions
+from mlwright.registry.service import aliases, gates, releasing, renaming, versions
 from mlwright.registry.spec import Alias, ModelVersion, Stage
+from mlwright.security import projects
+from tests.contract.conftest import PROJECT
 from tests.contract.registry import FILES, Registry
 from tests.unit.registry.test_gate_validation import table
 
@@ -48,9 +50,9 @@ class Gates(Registry):
         self.model()
         self.runner = GateRunner(database, InDatabase(), Environments(Path("not used")), folder)
 
-    def policy(self, *asked: dict[str, Any], name: str = "production", **spec: object) -> None:
+    def policy(self, *asked: dict[str, Any], name: str = "production", project: str = "", **spec: object) -> None:
         body = {"gates": list(asked), "aliases": ["champion"], "stages": ["Production"], **spec}
-        manifest = Manifest(API_VERSION, "GatePolicy", Metadata(name), body)
+        manifest = Manifest(API_VERSION, "GatePolicy", Metadata(name, project=project), body)
         self.database.write_now(lambda tx: store.apply(tx, LOCAL, gates.KIND, manifest))
 
     def run_all(self) -> None:
@@ -223,6 +225,22 @@ def test_answers_hold_for_a_digest_and_a_question(registry: Gates) -> None:
         registry.champion(first)
 
 
+def test_answers_about_one_run_or_project_say_nothing_about_another(registry: Gates) -> None:
+    """Evidence may be a file of the run: it is not in the digest."""
+    registry.policy(PASSES)
+    first = registry.register(registry.logged())
+    registry.run_all()
+    other = registry.register(registry.logged())
+    assert other.digest == first.digest
+    assert [registry.standings(each)[0].state for each in (first, other)] == ["done", "waiting"]
+    registry.database.write_now(lambda tx: projects.create(tx, LOCAL, PROJECT, "prod"))
+    registry.policy(PASSES, project="prod")
+    there = registry(releasing.release, "m", first.version, "default", "prod").version
+    assert registry.standings(there)[0].state == "waiting"
+    registry.run_all()
+    assert registry.standings(there)[0].is_open
+
+
 def test_after_one_that_is_not_passed_the_later_ones_do_not_run(registry: Gates, tmp_path: Path) -> None:
     program = f"open({str(tmp_path / 'ran')!r}, 'w')"
     registry.policy(FAILS, {"name": "later", "command": {"command": [sys.executable, "-c", program]}})
@@ -340,6 +358,16 @@ def test_what_a_killed_server_was_running_runs_again(registry: Gates) -> None:
     assert registry.verdicts(version) == [GateVerdict.PASS]
     forged = Decision(GateVerdict.FAIL, "late", [])
     assert not registry.database.write_now(lambda tx: gates.finish(tx, work, "dead", forged))
+    assert registry.verdicts(version) == [GateVerdict.PASS]
+
+
+def test_what_a_killed_server_was_running_runs_again_although_the_clock_was_moved_back(registry: Gates) -> None:
+    assert isinstance(registry.database.clock, ManualClock)
+    registry.policy(PASSES)
+    version = registry.register(registry.logged())
+    registry.database.write_now(lambda tx: gates.claim(tx, "dead"))
+    registry.database.clock.advance(-86_400_000)
+    registry.run_all()
     assert registry.verdicts(version) == [GateVerdict.PASS]
 
 

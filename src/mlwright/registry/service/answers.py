@@ -27,10 +27,20 @@ _BRIEF: Sequence[ColumnElement[Any]] = [
 
 
 def _pinned(columns: Sequence[ColumnElement[Any]]) -> Query:
-    """An answer stands for a digest: it counts for every version that has it."""
+    """An answer stands for a digest: it counts for every version that has it, in one project and of one run.
+
+    Gates may read files of the run, which are not in the digest; what others showed elsewhere proves nothing here.
+    """
+    decided = model_versions.alias("decided")
     return Query(
         select(_versions.id, *columns)
         .join(gate_results, _results.digest == _versions.digest)
+        .join(
+            decided,
+            (decided.c.id == _results.version)
+            & (decided.c.project == _versions.project)
+            & decided.c.run_id.is_not_distinct_from(_versions.run_id),
+        )
         .where(among(_versions.id, "rows"))
         .order_by(_results.id.desc())
     )

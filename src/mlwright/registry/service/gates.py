@@ -41,7 +41,8 @@ TOPIC = "gates"
 #: Who reads policies and runs gates, whatever the caller may see.
 SYSTEM = Caller("system", everywhere=Role.ADMIN)
 _HOUR_MS = 3_600_000
-#: An answer that nobody has renewed for so long was left behind by a server that died.
+#: An answer that nobody has renewed for so long was left behind by a server that died. So was one with a lease that
+#: ends much later than that: the clock was moved back.
 LEASE_MS = 30_000
 
 _results = gate_results.c
@@ -50,7 +51,13 @@ _insert = Query(
 )
 _open = Query(
     select(*_results)
-    .where((_results.state == "waiting") | ((_results.state == "running") & (_results.lease_ms < bindparam("now"))))
+    .where(
+        (_results.state == "waiting")
+        | (
+            (_results.state == "running")
+            & ((_results.lease_ms < bindparam("now")) | (_results.lease_ms > bindparam("beyond")))
+        )
+    )
     .order_by(_results.id)
     .limit(100)
 )
@@ -407,7 +414,7 @@ class Work(NamedTuple):
 def claim(tx: Tx, token: str) -> Work | None:
     """Take the next gate that may run; None when there is none. Those that need not run any more are answered."""
     now = tx.now_ms()
-    for row in tx.all(_open, {"now": now}):
+    for row in tx.all(_open, {"now": now, "beyond": now + 4 * LEASE_MS}):
         result = Result._make(row)
         work = _work(tx, result)
         if work is None:
