@@ -23,9 +23,16 @@ _results = gate_results.c
 _words = gate_approvals.c
 _later = gate_results.alias("later").c
 _later_word = gate_approvals.alias("later").c
-#: Versions without a digest are not pinned: an answer about one says nothing about the others.
-_about = (_results.digest == func.coalesce(_versions.digest, "")) & (
-    (_results.digest != "") | (_results.version == _versions.id)
+_decided_on = model_versions.alias("decided_on")
+#: As in service/answers.py: an answer counts for the same files of the same run in the same project.
+_about = (
+    (_results.digest == func.coalesce(_versions.digest, ""))
+    & ((_results.digest != "") | (_results.version == _versions.id))
+    & exists().where(
+        _decided_on.c.id == _results.version,
+        _decided_on.c.project == _versions.project,
+        _decided_on.c.run_id.is_not_distinct_from(_versions.run_id),
+    )
 )
 _is_latest = ~exists().where(
     _later.digest == _results.digest,
