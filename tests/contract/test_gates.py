@@ -1,5 +1,6 @@
 """Gates on both databases: nothing leads to a version that has not shown what its policies ask for."""
 
+import asyncio
 import json
 import pickle
 import sys
@@ -23,7 +24,7 @@ from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.gates.spec import Decision, GateVerdict, Standing
-from mlwright.registry.service import aliases, gates, releasing, renaming, versions
+from mlwright.registry.service import aliases, gated, gates, releasing, renaming, versions
 from mlwright.registry.spec import Alias, ModelVersion, Stage
 from mlwright.security import projects
 from tests.contract.conftest import PROJECT
@@ -239,6 +240,32 @@ def test_answers_about_one_run_or_project_say_nothing_about_another(registry: Ga
     assert registry.standings(there)[0].state == "waiting"
     registry.run_all()
     assert registry.standings(there)[0].is_open
+
+
+def test_what_is_missing_runs_when_an_alias_is_to_move(registry: Gates) -> None:
+    """The policy came after the version."""
+    version = registry.register(registry.logged())
+    registry.policy(PASSES)
+
+    def move() -> None:
+        work = lambda tx: aliases.move(tx, LOCAL, "m", "champion", version.version)  # noqa: E731
+        asyncio.run(gated.attempt(registry.database, LOCAL, work))
+
+    with pytest.raises(GateClosed, match="may not be @champion") as refused:
+        move()
+    assert "1 gate runs now" in str(refused.value.hint)
+    with pytest.raises(GateClosed) as again:
+        move()
+    assert "now" not in str(again.value.hint)
+    registry.run_all()
+    move()
+    registry.policy(FAILS)
+    with pytest.raises(GateClosed, match="has not run"):
+        move()
+    registry.run_all()
+    with pytest.raises(GateClosed, match="exit status 3") as failed:
+        move()
+    assert "now" not in str(failed.value.hint)
 
 
 def test_after_one_that_is_not_passed_the_later_ones_do_not_run(registry: Gates, tmp_path: Path) -> None:

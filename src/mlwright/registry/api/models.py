@@ -14,7 +14,7 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.openapi import Operation, Parameter
 from mlwright.kernel.transaction import Tx
 from mlwright.registry import search, validation
-from mlwright.registry.service import aliases, models, releasing, rows, versions
+from mlwright.registry.service import aliases, gated, models, releasing, rows, versions
 from mlwright.registry.spec import Alias, Facts, ModelVersion, RegisteredModel
 
 _TAG = "models"
@@ -227,8 +227,10 @@ class ModelsApi:
     async def move_alias(self, request: Request) -> Response:
         body, (caller, project), (name, alias) = await read_json(request, MoveAlias), _where(request), _alias(request)
         return json_response(
-            await self._database.write(
-                lambda tx: aliases.move(tx, caller, name, alias, body.version, body.expected, project, body.override)
+            await gated.attempt(
+                self._database,
+                caller,
+                lambda tx: aliases.move(tx, caller, name, alias, body.version, body.expected, project, body.override),
             )
         )
 

@@ -12,7 +12,7 @@ from mlwright.kernel.protojson import HINT, answer, both, decode, required
 from mlwright.kernel.transaction import Tx
 from mlwright.registry import search, validation
 from mlwright.registry.mlflow import wire
-from mlwright.registry.service import aliases, renaming, rows
+from mlwright.registry.service import aliases, gated, renaming, rows
 from mlwright.registry.service import models as service
 from mlwright.registry.spec import ModelVersion, RegisteredModel
 from mlwright.tracking.spec import Page, Tag
@@ -168,7 +168,9 @@ class ModelRoutes:
         validation.check_model_name(name)
         validation.check_new_alias(alias)
         number = validation.parse_version(text)
-        await self._database.write(lambda tx: aliases.move(tx, caller, name, alias, number), brief=True)
+        await gated.attempt(
+            self._database, caller, lambda tx: aliases.move(tx, caller, name, alias, number), brief=True
+        )
         return answer()
 
     async def delete_alias(self, request: Request) -> Response:

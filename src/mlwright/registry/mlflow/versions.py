@@ -15,7 +15,7 @@ from mlwright.registry import search, validation
 from mlwright.registry.mlflow import wire
 from mlwright.registry.mlflow.models import check_most
 from mlwright.registry.mlflow.ports import Files
-from mlwright.registry.service import loading, registration, rows
+from mlwright.registry.service import gated, loading, registration, rows
 from mlwright.registry.service import versions as service
 from mlwright.registry.spec import ModelVersion, NewVersion
 from mlwright.tracking.spec import Page, Tag
@@ -151,7 +151,11 @@ class VersionRoutes:
         stage, archive = validation.parse_stage(required("stage", message.stage)), message.archive_existing_versions
         number = validation.parse_version(text)
         return _version(
-            await self._database.write(lambda tx: service.transition(tx, caller, name, number, stage, archive=archive))
+            await gated.attempt(
+                self._database,
+                caller,
+                lambda tx: service.transition(tx, caller, name, number, stage, archive=archive),
+            )
         )
 
     async def set_tag(self, request: Request) -> Response:

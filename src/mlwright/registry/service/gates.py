@@ -101,6 +101,22 @@ _by_alias = Query(
 )
 
 
+class ClosedError(GateClosed):
+    """A version may not be where it was to be.
+
+    Attributes:
+        version: that was refused.
+    """
+
+    def __init__(self, version: ModelVersion, reason: str) -> None:
+        super().__init__(
+            f"Version {version.version} of {version.name!r} {reason}",
+            path="version",
+            hint=f"see: mlwright gate explain {version.name}/{version.version}",
+        )
+        self.version = version
+
+
 class Policy(NamedTuple):
     """A policy of a project; `version` is its generation."""
 
@@ -244,11 +260,7 @@ def guard(
         return
     target = f"@{alias}" if alias else f"the stage {stage.value}" if stage else ""
     if not override:
-        raise GateClosed(
-            f"Version {version.version} of {version.name!r} may not be {target}: {reasons(found)}",
-            path="version",
-            hint=f"see: mlwright gate explain {version.name}/{version.version}",
-        )
+        raise ClosedError(version, f"may not be {target}: {reasons(found)}")
     caller.require(version.project, Role.ADMIN)
     gates = [{"policy": each.policy, "gate": each.gate, "reason": _in_words(each)} for each in found]
     _emit(tx, caller, version, "overridden", {"target": target, "reason": override, "closed": gates})

@@ -13,7 +13,7 @@ from mlwright.kernel.http import caller_of
 from mlwright.kernel.identity import Role
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.spec import Standing
-from mlwright.registry.service import gates, versions
+from mlwright.registry.service import gated, gates, versions
 from mlwright.registry.spec import ModelVersion, Stage
 from mlwright.registry.ui import address
 from mlwright.registry.ui.standing import word
@@ -65,14 +65,13 @@ class Refusals:
         expected: str = "",
     ) -> Response:
         """Do `work` and go to `back`, or show why a gate refused it for version `number` of the request's model."""
+        caller, named = caller_of(request), request.path_params
         try:
-            await self._database.write(work)
+            await gated.attempt(self._database, caller, work)
         except GateClosed as error:
             message = error.message
         else:
             return see_other(back)
-
-        caller, named = caller_of(request), request.path_params
 
         def load(tx: Tx) -> Refused:
             version = versions.get(tx, caller, named["name"], number, named["project"])
