@@ -326,6 +326,25 @@ def test_people_approve(registry: Gates) -> None:
     registry.champion(version)
 
 
+def test_a_group_approves(registry: Gates) -> None:
+    """Two different people who hold a role, or a higher one."""
+    registry.policy(approval(approvers=["role:editor", "zoe"], count=2))
+    version = registry.register(registry.logged())
+    roles = {"ann": Role.EDITOR, "bob": Role.ADMIN, "eve": Role.VIEWER, "zoe": Role.VIEWER}
+    people = {name: Registry(registry.database, Caller(name, roles={"default": role})) for name, role in roles.items()}
+    with pytest.raises(Denied, match="not among those"):
+        people["eve"](gates.approve, version, "production", "lead", approves=True)
+    for _ in range(2):
+        people["ann"](gates.approve, version, "production", "lead", approves=True)
+    assert not registry.standings(version)[0].is_open
+    people["zoe"](gates.approve, version, "production", "lead", approves=True)
+    assert registry.standings(version)[0].is_open
+    people["bob"](gates.approve, version, "production", "lead", approves=False)
+    assert not registry.standings(version)[0].is_open
+    with pytest.raises(Invalid, match="there is no role 'owner'"):
+        registry.policy(approval(approvers=["role:owner"]))
+
+
 def test_approval_expires(registry: Gates) -> None:
     registry.policy(approval(approvers=["ann"], expiresHours=1))
     version = registry.register(registry.logged())

@@ -330,9 +330,15 @@ class Security(Kind, frozen=True):
     sbom: bool = False
 
 
+#: Before a role that stands for all who hold it.
+GROUP = "role:"
+GROUPS = ("viewer", "editor", "admin")
+
+
 class Approval(Kind, frozen=True):
     """Decides by people: `count` of `approvers` say yes and none says no. Without names, the project's admins approve.
 
+    An approver is a name, or a group: "role:editor" are all who hold that role in the project, or a higher one.
     `expires_hours`: an approval older than that counts no more.
     """
 
@@ -342,7 +348,10 @@ class Approval(Kind, frozen=True):
     not_requester: bool = True
 
     def __post_init__(self) -> None:
-        if self.approvers and self.count > len(set(self.approvers)):
+        groups = [each.removeprefix(GROUP) for each in self.approvers if each.startswith(GROUP)]
+        for unknown in set(groups) - set(GROUPS):
+            raise ValueError(f"there is no role {unknown!r}; there are {', '.join(GROUPS)}")
+        if self.approvers and not groups and self.count > len(set(self.approvers)):
             raise ValueError(f"{self.count} approvals of {len(set(self.approvers))} approvers cannot be had")
 
     @property

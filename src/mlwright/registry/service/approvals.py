@@ -116,8 +116,7 @@ def _asks(policy: Policy, caller: Caller, project: str, *, mine: bool) -> bool:
     asked = [gate.approval for gate in policy.spec.gates if gate.approval is not None]
     if not mine:
         return bool(asked)
-    is_admin = caller.may(project, Role.ADMIN)
-    return any(caller.name in each.approvers if each.approvers else is_admin for each in asked)
+    return any(gates.is_approver(caller, project, each) for each in asked)
 
 
 def _candidates(tx: Tx, project: str, policies: Sequence[Policy]) -> list[_Candidate]:

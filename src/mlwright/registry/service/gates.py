@@ -20,7 +20,7 @@ from mlwright.kernel.query import Query
 from mlwright.kernel.resources import Kind, Resource
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates import signed
-from mlwright.registry.gates.spec import Approval, Decision, Gate, GatePolicySpec, GateVerdict, Signed, Standing
+from mlwright.registry.gates.spec import GROUP, Approval, Decision, Gate, GatePolicySpec, GateVerdict, Signed, Standing
 from mlwright.registry.gates.tables import gate_approvals, gate_results
 from mlwright.registry.service import rows
 from mlwright.registry.service.answers import Answers, Result, Word
@@ -362,10 +362,18 @@ def require_approver(
     """Raise Denied unless the caller may say yes, or no, to a version."""
     if not asked.approvers:
         caller.require(version.project, Role.ADMIN)
-    elif caller.name not in asked.approvers:
+    elif not is_approver(caller, version.project, asked):
         raise Denied(f"{caller.name!r} is not among those who approve at {policy.name}/{gate.name}")
     if approves and asked.not_requester and caller.name == version.author:
         raise Denied("who registered a version does not approve it", hint="ask somebody else")
+
+
+def is_approver(caller: Caller, project: str, asked: Approval) -> bool:
+    """Whether the caller is one of those whom the gate asks, by name or by role."""
+    if not asked.approvers:
+        return caller.may(project, Role.ADMIN)
+    groups = (each.removeprefix(GROUP) for each in asked.approvers if each.startswith(GROUP))
+    return caller.name in asked.approvers or any(caller.may(project, Role.parse(group)) for group in groups)
 
 
 def latest_words(known: Answers, version: ModelVersion, policy: Policy, gate: Gate) -> dict[str, Word]:
