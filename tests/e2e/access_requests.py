@@ -322,7 +322,7 @@ def _rest_runs(on: Things) -> dict[str, Request]:
         f"PUT {path}/tags/{{key:path}}": send("PUT", f"{one}/tags/k", {"value": "v"}),
         f"DELETE {path}/tags/{{key:path}}": send("DELETE", f"{one}/tags/t"),
         f"GET {path}/series": get(f"{one}/series"),
-        f"GET {path}/reproductions": get(f"{one}/reproductions"),
+        f"GET {path}/reproductions": Request("GET", f"{one}/reproductions"),
         f"POST {path}/reproductions": send(
             "POST", f"/v1/runs/{on.gone_run}/reproductions", {"run_id": on.run, "outcome": "differs"}
         ),

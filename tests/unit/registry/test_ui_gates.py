@@ -156,7 +156,7 @@ def outcomes(world: RegistryWorld, query: str = "", caller: Caller = LOCAL, base
 
 
 def test_what_was_answered_and_overridden(world: RegistryWorld) -> None:
-    world.policy(FAILS, LEAD)
+    world.policy(FAILS, LEAD, models=["tree"])
     first = world.register()
     world.run_gates()
     world.say(first, BOSS, approves=True, comment="fine")
