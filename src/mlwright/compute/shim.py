@@ -239,6 +239,8 @@ def run(request: Mapping[str, Any]) -> dict[str, object]:
             collect(tree.orphans, first)
             peak = max(peak, sum(memory for pid, memory in tree.memory.items() if pid != first))
             ending = broken(request, tree, looked_at - started, first)
+        if output.size > request["printed_bytes"]:
+            ending = ending or "printed"
     end_all(first)
     output.read()
     used = {"output_bytes": output.size, "seconds": time.monotonic() - started, "peak_memory_bytes": peak}

@@ -13,11 +13,13 @@ class Limits(msgspec.Struct, frozen=True):
         seconds: wall-clock time.
         memory_bytes: resident memory; shared pages count once per process.
         processes: at a time, threads not counted.
+        printed_bytes: standard output and error together.
     """
 
     seconds: float = 300.0
     memory_bytes: int = 2 << 30
     processes: int = 64
+    printed_bytes: int = 64 << 20
 
 
 class Ending(StrEnum):
@@ -28,6 +30,7 @@ class Ending(StrEnum):
     TIMEOUT = "timeout"
     MEMORY = "memory"
     PROCESSES = "processes"
+    PRINTED = "printed"
     CANCELLED = "cancelled"
     NOT_STARTED = "not started"
 
@@ -71,6 +74,8 @@ class Outcome(msgspec.Struct, frozen=True):
                 return f"it used more than {limits.memory_bytes / (1 << 20):,.0f} MiB of memory"
             case Ending.PROCESSES:
                 return f"it started more than {limits.processes} processes"
+            case Ending.PRINTED:
+                return f"it printed more than {limits.printed_bytes / (1 << 20):,.0f} MiB"
             case Ending.CANCELLED:
                 return "it was cancelled"
             case Ending.NOT_STARTED:

@@ -115,13 +115,20 @@ def test_process_ids_agree_with_proc(tmp_path: Path) -> None:
 
 
 def test_a_gigabyte_of_output_is_no_trouble(tmp_path: Path) -> None:
-    limits = Limits(seconds=60, memory_bytes=200 << 20, processes=20)
+    limits = Limits(seconds=60, memory_bytes=200 << 20, processes=20, printed_bytes=2 << 30)
     found = python(tmp_path, "import os\nfor _ in range(1024): os.write(1, b'x' * (1 << 20))\nprint('end')", limits)
     assert found.succeeded
     assert found.output_bytes == (1 << 30) + 4
     assert len(found.output) < 300_000
     assert "bytes left out" in found.output
     assert found.output.endswith("end\n")
+
+
+def test_printing_without_end_is_ended(tmp_path: Path) -> None:
+    found = python(tmp_path, "import os\nwhile True: os.write(1, b'x' * (1 << 20))", Limits(printed_bytes=8 << 20))
+    assert found.ending is Ending.PRINTED
+    assert found.explain(Limits()) == "it printed more than 64 MiB"
+    assert len(found.output) < 300_000
 
 
 def test_closing_its_output_hides_nothing(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def reproduce(run_id: str, server: str, data: Path | None, dry_run: bool, yes: b
             return _show(reproducing.unrun(plan), output)
         _confirm(client, run, plan, yes=yes)
         experiment = int(asked["experiment"] or run["experiment_id"])
-        limits = Limits(asked["timeout"], asked["memory"] << 20 or 1 << 60, _PROCESSES)
+        limits = Limits(asked["timeout"], asked["memory"] << 20 or 1 << 60, _PROCESSES, 1 << 60)
         execution = Execution.new(client, RandomIds())
         wishes = Wishes(experiment, allowed, asked["history"], limits)
         report = Repetition(client, access, run, plan, wishes, place, execution).go(builds=given.builds)
