@@ -407,6 +407,16 @@ def test_what_a_killed_server_was_running_runs_again(registry: Gates) -> None:
     assert registry.verdicts(version) == [GateVerdict.PASS]
 
 
+def test_the_only_server_takes_up_at_once_what_it_left_behind(registry: Gates) -> None:
+    registry.policy(PASSES)
+    version = registry.register(registry.logged())
+    registry.database.write_now(lambda tx: gates.claim(tx, "dead"))
+    assert not registry.runner.run_one()
+    registry.database.write_now(gates.abandon)
+    registry.run_all()
+    assert registry.verdicts(version) == [GateVerdict.PASS]
+
+
 def test_what_a_killed_server_was_running_runs_again_although_the_clock_was_moved_back(registry: Gates) -> None:
     assert isinstance(registry.database.clock, ManualClock)
     registry.policy(PASSES)

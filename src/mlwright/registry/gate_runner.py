@@ -58,9 +58,15 @@ class GateRunner:
         self._house = House(self._stopped, _Versions(database, files), environments, set(), Kept(), advisories)
         self._thread = threading.Thread(target=self._run, name="mlwright-gates", daemon=True)
 
-    def start(self) -> None:
-        """From now on, run what waits. What a killed server was working on is removed."""
+    def start(self, *, alone: bool = False) -> None:
+        """From now on, run what waits. What a killed server was working on is removed.
+
+        Args:
+            alone: no other server works on this database, so that what was claimed before is free at once.
+        """
         shutil.rmtree(self._folder, ignore_errors=True)
+        if alone:
+            self._database.write_now(service.abandon)
         self._thread.start()
 
     def close(self) -> None:
@@ -76,6 +82,9 @@ class GateRunner:
                 busy = self.run_one()
             except MlwrightError as error:  # the database is away for a while
                 _log.warning("gates: %s", error.message)
+                busy = False
+            except Exception:  # the boundary of the thread: one defect must not end all gates
+                _log.exception("gates: what is next could not be run")
                 busy = False
             if not busy:
                 asyncio.run(self._database.changes.wait(service.TOPIC, _LOOK_AGAIN_S))

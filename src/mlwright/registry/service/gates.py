@@ -68,6 +68,7 @@ _claim = Query(
     .where(_results.id == bindparam("number"))
     .values(state="running", token=bindparam("new_token"), started_ms=bindparam("now"), lease_ms=bindparam("until"))
 )
+_abandon = Query(update(gate_results).where(_results.state == "running").values(lease_ms=0))
 _renew = Query(
     update(gate_results)
     .where(_results.id == bindparam("number"), _results.token == bindparam("own_token"), _results.state == "running")
@@ -448,6 +449,11 @@ def claim(tx: Tx, token: str) -> Work | None:
         if before.state == "done":
             _answer(tx, result, Decision(GateVerdict.INCONCLUSIVE, f"{before.gate!r} before it was not passed", []))
     return None
+
+
+def abandon(tx: Tx) -> None:
+    """Give back all that is claimed: whoever was at it is gone. For the only server of a database, when it starts."""
+    tx.run(_abandon)
 
 
 def renew(tx: Tx, number: int, token: str) -> bool:
