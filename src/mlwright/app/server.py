@@ -107,7 +107,7 @@ def _run(platform: Platform, listening: socket.socket, lock: ServerLock, announc
         timeout_graceful_shutdown=_DRAIN_S,
     )
     platform.database.listen()
-    platform.gates.start(alone=not platform.settings.shared)
+    platform.gates.start()
     platform.webhooks.start()
     gc.freeze()  # what the start made stays: a full collection of it would hold up all answers
     _Uvicorn(config, ready, platform.database.changes.close).run([listening])

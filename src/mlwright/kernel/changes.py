@@ -6,14 +6,16 @@ because a notice of another server on the same PostgreSQL database may be late o
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 #: Topic of the event log as a whole.
 EVENTS = "events"
 
 
 class Changes:
-    """Topics and the tasks that wait for them. `publish` may be called from any thread.
+    """Topics and who waits for them. `publish` may be called from any thread.
 
     Attributes:
         closed: the server is stopping; streams end when they see it.
@@ -21,13 +23,13 @@ class Changes:
 
     def __init__(self) -> None:
         self.closed = False
-        self._waiting: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = defaultdict(set)
+        self._waiting: dict[str, set[Callable[[], object]]] = defaultdict(set)
 
     def publish(self, topics: Iterable[str]) -> None:
         """Wake everyone who waits for one of the topics."""
         for topic in topics:
-            for loop, event in list(self._waiting.get(topic, ())):
-                loop.call_soon_threadsafe(event.set)
+            for wake in list(self._waiting.get(topic, ())):
+                wake()
 
     def publish_all(self) -> None:
         """Wake everyone who waits: it is not known what has changed."""
@@ -41,15 +43,23 @@ class Changes:
     async def wait(self, topic: str, timeout_s: float) -> bool:
         """Wait for the next notice. Returns False when none came within `timeout_s` seconds."""
         event = asyncio.Event()
-        entry = (asyncio.get_running_loop(), event)
-        self._waiting[topic].add(entry)
-        try:
-            await asyncio.wait_for(event.wait(), timeout_s)
-        except TimeoutError:
-            return False
-        else:
+        with self.listening(topic, partial(asyncio.get_running_loop().call_soon_threadsafe, event.set)):
+            try:
+                await asyncio.wait_for(event.wait(), timeout_s)
+            except TimeoutError:
+                return False
             return True
+
+    @contextmanager
+    def listening(self, topic: str, wake: Callable[[], object]) -> Iterator[None]:
+        """Within the block, `wake` is called at each notice, by the thread that publishes it: it must not block.
+
+        Who listens before reading misses nothing that comes while it reads.
+        """
+        self._waiting[topic].add(wake)
+        try:
+            yield
         finally:
-            self._waiting[topic].discard(entry)
+            self._waiting[topic].discard(wake)
             if not self._waiting[topic]:
                 self._waiting.pop(topic, None)

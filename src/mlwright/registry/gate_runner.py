@@ -1,6 +1,5 @@
 """Runs the gates that wait, one after the other, in a thread of its own. What it was doing when killed runs again."""
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -55,39 +54,46 @@ class GateRunner:
         self._database = database
         self._folder = folder
         self._stopped = threading.Event()
+        self._heard = threading.Event()
         self._house = House(self._stopped, _Versions(database, files), environments, set(), Kept(), advisories)
         self._thread = threading.Thread(target=self._run, name="mlwright-gates", daemon=True)
 
-    def start(self, *, alone: bool = False) -> None:
+    def start(self) -> None:
         """From now on, run what waits. What a killed server was working on is removed.
 
-        Args:
-            alone: no other server works on this database, so that what was claimed before is free at once.
+        Where there can be no other server, nothing waits for the lease of one that died.
         """
         shutil.rmtree(self._folder, ignore_errors=True)
-        if alone:
+        if self._database.engine.embedded:
             self._database.write_now(service.abandon)
         self._thread.start()
 
     def close(self) -> None:
         """End what runs, which will run again, and wait for it."""
         self._stopped.set()
+        self._heard.set()
         if self._thread.is_alive():
             self._thread.join()
         self._house.kept.close()
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                busy = self.run_one()
-            except MlwrightError as error:  # the database is away for a while
-                _log.warning("gates: %s", error.message)
-                busy = False
-            except Exception:  # the boundary of the thread: one defect must not end all gates
-                _log.exception("gates: what is next could not be run")
-                busy = False
-            if not busy:
-                asyncio.run(self._database.changes.wait(service.TOPIC, _LOOK_AGAIN_S))
+        with self._database.changes.listening(service.TOPIC, self._heard.set):
+            while True:
+                self._heard.clear()
+                if self._stopped.is_set():
+                    return
+                if not self._tried():
+                    self._heard.wait(_LOOK_AGAIN_S)
+
+    def _tried(self) -> bool:
+        """Whether a gate was run, and there may be another."""
+        try:
+            return self.run_one()
+        except MlwrightError as error:  # the database is away for a while
+            _log.warning("gates: %s", error.message)
+        except Exception:  # the boundary of the thread: one defect must not end all gates
+            _log.exception("gates: what is next could not be run")
+        return False
 
     def run_one(self) -> bool:
         """Run the next gate. Returns False when none waits."""

@@ -26,6 +26,19 @@ def test_a_notice_before_waiting_is_not_remembered() -> None:
     assert asyncio.run(run()) is False
 
 
+def test_who_listens_before_reading_misses_nothing() -> None:
+    changes, heard = Changes(), threading.Event()
+    with changes.listening("a", heard.set):
+        changes.publish(["b"])
+        assert not heard.is_set()
+        changes.publish(["a"])
+        assert heard.is_set()
+    heard.clear()
+    changes.publish(["a"])
+    assert not heard.is_set()
+    assert changes._waiting == {}
+
+
 def test_nothing_is_kept_of_those_who_left() -> None:
     async def run() -> Changes:
         changes = Changes()
