@@ -1,12 +1,14 @@
 """`mlwright ci`."""
 
 import os
+import shlex
 import uuid
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
@@ -38,11 +40,7 @@ def ci() -> None:
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 def init(service: str, folder: Path, model: str, train: str, force: bool) -> None:
     """Write a workflow for SERVICE, what it does (mlwright-ci.yaml), and gates to begin with."""
-    import shlex
-
-    import msgspec
-
-    words = {"MODEL": _quoted(model), "TRAIN": msgspec.json.encode(shlex.split(train)).decode()}
+    words = {"MODEL": _quoted(model), "TRAIN": _quoted(shlex.split(train))}
     wanted = {service: _WORKFLOWS[service], **_COMMON}
     texts = {target: _filled(f"{name.removesuffix('.yaml')}.yaml", words) for name, target in wanted.items()}
     present = [target for target in texts if (folder / target).exists()]
@@ -61,10 +59,9 @@ def _filled(name: str, words: dict[str, str]) -> str:
     return text
 
 
-def _quoted(text: str) -> str:
-    import msgspec
-
-    return msgspec.json.encode(text).decode()
+def _quoted(value: str | list[str]) -> str:
+    """As YAML, of which JSON is a part."""
+    return msgspec.json.encode(value).decode()
 
 
 @ci.command("run")

@@ -146,14 +146,11 @@ def decide(room: Room, asked: Hosting, questions: Questions, measure: Measure | 
 
 def unsafe(room: Room, asked: Hosting) -> Decision | None:
     """Why the model is not loaded; None when nothing speaks against it."""
-    digest = room.version.digest
-    if digest in room.safe:
+    if room.version.digest in room.safe:
         return None
     found = scanned.scan(room, asked.seconds)
     if found.verdict is not GateVerdict.PASS:
         return Decision(found.verdict, f"the model is not loaded: {found.reason}", found.checks, found.output)
-    if digest is not None:
-        room.safe.add(digest)
     return None
 
 
