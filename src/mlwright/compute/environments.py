@@ -125,7 +125,7 @@ class Environments:
         if python is None:
             return Lacks(lock.python, {})
         refused: dict[str, str] = {}
-        wanted = {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0].lower(): line for line in lock.requirements}
+        wanted = {_named(line).lower(): line for line in lock.requirements}
         with tempfile.TemporaryDirectory(prefix="mlwright-lacks-") as name:
             target = Path(name, "requirements.txt")
             command = [*self._install(Path(python)), "--dry-run", "--no-deps", "--target", str(Path(name, "none"))]
@@ -270,12 +270,17 @@ def _stamp(folder: Path, lock: Lock) -> None:
 def _not_installed(lock: Lock, outcome: Outcome, limits: Limits, *, builds: bool) -> NoEnvironment:
     """Which requirement it is, and why, as far as uv says."""
     said = _last(outcome, limits)
-    names = (re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in lock.requirements)
+    names = (_named(line) for line in lock.requirements)
     culprit = next((name for name in names if re.search(rf"\b{re.escape(name)}\b", said, re.I)), "")
     about = f"{lock.source}: {culprit} cannot be installed" if culprit else f"{lock.source} cannot be installed"
     unbuilt = not builds and "no usable wheels" in said
     hint = "only wheels are installed; allow sourceDistributions, which runs code of the package" if unbuilt else ""
     return NoEnvironment(f"{about}: {said}", path=lock.source, hint=hint)
+
+
+def _named(requirement: str) -> str:
+    """The name that a requirement begins with."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
 
 
 def _is_named(name: str, said: str) -> bool:
