@@ -14,7 +14,6 @@ from mlwright.kernel.client import Client
 from mlwright.kernel.errors import Conflict, Invalid, NotFound
 from mlwright.registry.ci.spec import CiSpec, Mode
 
-_API = "/api/2.0/mlflow"
 #: The tag of runs and versions that says which job made them.
 JOB_TAG = "mlwright.ci.job"
 _MOST_RUNS = 1_000
@@ -99,15 +98,8 @@ def find(client: Client, spec: CiSpec, job: str) -> Trained:
 
 def _runs(client: Client, job: str) -> list[dict[str, Any]]:
     """The finished runs with the job's tag, the newest first."""
-    found = client.post(f"{_API}/experiments/search", {"max_results": _MOST_RUNS}).get("experiments", [])
-    asked = {
-        "experiment_ids": [each["experiment_id"] for each in found],
-        "filter": f"tags.`{JOB_TAG}` = '{job}' AND attributes.status = 'FINISHED'",
-        "order_by": ["attributes.start_time DESC"],
-        "max_results": _MOST_RUNS,
-    }
-    runs: list[dict[str, Any]] = client.post(f"{_API}/runs/search", asked).get("runs", [])
-    return runs
+    query = f"tags.`{JOB_TAG}` = '{job}' AND attributes.status = 'FINISHED'"
+    return client.pages("/v1/runs", _MOST_RUNS, filter=query, order_by=["attributes.start_time DESC"])
 
 
 def _ordered(runs: Sequence[dict[str, Any]], metric: str, mode: Mode) -> list[dict[str, Any]]:
@@ -120,18 +112,17 @@ def _ordered(runs: Sequence[dict[str, Any]], metric: str, mode: Mode) -> list[di
 
 
 def _metrics(run: dict[str, Any]) -> dict[str, float]:
-    return {each["key"]: float(each["value"]) for each in run["data"].get("metrics", [])}
+    return {name: float(each["value"]) for name, each in run["metrics"].items()}
 
 
 def _model(client: Client, run: dict[str, Any], artifact: str) -> Trained | None:
     """The run's model of that name: a logged model (MLflow 3), else a folder with a description."""
-    run_id, name, metrics = run["info"]["run_id"], run["info"].get("run_name", ""), _metrics(run)
-    outputs = (run.get("outputs") or {}).get("model_outputs", [])
-    for output in outputs:
-        model = client.get(f"{_API}/logged-models/{output['model_id']}")["model"]["info"]
+    run_id, name, metrics = run["run_id"], run["name"], _metrics(run)
+    for output in run["model_outputs"]:
+        model = client.get(f"/v1/logged-models/{output['model_id']}")
         if model["name"] == artifact:
             return Trained(run_id, name, metrics, f"models:/{model['model_id']}", model["model_id"])
-    files = client.get(f"{_API}/artifacts/list", run_id=run_id, path=artifact).get("files", [])
+    files = client.get("/api/2.0/mlflow/artifacts/list", run_id=run_id, path=artifact).get("files", [])
     if any(each["path"] == f"{artifact}/MLmodel" for each in files):
         return Trained(run_id, name, metrics, f"runs:/{run_id}/{artifact}")
     return None
