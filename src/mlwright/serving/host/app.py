@@ -1,0 +1,299 @@
+"""The HTTP side of a host, as an ASGI application: which dialect a path speaks, and how errors are told in it."""
+
+import asyncio
+import gzip
+import hashlib
+import logging
+import re
+import time
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from starlette.types import Message, Receive, Scope, Send
+
+from mlwright.kernel.errors import Denied, Invalid, MlwrightError, NotFound, TooLarge, Unauthenticated, Unavailable
+from mlwright.serving.host import oip, plain
+from mlwright.serving.host.answering import Dialect, Reply, encode
+from mlwright.serving.host.batching import ModelFailed
+from mlwright.serving.host.endpoints import Endpoint
+from mlwright.serving.host.versions import Version
+
+_log = logging.getLogger(__name__)
+
+_JSON = b"application/json"
+_GZIP_FROM = 1_024
+_REQUEST_ID = b"x-request-id"
+
+
+class Refusal(NamedTuple):
+    """An answer that says no."""
+
+    status: int
+    code: str
+    message: str
+    retry_after_s: int = 0
+
+
+class Hosted:
+    """Everything that is served, by name."""
+
+    def __init__(self) -> None:
+        self.endpoints: dict[str, Endpoint] = {}
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Raises NotFound."""
+        found = self.endpoints.get(name)
+        if found is None:
+            raise NotFound(f"there is no endpoint {name!r}", path="endpoint")
+        return found
+
+    def only(self) -> Endpoint:
+        """The one endpoint there is. Raises NotFound when there is none or several."""
+        if len(self.endpoints) != 1:
+            raise NotFound("name the endpoint: /endpoints/NAME/invocations", path="endpoint")
+        return next(iter(self.endpoints.values()))
+
+
+class Predictions:
+    """The ASGI application that clients talk to.
+
+    Args:
+        hosted: what is served.
+    """
+
+    def __init__(self, hosted: Hosted) -> None:
+        self._hosted = hosted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path, method = scope["path"], scope["method"]
+        if method == "POST":
+            target = _target(path)
+            if target is not None:
+                await self._predict(target, scope, receive, send)
+                return
+        await _send(send, *self._told(method, path))
+
+    # --- predictions -------------------------------------------------------------------------------------------
+
+    async def _predict(self, target: "_Target", scope: Scope, receive: Receive, send: Send) -> None:
+        dialect = target.dialect
+        headers = dict(scope["headers"])
+        extra: list[tuple[bytes, bytes]] = []
+        request_id = headers.get(_REQUEST_ID)
+        if request_id is not None:
+            extra.append((_REQUEST_ID, request_id))
+        try:
+            endpoint = self._hosted.endpoint(target.endpoint) if target.endpoint else self._hosted.only()
+            _check_key(endpoint, headers)
+            body = await _body(receive, endpoint.served.limits.body_mib << 20, headers)
+            reply, version = await self._answered(endpoint, target, body, headers, request_id)
+        except (MlwrightError, ModelFailed, TimeoutError) as error:
+            refusal = _refusal(error)
+            if refusal.retry_after_s:
+                extra.append((b"retry-after", b"%d" % refusal.retry_after_s))
+            await _send(send, refusal.status, dialect.error(refusal.code, refusal.message), _JSON, extra)
+            return
+        except Exception:  # the boundary of a request: a defect of ours must not end the host
+            _log.exception("a request to %s failed", scope["path"])
+            await _send(send, 500, dialect.error("internal", "an internal error occurred"), _JSON, extra)
+            return
+        extra += [(b"x-mlwright-version", b"%d" % version), *reply.headers]
+        body = reply.body
+        if b"gzip" in headers.get(b"accept-encoding", b"") and len(body) >= _GZIP_FROM:
+            body = gzip.compress(body, 1, mtime=0)
+            extra.append((b"content-encoding", b"gzip"))
+        await _send(send, 200, body, reply.content_type, extra)
+
+    async def _answered(
+        self, endpoint: Endpoint, target: "_Target", body: bytes, headers: Mapping[bytes, bytes], request_id: bytes | None
+    ) -> tuple[Reply, int]:
+        stable = _named_version(endpoint, target.version) if target.version else endpoint.stable
+        reading = target.dialect.read(body, headers, stable.takes)
+        version = stable
+        if not target.version and endpoint.served.candidate:
+            entity = str(reading.parameters.get(endpoint.served.entity, "")) if endpoint.served.entity else ""
+            version = endpoint.choose(entity or reading.request_id or (request_id or b"").decode("latin-1"))
+            if version is not stable and version.takes.inputs != stable.takes.inputs:
+                reading = target.dialect.read(body, headers, version.takes)
+        told = await endpoint.ask(version, reading.asked)
+        return target.dialect.write(reading, told.answer, endpoint.served.name, told.revision), told.revision.version
+
+    # --- everything else ---------------------------------------------------------------------------------------
+
+    def _told(self, method: str, path: str) -> tuple[int, bytes, bytes]:
+        """Health and metadata."""
+        if path in {"/ping", "/health", "/version"}:
+            return 200, b"\n" if path != "/version" else b"3", b"text/plain"
+        dialect = oip.DIALECT
+        try:
+            if method not in {"GET", "HEAD"} and not path.startswith("/v2/repository/"):
+                return 405, dialect.error("invalid", f"{method} is not understood here"), _JSON
+            return 200, encode(self._document(path.strip("/").split("/"))), _JSON
+        except MlwrightError as error:
+            return error.status, dialect.error(error.code, error.message), _JSON
+
+    def _document(self, parts: list[str]) -> Any:
+        match parts:
+            case ["v2"]:
+                return {"name": "mlwright", "version": "2", "extensions": ["binary_tensor_data", "model_repository"]}
+            case ["v2", "health", "live"]:
+                return {"live": True}
+            case ["v2", "health", "ready"]:
+                return {"ready": self._ready()}
+            case ["v2", "models", name]:
+                return _metadata(self._hosted.endpoint(name), "")
+            case ["v2", "models", name, "ready"]:
+                return {"name": name, "ready": self._hosted.endpoint(name).stable.loaded}
+            case ["v2", "models", name, "versions", version]:
+                return _metadata(self._hosted.endpoint(name), version)
+            case ["v2", "models", name, "versions", version, "ready"]:
+                return {"name": name, "ready": _named_version(self._hosted.endpoint(name), version).loaded}
+            case ["v2", "repository", "index"]:
+                return [_indexed(each) for each in self._hosted.endpoints.values()]
+            case ["v1", "models"]:
+                return {"models": sorted(self._hosted.endpoints)}
+            case ["v1", "models", name]:
+                return {"name": name, "ready": self._hosted.endpoint(name).stable.loaded}
+            case _:
+                raise NotFound(f"there is nothing at /{'/'.join(parts)}")
+
+    def _ready(self) -> bool:
+        return all(endpoint.stable.loaded for endpoint in self._hosted.endpoints.values())
+
+
+# --- paths --------------------------------------------------------------------------------------------------------
+
+
+class _Target(NamedTuple):
+    dialect: Dialect
+    endpoint: str
+    version: str = ""
+
+
+_V2 = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer\Z")
+_V1 = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?:predict\Z")
+_INVOCATIONS = re.compile(r"(?:/endpoints/([^/]+))?/invocations\Z")
+
+
+def _target(path: str) -> _Target | None:
+    if path.startswith("/v2/"):
+        found, dialect = _V2.match(path), oip.DIALECT
+    elif path.startswith("/v1/"):
+        found, dialect = _V1.match(path), plain.V1
+    else:
+        found = _INVOCATIONS.match(path)
+        return _Target(plain.INVOCATIONS, found[1] or "") if found else None
+    return _Target(dialect, found[1], found[2] or "") if found else None
+
+
+def _named_version(endpoint: Endpoint, version: str) -> Version:
+    for each in endpoint.versions.values():
+        if str(each.revision.version) == version:
+            return each
+    raise NotFound(f"the endpoint {endpoint.served.name!r} has no version {version!r}", path="version")
+
+
+def _metadata(endpoint: Endpoint, version: str) -> dict[str, Any]:
+    found = _named_version(endpoint, version) if version else endpoint.stable
+    return {
+        "name": endpoint.served.name,
+        "versions": sorted({str(each.revision.version) for each in endpoint.versions.values()}),
+        "platform": f"{found.revision.loader}_mlwright",
+        "inputs": [
+            {"name": each.name, "datatype": each.datatype, "shape": [-1, *each.row]} for each in found.takes.inputs
+        ],
+        "outputs": _outputs(found.revision.signature),
+    }
+
+
+def _outputs(signature: Mapping[str, Any]) -> list[dict[str, Any]]:
+    from mlwright.serving.host.takes import takes_of
+
+    outputs = takes_of({"inputs": signature.get("outputs")}).inputs
+    only = len(outputs) == 1
+    return [
+        {"name": "predictions" if only else each.name, "datatype": each.datatype, "shape": [-1, *each.row]}
+        for each in outputs
+    ]
+
+
+def _indexed(endpoint: Endpoint) -> dict[str, Any]:
+    stable = endpoint.stable
+    state = "READY" if stable.loaded else "UNAVAILABLE"
+    return {"name": endpoint.served.name, "version": str(stable.revision.version), "state": state, "reason": ""}
+
+
+# --- requests and answers -----------------------------------------------------------------------------------------
+
+
+def _check_key(endpoint: Endpoint, headers: Mapping[bytes, bytes]) -> None:
+    keys = endpoint.served.keys
+    if not keys:
+        return
+    given = headers.get(b"authorization", b"")
+    key = given[7:] if given[:7].lower() == b"bearer " else headers.get(b"x-api-key", b"")
+    if not key:
+        raise Unauthenticated("this endpoint needs a key", hint="send it as Authorization: Bearer KEY")
+    if hashlib.sha256(key).hexdigest() not in keys.values():
+        raise Denied("this key does not open the endpoint")
+
+
+async def _body(receive: Receive, most: int, headers: Mapping[bytes, bytes]) -> bytes:
+    message: Message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > most:
+                raise TooLarge(f"the request is larger than {most >> 20} MiB", path="body")
+        body = b"".join(parts)
+    if message["type"] == "http.disconnect":
+        raise Invalid("the client has hung up", path="body")
+    if len(body) > most:
+        raise TooLarge(f"the request is larger than {most >> 20} MiB", path="body")
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    return body if encoding == b"identity" else _unpacked(body, encoding, most)
+
+
+def _unpacked(body: bytes, encoding: bytes, most: int) -> bytes:
+    windows = {b"gzip": 31, b"deflate": 47}
+    if encoding not in windows:
+        raise Invalid(f"the encoding {encoding.decode('latin-1')!r} is not understood", path="content-encoding")
+    unpacker = zlib.decompressobj(windows[encoding])
+    try:
+        found = unpacker.decompress(body, most + 1)
+    except zlib.error as error:
+        raise Invalid(f"the body is not packed as it says: {error}", path="body") from None
+    if len(found) > most:
+        raise TooLarge(f"the request is larger than {most >> 20} MiB", path="body")
+    if not unpacker.eof:
+        raise Invalid("the packed body ends too early", path="body")
+    return found
+
+
+def _refusal(error: Exception) -> Refusal:
+    if isinstance(error, ModelFailed):
+        return Refusal(500, "model_failed", str(error))
+    if isinstance(error, TimeoutError):
+        return Refusal(504, "timeout", "the model did not answer in time")
+    assert isinstance(error, MlwrightError)
+    if isinstance(error, Unavailable) and error.retry_after_s:
+        return Refusal(429, "too_many_requests", error.message, max(int(error.retry_after_s), 1))
+    said = f"{error.message} ({error.hint})" if error.hint else error.message
+    return Refusal(error.status, error.code, said)
+
+
+async def _send(
+    send: Send, status: int, body: bytes, content_type: bytes, extra: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *(extra or ())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+now = time.perf_counter
