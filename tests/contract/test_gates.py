@@ -417,6 +417,18 @@ def test_the_only_server_takes_up_at_once_what_it_left_behind(registry: Gates) -
     assert registry.verdicts(version) == [GateVerdict.PASS]
 
 
+def test_what_one_server_left_behind_is_taken_up_and_nothing_of_others(registry: Gates) -> None:
+    registry.policy(PASSES)
+    version = registry.register(registry.logged())
+    registry.database.write_now(lambda tx: gates.claim(tx, "other-1"))
+    assert registry.database.read_now(gates.running) == {"other-1"}
+    registry.database.write_now(lambda tx: gates.abandon_of(tx, ["another-1", "other-2"]))
+    assert not registry.runner.run_one()
+    registry.database.write_now(lambda tx: gates.abandon_of(tx, ["other-1"]))
+    registry.run_all()
+    assert registry.verdicts(version) == [GateVerdict.PASS]
+
+
 def test_what_a_killed_server_was_running_runs_again_although_the_clock_was_moved_back(registry: Gates) -> None:
     assert isinstance(registry.database.clock, ManualClock)
     registry.policy(PASSES)
