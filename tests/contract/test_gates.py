@@ -147,12 +147,14 @@ def test_no_alias_or_stage_gets_past_a_gate_under_another_name(registry: Gates) 
         ("import os; os._exit(137)", "exit status 137"),
         ("import os\nwhile True: os.fork()", "processes"),
         ("x = b'1' * (1 << 30); import time; time.sleep(60)", "memory"),
+        ("for n in range(9999): open(str(n), 'wb').write(bytes(1 << 20))", "more than 64 MiB into its folder"),
+        ("import tempfile; tempfile.TemporaryFile().write(bytes(99 << 20))", "exit status 1"),
         ("import os\nwhile True: os.write(1, b'x' * (1 << 20))", "printed more than 64 MiB"),
     ],
 )
 def test_a_program_that_misbehaves_fails(registry: Gates, program: str, reason: str) -> None:
-    command = [sys.executable, "-c", program]
-    registry.policy({"name": "wild", "command": {"command": command, "seconds": 3, "memoryMib": 200, "processes": 9}})
+    asked = {"command": [sys.executable, "-c", program], "seconds": 3, "memoryMib": 200, "processes": 9, "diskMib": 64}
+    registry.policy({"name": "wild", "command": asked})
     version = registry.register(registry.logged())
     registry.run_all()
     assert registry.verdicts(version) == [GateVerdict.FAIL]
