@@ -72,6 +72,7 @@ class Protocol(asyncio.Protocol):
         self._answering: Exchange | None = None
         self._following: deque[Exchange] = deque()
         self._refused = False
+        self._retired = False
         self._reading = True
         self._writable: asyncio.Event | None = None
         self._active_at = 0.0
@@ -102,6 +103,12 @@ class Protocol(asyncio.Protocol):
         if self._answering is None:
             self._transport.close()
         else:
+            self._answering.keep_alive = False
+
+    def retire(self) -> None:
+        """Another server takes over: the next answer is the last one, and says so."""
+        self._retired = True
+        if self._answering is not None and not self._following:
             self._answering.keep_alive = False
 
     def _check_silence(self) -> None:
@@ -213,6 +220,7 @@ class Protocol(asyncio.Protocol):
             return
         version = self._parser.get_http_version()
         keep_alive = version == "1.1" and self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        keep_alive = keep_alive and not self._retired
         exchange = Exchange(self, self._scope(version), keep_alive=keep_alive, expects_continue=self._expects_continue)
         self._receiving = exchange
         if self._answering is None:

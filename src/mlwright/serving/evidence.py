@@ -52,8 +52,8 @@ def nothing_higher() -> Evidence:
 def higher(evidence: Evidence, candidate: Counts, baseline: Counts) -> Evidence:
     """Evidence that the candidate's rate is higher than the baseline's, after one more look at both.
 
-    While the rates are equal, each hit of the look is the candidate's with the probability of its share of the requests;
-    nothing else is assumed, above all not that rates stay the same from look to look.
+    While the rates are equal, each hit of the look is the candidate's with the probability of its share of the
+    requests; nothing else is assumed, above all not that rates stay the same from look to look.
     """
     share = candidate.all / (candidate.all + baseline.all) if candidate.all and baseline.all else 0.0
     if not share or not (candidate.hits or baseline.hits):

@@ -23,8 +23,8 @@ class Strategy(StrEnum):
     """How a new version takes over.
 
     `blue-green`: all at once, after it has been loaded and asked. `canary`: by steps, each after evidence. `shadow`: it
-    gets copies of requests, and nobody sees what it answers. `ab`: two versions share the traffic until somebody decides.
-    `bandit`: the shares follow the rewards.
+    gets copies of requests, and nobody sees what it answers. `ab`: two versions share the traffic until somebody
+    decides. `bandit`: the shares follow the rewards.
     """
 
     BLUE_GREEN = "blue-green"
@@ -53,8 +53,8 @@ class Guards(_Spec, frozen=True):
     """What ends a rollout at once, without statistics: each is zero where it is not wanted.
 
     `consecutive_errors`: so many failed requests of the new version, none good between them. `process_deaths`: of the
-    process that runs it. `wrong_outputs`: answers that are not as the version's signature says. `nan_share`: of numbers in
-    the answers of a look that has at least a hundred.
+    process that runs it. `wrong_outputs`: answers that are not as the version's signature says. `nan_share`: of numbers
+    in the answers of a look that has at least a hundred.
     """
 
     consecutive_errors: Count = 10
@@ -66,8 +66,8 @@ class Guards(_Spec, frozen=True):
 class Shadowing(_Spec, frozen=True):
     """When a version that gets copies of requests is good enough.
 
-    `disagreement`: at most this share of rows is answered differently. `tolerance`: numbers are the same that are apart by
-    no more, absolutely and relatively.
+    `disagreement`: at most this share of rows is answered differently. `tolerance`: numbers are the same that are apart
+    by no more, absolutely and relatively.
     """
 
     disagreement: Rate = 0.05
@@ -80,8 +80,8 @@ class Rollout(_Spec, frozen=True):
 
     `steps`: shares of the traffic in percent, rising; the last step is followed by all of it. `alpha`: the probability
     that a version as good as the one before is rolled back. `promotion_alpha`: that one is promoted whose error rate is
-    above the objective. `look_seconds`: between two looks. `patience_seconds`: after so long without evidence the verdict
-    is inconclusive. `on_inconclusive`: hold, or roll back.
+    above the objective. `look_seconds`: between two looks. `patience_seconds`: after so long without evidence the
+    verdict is inconclusive. `on_inconclusive`: hold, or roll back.
     """
 
     strategy: Strategy = Strategy.CANARY
@@ -105,8 +105,8 @@ class Rollout(_Spec, frozen=True):
 class Scaling(_Spec, frozen=True):
     """Processes that run the endpoint's versions.
 
-    `min` zero: they end after `idle_seconds` without a request, and start with the next. `concurrency`: requests under way
-    in one process above which another one is started, up to `max`.
+    `min` zero: they end after `idle_seconds` without a request, and start with the next. `concurrency`: requests under
+    way in one process above which another one is started, up to `max`.
     """
 
     min: Count = 1

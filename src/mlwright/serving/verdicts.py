@@ -1,7 +1,7 @@
 """What a rollout's looks say: a pure function of the plan and of what was counted, so that it can be replayed.
 
-`seen` folds one look into the evidence; `judge` says what it amounts to. The numbers of every look are stored by whoever
-calls, and lead to the same verdicts whenever they are folded again.
+`seen` folds one look into the evidence; `judge` says what it amounts to. The numbers of every look are stored by
+whoever calls, and lead to the same verdicts whenever they are folded again.
 """
 
 from collections.abc import Iterable
@@ -69,11 +69,10 @@ class State(msgspec.Struct, frozen=True):
     """Evidence so far.
 
     Attributes:
-        errors, latency: that the candidate is worse than the stable version, since the beginning.
-        differing: that a shadow disagrees more often than it may.
-        objective: that the candidate keeps the objective, since its step began; that a shadow agrees, since the beginning.
-        step_ms: when the step began.
-        broken: a guard that was hit, in words.
+        errors, latency: that the candidate is worse than the stable version, since the beginning. differing: that a
+        shadow disagrees more often than it may. objective: that the candidate keeps the objective, since its step
+        began; that a shadow agrees, since the beginning. step_ms: when the step began. broken: a guard that was hit, in
+        words.
     """
 
     errors: Evidence

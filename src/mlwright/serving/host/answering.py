@@ -44,7 +44,8 @@ class Answer(NamedTuple):
 class Dialect(NamedTuple):
     """How a protocol reads requests, writes answers, and says that something is wrong.
 
-    `read` gets the body, the headers and what the version takes; it raises Invalid. `error` gets the code and the message.
+    `read` gets the body, the headers and what the version takes; it raises Invalid. `error` gets the code and the
+    message.
     """
 
     name: str

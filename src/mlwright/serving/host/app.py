@@ -1,11 +1,9 @@
 """The HTTP side of a host, as an ASGI application: which dialect a path speaks, and how errors are told in it."""
 
-import asyncio
 import gzip
 import hashlib
 import logging
 import re
-import time
 import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,6 +15,7 @@ from mlwright.serving.host import oip, plain
 from mlwright.serving.host.answering import Dialect, Reply, encode
 from mlwright.serving.host.batching import ModelFailed
 from mlwright.serving.host.endpoints import Endpoint
+from mlwright.serving.host.takes import takes_of
 from mlwright.serving.host.versions import Version
 
 _log = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ class Predictions:
             if target is not None:
                 await self._predict(target, scope, receive, send)
                 return
-        await _send(send, *self._told(method, path))
+        await send_answer(send, *self._told(method, path))
 
     # --- predictions -------------------------------------------------------------------------------------------
 
@@ -93,21 +92,26 @@ class Predictions:
             refusal = _refusal(error)
             if refusal.retry_after_s:
                 extra.append((b"retry-after", b"%d" % refusal.retry_after_s))
-            await _send(send, refusal.status, dialect.error(refusal.code, refusal.message), _JSON, extra)
+            await send_answer(send, refusal.status, dialect.error(refusal.code, refusal.message), _JSON, extra)
             return
         except Exception:  # the boundary of a request: a defect of ours must not end the host
             _log.exception("a request to %s failed", scope["path"])
-            await _send(send, 500, dialect.error("internal", "an internal error occurred"), _JSON, extra)
+            await send_answer(send, 500, dialect.error("internal", "an internal error occurred"), _JSON, extra)
             return
         extra += [(b"x-mlwright-version", b"%d" % version), *reply.headers]
         body = reply.body
         if b"gzip" in headers.get(b"accept-encoding", b"") and len(body) >= _GZIP_FROM:
             body = gzip.compress(body, 1, mtime=0)
             extra.append((b"content-encoding", b"gzip"))
-        await _send(send, 200, body, reply.content_type, extra)
+        await send_answer(send, 200, body, reply.content_type, extra)
 
     async def _answered(
-        self, endpoint: Endpoint, target: "_Target", body: bytes, headers: Mapping[bytes, bytes], request_id: bytes | None
+        self,
+        endpoint: Endpoint,
+        target: "_Target",
+        body: bytes,
+        headers: Mapping[bytes, bytes],
+        request_id: bytes | None,
     ) -> tuple[Reply, int]:
         stable = _named_version(endpoint, target.version) if target.version else endpoint.stable
         reading = target.dialect.read(body, headers, stable.takes)
@@ -209,8 +213,6 @@ def _metadata(endpoint: Endpoint, version: str) -> dict[str, Any]:
 
 
 def _outputs(signature: Mapping[str, Any]) -> list[dict[str, Any]]:
-    from mlwright.serving.host.takes import takes_of
-
     outputs = takes_of({"inputs": signature.get("outputs")}).inputs
     only = len(outputs) == 1
     return [
@@ -282,18 +284,19 @@ def _refusal(error: Exception) -> Refusal:
     if isinstance(error, TimeoutError):
         return Refusal(504, "timeout", "the model did not answer in time")
     assert isinstance(error, MlwrightError)
-    if isinstance(error, Unavailable) and error.retry_after_s:
-        return Refusal(429, "too_many_requests", error.message, max(int(error.retry_after_s), 1))
+    retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else 0
     said = f"{error.message} ({error.hint})" if error.hint else error.message
-    return Refusal(error.status, error.code, said)
+    return Refusal(error.status, error.code, said, retry_after_s)
 
 
-async def _send(
-    send: Send, status: int, body: bytes, content_type: bytes, extra: list[tuple[bytes, bytes]] | None = None
+async def send_answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    content_type: bytes = _JSON,
+    extra: list[tuple[bytes, bytes]] | None = None,
 ) -> None:
+    """Send a whole answer."""
     headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *(extra or ())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-now = time.perf_counter

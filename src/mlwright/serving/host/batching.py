@@ -13,6 +13,14 @@ _MAX_ROWS = 4_096
 _MAX_REQUESTS = 64
 
 
+class TooManyRequests(Unavailable):
+    """More requests wait than may; the client tries again."""
+
+    code = "too_many_requests"
+    title = "Too many requests"
+    status = 429
+
+
 class ModelFailed(Exception):
     """What the model said instead of an answer."""
 
@@ -41,13 +49,13 @@ class Batcher:
         self.under_way = 0
 
     def ask(self, asked: Asked, *, alone: bool = False) -> "asyncio.Future[Answer]":
-        """Queue a request. Its future ends with ModelFailed, or with WorkerDied. Raises Unavailable when many wait.
+        """Queue a request. Its future ends with ModelFailed, or with WorkerDied. Raises TooManyRequests.
 
         Args:
             alone: it shares its batch with no other.
         """
         if len(self._queue) >= self._most:
-            raise Unavailable("too many requests wait for this model", retry_after_s=1)
+            raise TooManyRequests("too many requests wait for this model")
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._queue.append(_Waiting(asked, future, alone))
         self.under_way += 1

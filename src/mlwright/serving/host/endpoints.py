@@ -7,12 +7,12 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from mlwright.kernel.errors import MlwrightError, TooManyAttempts, Unavailable
+from mlwright.kernel.errors import MlwrightError, Unavailable
 from mlwright.serving.host.answering import Answer
-from mlwright.serving.host.batching import ModelFailed
+from mlwright.serving.host.batching import ModelFailed, TooManyRequests
 from mlwright.serving.host.state import Revision, Served
 from mlwright.serving.host.tensors import TEXT, Array, Asked
-from mlwright.serving.host.versions import Places, Version
+from mlwright.serving.host.versions import Version, WorkerPlaces
 from mlwright.serving.host.workers import WorkerDied
 
 _SLOTS = 1_000_000
@@ -35,7 +35,7 @@ class Endpoint:
         copies_dropped: copies for a shadow that were not made, because too many were under way.
     """
 
-    def __init__(self, served: Served, places: Places, now: Callable[[], float]) -> None:
+    def __init__(self, served: Served, places: WorkerPlaces, now: Callable[[], float]) -> None:
         self.served = served
         self.versions: dict[int, Version] = {}
         self.tripped: dict[int, str] = {}
@@ -49,19 +49,32 @@ class Endpoint:
 
     # --- what it is to serve -----------------------------------------------------------------------------------
 
+    def add(self, served: Served) -> None:
+        """Know the revisions, old ones included; clients notice nothing. A number always means the same revision."""
+        for revision in served.revisions:
+            if revision.number not in self.versions:
+                name = f"{served.project}/{served.name}/{revision.number}"
+                version = self.versions[revision.number] = Version(name, revision, self._places, served.limits.queue)
+                self._places.watch(version)
+            self.versions[revision.number].replicas = max(served.scaling.min, 1)
+
     def apply(self, served: Served) -> None:
         """Serve this from now on: requests under way end with the version that they began with."""
-        wanted = {revision.number: revision for revision in served.revisions}
-        for number in self.versions.keys() - wanted.keys():
-            self.versions.pop(number).drop()
-            self.tripped.pop(number, None)
-        for number, revision in wanted.items():
-            known = self.versions.get(number)
-            if known is None or known.revision != revision:
-                name = f"{served.project}/{served.name}/{number}"
-                self.versions[number] = Version(name, revision, self._places, served.limits.queue)
-            self.versions[number].replicas = max(served.scaling.min, 1)
+        self.add(served)
         self.served = served
+        for number in self.versions.keys() - {revision.number for revision in served.revisions}:
+            self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        version = self.versions.pop(number)
+        self.tripped.pop(number, None)
+        self._places.forget(version)
+        version.drop()
+
+    def close(self) -> None:
+        """It is served no longer."""
+        for number in list(self.versions):
+            self._drop(number)
 
     @property
     def stable(self) -> Version:
@@ -75,7 +88,7 @@ class Endpoint:
         return self.versions.get(number) if number and number not in self.tripped else None
 
     def choose(self, entity: str) -> Version:
-        """The version for a request: the same for the same entity while the shares stay, and for most when they rise."""
+        """The version for a request: the same for the same entity while the shares stay, for most when they rise."""
         candidate, share = self.candidate, self.served.share
         if candidate is None or share <= 0:
             return self.stable
@@ -88,7 +101,7 @@ class Endpoint:
     async def ask(self, version: Version, asked: Asked) -> Told:
         """An answer for a client. Where the candidate fails, the stable version answers, and the candidate is charged.
 
-        Raises ModelFailed, Unavailable, and TooManyAttempts when too many wait.
+        Raises ModelFailed, Unavailable, and TooManyRequests when too many wait.
         """
         if version is not self.stable and version is self.candidate:
             try:
@@ -106,7 +119,8 @@ class Endpoint:
         try:
             async with asyncio.timeout(self.served.limits.timeout_ms / 1_000):
                 answer = await version.ask(asked)
-        except TooManyAttempts:
+        except TooManyRequests:
+            self.rejected += 1
             raise
         except (ModelFailed, MlwrightError, TimeoutError):
             version.tally.failed(self._now() - began)
@@ -182,7 +196,7 @@ def disagreements(left: Sequence[Array], right: Sequence[Array], rows: int, tole
 
 
 def _same(left: Any, right: Any, tolerance: float) -> bool:
-    if left == right or (left != left and right != right):  # noqa: PLR0124 - NaN
+    if left == right or (left != left and right != right):
         return True
     if isinstance(left, (int, float)) and isinstance(right, (int, float)):
         return math.isclose(left, right, rel_tol=tolerance, abs_tol=tolerance)

@@ -1,27 +1,128 @@
-"""Starts a host: `python -m mlwright.serving.host.main --state FILE --listen HOST:PORT`."""
-import argparse, asyncio, os
+"""Runs a serving host: `python -m mlwright.serving.host.main FOLDER --listen FD --ready FD`.
+
+FOLDER holds `state.json`, what is to be served, and the control plane's socket `control.sock`. `--listen` is the
+listening socket, which the keeper (`programs/host_keeper.py`) owns: while a host is replaced, clients that connect wait
+in its queue. `--ready` is a pipe: a byte is written to it once all is loaded and clients are let in.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
 from pathlib import Path
-import msgspec, uvicorn
+from typing import Any
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+from uvicorn.server import ServerState
+
 from mlwright.app.protocol import Protocol
-from mlwright.serving.host.app import Hosted, Predictions, now
-from mlwright.serving.host.endpoints import Endpoint
-from mlwright.serving.host.state import Desired
+from mlwright.serving.host.app import Hosted, Predictions
+from mlwright.serving.host.control import Control, Host
 from mlwright.serving.host.versions import WorkerPlaces
 
-async def serve(state: Path, port: int) -> None:
-    places = WorkerPlaces({"OMP_NUM_THREADS": "1", "PATH": os.environ.get("PATH", "")}, 2)
-    hosted = Hosted()
-    desired = msgspec.json.decode(state.read_bytes(), type=Desired)
-    for served in desired.endpoints:
-        hosted.endpoints[served.name] = Endpoint(served, places, now)
-    for e in hosted.endpoints.values():
-        for v in e.versions.values():
-            places.watch(v)
-            await v.load()
-    await uvicorn.Server(uvicorn.Config(Predictions(hosted), port=port, http=Protocol, log_level="warning", lifespan="off", access_log=False)).serve()
+_log = logging.getLogger(__name__)
+
+#: After the last connection was accepted: requests on sockets that were accepted but not read yet still arrive.
+_DRAIN_S = 0.3
+#: How long clients that keep their connection may take for the request after which they are told to use another.
+_RETIRE_S = 5.0
+#: How long requests in progress may take once the host is to end.
+_LAST_S = 30.0
+#: Threads in the models' own libraries compete with all that is served beside them.
+_ALONE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "CUDA_VISIBLE_DEVICES")
+
+
+class Listening:
+    """Connections of one application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._config = uvicorn.Config(app, lifespan="off", access_log=False, proxy_headers=False, timeout_keep_alive=75)
+        self._config.load()
+        self._state = ServerState()
+        self._server: Any = None
+
+    def protocol(self) -> Protocol:
+        return Protocol(self._config, self._state, {})
+
+    async def accept(self, sock: socket.socket) -> None:
+        """Let clients in from now on."""
+        loop = asyncio.get_running_loop()
+        if sock.family == socket.AF_UNIX:
+            self._server = await loop.create_unix_server(self.protocol, sock=sock)
+        else:
+            self._server = await loop.create_server(self.protocol, sock=sock, backlog=2_048)
+
+    def _connections(self) -> list[Protocol]:
+        return [each for each in self._state.connections if isinstance(each, Protocol)]
+
+    async def drain(self) -> None:
+        """Accept nobody new, answer what was asked, and close.
+
+        A connection that is closed while its client sends a request fails that request, so each ends with an answer.
+        """
+        self._server.close()
+        await asyncio.sleep(_DRAIN_S)
+        for connection in self._connections():
+            connection.retire()
+        until = asyncio.get_running_loop().time() + _RETIRE_S
+        while self._state.connections and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(_DRAIN_S)
+        for connection in self._connections():
+            connection.shutdown()
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks, timeout=_LAST_S)
+
+
+async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
+    """Serve until a signal says that it is enough."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stopped.set)
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ALONE
+    places, hosted = WorkerPlaces(environment, sys.stderr.fileno()), Hosted()
+    host = Host(hosted, places, folder / "state.json", time.perf_counter)
+    await host.start()
+    clients, control = Listening(Predictions(hosted)), Listening(Control(host))
+    await clients.accept(listen)
+    await control.accept(_control_socket(folder / "control.sock"))
+    os.write(ready, b"1")
+    os.close(ready)
+    await stopped.wait()
+    await clients.drain()
+    places.close()
+
+
+def _control_socket(path: Path) -> socket.socket:
+    """The newest host has the name; an older one keeps answering who is connected already."""
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    found.bind(str(new))
+    new.chmod(0o600)
+    found.listen(64)
+    new.replace(path)
+    return found
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--listen", type=int, required=True)
+    parser.add_argument("--ready", type=int, required=True)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sock = socket.socket(fileno=given.listen)
+    sock.setblocking(False)
+    uvloop.run(serve(given.folder, sock, given.ready))
+
 
 if __name__ == "__main__":
-    import uvloop
-    p = argparse.ArgumentParser(); p.add_argument("--state", type=Path); p.add_argument("--port", type=int)
-    a = p.parse_args()
-    uvloop.run(serve(a.state, a.port))
+    main()

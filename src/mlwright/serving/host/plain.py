@@ -61,7 +61,7 @@ def error_v1(_code: str, message: str) -> bytes:
 
 def read_invocation(body: bytes, headers: Mapping[bytes, bytes], takes: Takes) -> Reading:
     """One of the four forms in JSON, or CSV with a line of names. Raises Invalid."""
-    content_type, _, parameters = headers.get(b"content-type", b"application/json").partition(b";")
+    content_type, _, _parameters = headers.get(b"content-type", b"application/json").partition(b";")
     if content_type.strip().lower() in {b"text/csv", b"application/csv"}:
         return Reading(_csv(takes, body))
     if content_type.strip().lower() not in {b"application/json", b""}:
@@ -158,7 +158,9 @@ def _csv(takes: Takes, body: bytes) -> Asked:
         raise Invalid("the table has no rows", path="body")
     names, *rows = [line for line in lines if line]
     kinds = {each.name: each.datatype for each in takes.inputs}
-    return takes.rows(names, [[_parsed(value, kinds.get(name)) for name, value in zip(names, row, strict=False)] for row in rows])
+    return takes.rows(
+        names, [[_parsed(value, kinds.get(name)) for name, value in zip(names, row, strict=False)] for row in rows]
+    )
 
 
 def _parsed(text: str, datatype: str | None) -> Any:

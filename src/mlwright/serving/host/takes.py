@@ -82,7 +82,9 @@ class Takes:
             return self._untabled(names, rows)
         order = self._order(names)
         if self.matrix:
-            values = [row[place] for row in rows for place in order] if order else [each for row in rows for each in row]
+            values = (
+                [row[place] for row in rows for place in order] if order else [each for row in rows for each in row]
+            )
             return Asked(self._matrix_shape, len(rows), (self._packed(self.matrix, values, ""),))
         used = order or list(range(width))
         present = [(each, at) for each, at in zip(self.inputs, used, strict=True) if at >= 0]

@@ -1,4 +1,4 @@
-"""Arrays as they travel: named, typed in the words of the Open Inference Protocol, as bytes of this machine or texts."""
+"""Arrays as they travel: named, typed in the Open Inference Protocol's words, as bytes of this machine or texts."""
 
 import array
 import math
@@ -138,4 +138,4 @@ def not_numbers(found: Array) -> tuple[int, int]:
         return 0, 0
     values = found.values()
     total = sum(values)
-    return len(values), sum(1 for each in values if each != each) if total != total else 0  # noqa: PLR0124 - NaN
+    return len(values), sum(1 for each in values if each != each) if total != total else 0

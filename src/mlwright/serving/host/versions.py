@@ -18,6 +18,7 @@ from mlwright.serving.host.workers import Worker, WorkerDied
 
 #: A request is given to another process when the first one died of something; then it was the request.
 _ATTEMPTS = 2
+_LOOK_AGAIN_S = 0.1
 
 
 class Places(Protocol):
@@ -87,7 +88,7 @@ class Version:
         return found
 
     async def _batcher(self, number: int) -> Batcher:
-        """The queue before the process of that number; whoever comes while it is being loaded waits for the same load."""
+        """The queue before the process of that number; whoever comes during a load waits for the same one."""
         known = self._batchers.get(number)
         if known is not None and known.worker.alive:
             return known
@@ -150,10 +151,11 @@ class Version:
                 del self._batchers[number]
 
     def drop(self) -> None:
-        """Take it out of its processes."""
+        """Take it out of its processes, once all that was asked is answered."""
         self._closed = True
-        for loading in self._loading.values():
-            loading.cancel()
+        if self.under_way or self._loading:
+            asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self.drop)
+            return
         for batcher in self._batchers.values():
             if batcher.worker.alive:
                 batcher.worker.drop(self.name)

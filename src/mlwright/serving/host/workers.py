@@ -122,7 +122,8 @@ class Worker(asyncio.Protocol):
         """Load a model. Returns the seconds it took. Raises Unavailable with what it says."""
         future = self._loading[model] = self._loop.create_future()
         self._transport.write(frames.encode({"kind": "load", "model": model, **request}, example))
-        return await future
+        seconds: float = await future
+        return seconds
 
     def drop(self, model: str) -> None:
         """Forget a model."""

@@ -6,6 +6,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 if __name__ == "__main__":
-    from modelworker.serving import main
+    from modelworker.serving import main  # type: ignore[import-not-found]
 
     main()

@@ -1,7 +1,7 @@
 """Messages between a serving host and a model worker.
 
-A frame is eight bytes (two little-endian lengths), a JSON object, and a buffer that holds the bytes of arrays, one after
-the other. Numbers in it are of this machine: both ends run on it.
+A frame is eight bytes (two little-endian lengths), a JSON object, and a buffer that holds the bytes of arrays, one
+after the other. Numbers in it are of this machine: both ends run on it.
 """
 
 import json
@@ -31,7 +31,7 @@ def encode(head: dict[str, Any], *data: bytes | memoryview) -> bytes:
     return b"".join((_LENGTHS.pack(len(text), sum(map(len, data))), text, *data))
 
 
-def lengths(start: bytes | memoryview) -> tuple[int, int]:
+def lengths(start: bytes | bytearray | memoryview) -> tuple[int, int]:
     """Lengths of the object and of the bytes beside it, from the first `HEAD_BYTES` of a frame. Raises BrokenFrame."""
     head, data = _LENGTHS.unpack_from(start)
     if head + data > MAX_BYTES:

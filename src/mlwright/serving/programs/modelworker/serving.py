@@ -92,7 +92,9 @@ class Worker:
         told: dict[str, Any] = {"kind": "predicted", "batch": head["batch"]}
         began = time.perf_counter()
         failed: dict[str, str] = {}
-        form, described, found = "array", [], []
+        form = "array"
+        described: list[dict[str, Any]] = []
+        found: list[bytes] = []
         if model is None:
             failed = {str(part): "the model is not loaded" for part in range(len(head["parts"]))}
         else:
