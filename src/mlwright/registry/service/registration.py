@@ -126,7 +126,8 @@ def create(tx: Tx, caller: Caller, new: NewVersion, known: Description, source: 
         updated_ms=now,
         tags=new.tags,
     )
-    row = tx.one(_insert, {**msgspec.structs.asdict(found), **_encoded(found), "model": model.row})
+    internal = {"model": model.row, "copied_from": source.copied or None}
+    row = tx.one(_insert, {**msgspec.structs.asdict(found), **_encoded(found), **internal})
     found = msgspec.structs.replace(found, row=int(row[0]) if row else 0)
     versions.add_tags(tx, found.row, new.tags)
     tx.run(_count, {"model_": model.row, "number": number, "now": now})
