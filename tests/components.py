@@ -134,6 +134,8 @@ def mlflow_environment(**extra: str) -> dict[str, str]:
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     environment |= {"PYTHONUNBUFFERED": "1", "GIT_PYTHON_REFRESH": "quiet"}
+    # To list a model's requirements the client loads it in one more process, for seconds; it need not wait for that.
+    environment |= {"MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "0"}
     return environment | extra
 
 

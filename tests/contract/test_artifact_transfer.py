@@ -10,7 +10,9 @@ from mlwright.app.settings import Settings
 from mlwright.app.wiring import Platform
 from mlwright.artifacts.spec import SMALL_BYTES
 from mlwright.kernel.engine import Engine
+from mlwright.kernel.errors import Untrusted
 from tests.contract.conftest import emptied
+from tests.contract.test_blobs import overwrite
 from tests.unit.asgi import Answer, call
 
 SMALL, LARGE = SMALL_BYTES, SMALL_BYTES + 1
@@ -116,3 +118,16 @@ def test_pages_show_small_and_large_files(files: Files) -> None:
         page = call(files.app, "GET", f"/runs/{files.run}/artifacts/a.txt", headers={"accept": "text/html"})
         assert page.status == 200
         assert b"hello" in page.body
+
+
+def test_changed_bytes_never_arrive_whole(files: Files, location: str) -> None:
+    content = bytes(LARGE) * 40
+    files.put(content)
+    assert files.get().body == content
+    (digest,) = [digest for digest, _, _ in files.platform.blobs.digests()]
+    overwrite(location, digest, content[:-1] + b"y")
+    try:
+        answer = files.get()
+    except Untrusted:  # the answer had begun
+        return
+    assert (answer.status, location.startswith("s3:")) == (400, False)

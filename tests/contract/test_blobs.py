@@ -6,17 +6,19 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import obstore
+import obstore.store
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlwright.kernel.blobs import PIECE_BYTES, Blobs, DirectoryBlobs, blob_of, open_blobs, verify
-from mlwright.kernel.errors import Invalid, NotFound, StorageFull, Unavailable
+from mlwright.kernel.errors import Invalid, NotFound, StorageFull, Unavailable, Untrusted
 
 UNKNOWN = "sha256:" + "0" * 64
 
@@ -37,6 +39,16 @@ def content(blobs: Blobs, digest: str, start: int = 0, end: int | None = None) -
     return b"".join(blobs.read(digest, start, end))
 
 
+def overwrite(location: str, digest: str, data: bytes) -> None:
+    """Put other bytes where the blob lies, behind the store's back."""
+    key = f"sha256/{digest[7:9]}/{digest[9:]}"
+    if "://" in location:
+        store = obstore.store.from_url(location, region="us-east-1", client_options={"allow_http": True})
+        obstore.put(store, key, data)
+    else:
+        (Path(location) / key).write_bytes(data)
+
+
 @pytest.mark.parametrize("pieces", [(), (b"",), (b"a",), (b"ab", b"", b"c"), (b"x" * PIECE_BYTES, b"y", bytes(9))])
 def test_what_goes_in_comes_out(blobs: Blobs, pieces: tuple[bytes, ...]) -> None:
     whole = b"".join(pieces)
@@ -50,6 +62,32 @@ def test_what_goes_in_comes_out(blobs: Blobs, pieces: tuple[bytes, ...]) -> None
     assert content(blobs, blob.digest) == whole
     assert verify(blobs, blob.digest)
     assert [each[:2] for each in blobs.digests()] == [(blob.digest, len(whole))]
+
+
+def test_a_blob_is_read_again_once_it_may_have_changed(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = open_blobs(location)
+    digest = put(blobs, b"sound")
+    blobs.check(digest)
+    reads: list[str] = []
+    read = type(blobs).read
+
+    def noted(self: Any, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        reads.append(digest)
+        return read(self, digest, start, end)
+
+    monkeypatch.setattr(type(blobs), "read", noted)
+    blobs.check(digest)
+    assert reads == []
+    overwrite(location, digest, b"other")
+    assert not blobs.is_sound(digest)
+    for _ in range(2):  # nothing that was seen makes it sound
+        with pytest.raises(Untrusted, match="are not those that were stored"):
+            blobs.check(digest)
+    assert put(blobs, b"sound") == digest  # which heals it, where old ones are written again
+    overwrite(location, digest, b"sound")
+    blobs.check(digest)
+    with pytest.raises(NotFound):
+        blobs.check(UNKNOWN)
 
 
 def test_a_new_store_is_empty(blobs: Blobs) -> None:

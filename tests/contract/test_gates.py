@@ -1,6 +1,7 @@
 """Gates on both databases: nothing leads to a version that has not shown what its policies ask for."""
 
 import asyncio
+import contextlib
 import json
 import pickle
 import sys
@@ -16,10 +17,11 @@ from mlwright.artifacts import service as artifacts
 from mlwright.artifacts.spec import ArtifactFile
 from mlwright.compute import service as compute
 from mlwright.compute.environments import Environments
+from mlwright.compute.spec import Ending, Outcome
 from mlwright.kernel import store
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound, Unavailable
+from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound, StorageFull, Unavailable
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.registry.gate_runner import GateRunner
@@ -147,12 +149,14 @@ def test_no_alias_or_stage_gets_past_a_gate_under_another_name(registry: Gates) 
         ("import os; os._exit(137)", "exit status 137"),
         ("import os\nwhile True: os.fork()", "processes"),
         ("x = b'1' * (1 << 30); import time; time.sleep(60)", "memory"),
+        ("for n in range(9999): open(str(n), 'wb').write(bytes(1 << 20))", "more than 64 MiB into its folder"),
+        ("import tempfile; tempfile.TemporaryFile().write(bytes(99 << 20))", "exit status 1"),
         ("import os\nwhile True: os.write(1, b'x' * (1 << 20))", "printed more than 64 MiB"),
     ],
 )
 def test_a_program_that_misbehaves_fails(registry: Gates, program: str, reason: str) -> None:
-    command = [sys.executable, "-c", program]
-    registry.policy({"name": "wild", "command": {"command": command, "seconds": 3, "memoryMib": 200, "processes": 9}})
+    asked = {"command": [sys.executable, "-c", program], "seconds": 3, "memoryMib": 200, "processes": 9, "diskMib": 64}
+    registry.policy({"name": "wild", "command": asked})
     version = registry.register(registry.logged())
     registry.run_all()
     assert registry.verdicts(version) == [GateVerdict.FAIL]
@@ -417,6 +421,18 @@ def test_the_only_server_takes_up_at_once_what_it_left_behind(registry: Gates) -
     assert registry.verdicts(version) == [GateVerdict.PASS]
 
 
+def test_what_one_server_left_behind_is_taken_up_and_nothing_of_others(registry: Gates) -> None:
+    registry.policy(PASSES)
+    version = registry.register(registry.logged())
+    registry.database.write_now(lambda tx: gates.claim(tx, "other-1"))
+    assert registry.database.read_now(gates.running) == {"other-1"}
+    registry.database.write_now(lambda tx: gates.abandon_of(tx, ["another-1", "other-2"]))
+    assert not registry.runner.run_one()
+    registry.database.write_now(lambda tx: gates.abandon_of(tx, ["other-1"]))
+    registry.run_all()
+    assert registry.verdicts(version) == [GateVerdict.PASS]
+
+
 def test_what_a_killed_server_was_running_runs_again_although_the_clock_was_moved_back(registry: Gates) -> None:
     assert isinstance(registry.database.clock, ManualClock)
     registry.policy(PASSES)
@@ -461,3 +477,59 @@ def test_no_gate_is_passed_by_an_error(
         patched.setattr(compute, "run", perhaps(compute.run))
         registry.run_all()
     assert registry.verdicts(version) == [GateVerdict.INCONCLUSIVE if failed else GateVerdict.PASS]
+
+
+class DiedError(BaseException):
+    """The server is killed: nothing of it goes on, and nothing cleans up."""
+
+
+class Fate:
+    """Decides at each step of a runner what goes wrong before or after it; in the end, nothing does."""
+
+    def __init__(self, blows: Sequence[tuple[bool, type[BaseException] | None]]) -> None:
+        self._blows = iter(blows)
+        self.struck = 0
+
+    def about(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **named: Any) -> Any:
+            late, blow = next(self._blows, (False, None))
+            if blow is not None:
+                self.struck += 1
+                if late:
+                    work(*arguments, **named)
+                raise blow("random")
+            return work(*arguments, **named)
+
+        return step
+
+
+BLOWS = st.tuples(st.booleans(), st.sampled_from([None, None, None, OSError, ValueError, StorageFull, DiedError]))
+
+
+@given(blows=st.lists(BLOWS, max_size=24), passes=st.booleans())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_goes_wrong_or_dies_whenever_the_answer_is_true_and_comes(
+    registry: Gates, tmp_path: Path, blows: Sequence[tuple[bool, type[BaseException] | None]], passes: bool
+) -> None:
+    """Also while it claims, reads, writes and commits: an error after a commit is one whose answer got lost."""
+    fate, clock = Fate(blows), registry.database.clock
+    assert isinstance(clock, ManualClock)
+    registry.policy(PASSES if passes else FAILS)
+    version = registry.register(registry.logged({**FILES, "salt": repr((blows, passes)).encode()}))
+    program = Outcome(Ending.EXITED, 0 if passes else 3)
+    true = {GateVerdict.PASS if passes else GateVerdict.FAIL, GateVerdict.INCONCLUSIVE}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compute, "run", fate.about(lambda *_, **__: program))
+        patched.setattr(InDatabase, "copy", fate.about(InDatabase.copy))
+        patched.setattr(registry.database, "write_now", fate.about(registry.database.write_now))
+        patched.setattr(registry.database, "read_now", fate.about(registry.database.read_now))
+        for _ in range(len(blows) + 1):
+            runner = GateRunner(registry.database, InDatabase(), Environments(Path("not used")), tmp_path / "gates")
+            with contextlib.suppress(DiedError):
+                while runner._tried():
+                    continue
+            clock.advance(gates.LEASE_MS + 1)
+    assert set(registry.verdicts(version)) <= true
+    assert registry.standings(version)[0].state == "done"
+    if not fate.struck:
+        assert registry.verdicts(version) != [GateVerdict.INCONCLUSIVE]

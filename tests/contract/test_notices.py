@@ -84,3 +84,10 @@ def test_a_lost_connection_is_made_again_and_everyone_woken(
     assert asyncio.run(_heard(second, "anything", 10, cut))
     _until_listening(shared_postgres)
     assert asyncio.run(_heard(second, "run/3", 10, _commit(first, "run/3")))
+
+
+def test_who_listens_is_there_until_its_connection_ends(pair: tuple[Database, Database]) -> None:
+    first, second = pair
+    assert set(first.engine.servers()) == {second.engine.server}
+    second.close()
+    assert set(first.engine.servers()) == set()

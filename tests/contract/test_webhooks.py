@@ -184,6 +184,33 @@ def test_agenda(hooks: Hooks) -> None:
     assert agenda().due_ms == now + 500
 
 
+def test_those_that_failed_lately_leave_room_for_others(hooks: Hooks) -> None:
+    hooks.webhook("one")
+    hooks.webhook("two")
+    hooks.webhook("well")
+    hooks.model("a")
+    works = hooks.take()
+    failed = {work.webhook.row for work in works if work.webhook.name != "well"}
+    for work in works:
+        hooks.finish(work, Outcome(DeliveryState.WAITING, None, "no answer", 0))
+
+    def take(most: int) -> list[str]:
+        doubted = outbox.Doubted(failed, most)
+        assert hooks.database.read_now(lambda tx: outbox.agenda(tx, doubted)).due_ms is not None
+        found = hooks.database.write_now(lambda tx: outbox.take(tx, "t", 10, LEASE_MS, doubted)).works
+        for work in found:
+            hooks.finish(work, Outcome(DeliveryState.WAITING, None, "no answer", 0))
+        return sorted(work.webhook.name for work in found)
+
+    assert take(-1) == take(0) == ["well"]
+    assert take(1) in (["one", "well"], ["two", "well"])
+    assert take(2) == ["one", "two", "well"]
+    hooks.database.write_now(lambda tx: outbox.take(tx, "t", 10, LEASE_MS, outbox.Doubted(failed, 0)))
+    now = clock(hooks).now_ms()
+    left_out = hooks.database.read_now(lambda tx: outbox.agenda(tx, outbox.Doubted(failed, 0)))
+    assert left_out.due_ms == now + LEASE_MS  # there is nothing to do before: no busy waiting
+
+
 def test_a_disabled_webhook_misses_what_happens_and_keeps_what_waits(hooks: Hooks) -> None:
     webhook = hooks.webhook()
     hooks.model("waits")
@@ -341,7 +368,8 @@ def test_one_delivery_after_the_other(hooks: Hooks) -> None:
     assert go_on(again) is None
     hooks(service.change, webhook.webhook_id, WebhookChange(status=WebhookStatus.ACTIVE), None)
     (third,) = hooks.take()
-    last = go_on(third, Outcome(DeliveryState.FAILED, 410, "gone"))
+    assert go_on(third, Outcome(DeliveryState.FAILED, 410, "gone")) is None  # others have their turn
+    (last,) = hooks.take()
     assert last is not None
     assert b'"d"' in last.body
     assert go_on(last) is None

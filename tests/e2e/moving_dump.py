@@ -1,6 +1,6 @@
-"""Prints all that MLflow's client sees on a server, as JSON without what may differ between two servers.
+"""Prints all that MLflow's client sees on each server, as JSON without what may differ between two servers.
 
-Run by a peer's interpreter, never imported by ours: python moving_dump.py TRACKING_URI
+Run by a peer's interpreter, never imported by ours: python moving_dump.py TRACKING_URI...
 """
 
 import hashlib
@@ -75,7 +75,7 @@ def models(client: MlflowClient, experiment_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main(uri: str) -> None:
+def seen(uri: str) -> dict[str, Any]:
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient()
     found = {}
@@ -89,8 +89,8 @@ def main(uri: str) -> None:
             "runs": {run.info.run_id: described(client, run.info.run_id) for run in runs},
             "models": models(client, experiment.experiment_id),
         }
-    json.dump(found, sys.stdout, sort_keys=True, indent=1)
+    return found
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    json.dump([seen(uri) for uri in sys.argv[1:]], sys.stdout, sort_keys=True, indent=1)

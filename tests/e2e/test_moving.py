@@ -37,11 +37,11 @@ class Origin:
     python: Path
 
 
-def client(python: Path, script: str, uri: str) -> str:
+def client(python: Path, script: str, *uris: str) -> str:
     """Run a script of MLflow's client; returns what it prints."""
     environment = components.mlflow_environment(GIT_PYTHON_REFRESH="quiet", MLFLOW_DISABLE_AGENTIC_CLI_MESSAGE="1")
     done = subprocess.run(
-        [python, HERE / script, uri], env=environment, text=True, capture_output=True, timeout=120, cwd=HERE.parent
+        [python, HERE / script, *uris], env=environment, text=True, capture_output=True, timeout=120, cwd=HERE.parent
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -93,7 +93,7 @@ def test_mlflows_client_sees_the_same_afterwards(origin: Origin, tmp_path: Path)
         url = f"http://127.0.0.1:{server.port}"
         outcome = moved(origin.addresses[0], "--server", url)
         assert outcome["verified"]
-        ours, theirs = (json.loads(client(origin.python, "moving_dump.py", uri)) for uri in (url, origin.uri))
+        ours, theirs = json.loads(client(origin.python, "moving_dump.py", url, origin.uri))
         assert sorted(ours) == sorted(theirs) == ["Default", "gone", "states", "sweep 扫描", "training"]
         if origin.uri.startswith("file:"):
             _as_servers_say(theirs)

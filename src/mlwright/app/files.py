@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from mlwright.artifacts import service, transfer
 from mlwright.artifacts.spec import SCHEME, ArtifactFile, Owners
-from mlwright.kernel.blobs import PREFIX, Blobs
+from mlwright.kernel.blobs import PREFIX, Blobs, altered, blob_of
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
@@ -41,9 +41,9 @@ class ArtifactFiles:
             raise Invalid("limit must be positive", path="limit")
         return _beginning(self._blobs, file, limit)
 
-    def send(self, file: StoredFile, *, inline: bool) -> Response:
+    async def send(self, file: StoredFile, *, inline: bool) -> Response:
         stored = ArtifactFile(file.path, "", file.digest, file.size, file.created_ms, file.content)
-        return transfer.send(stored, self._blobs, inline=inline)
+        return await transfer.send(stored, self._blobs, inline=inline)
 
 
 class VersionFiles:
@@ -74,8 +74,14 @@ class VersionFiles:
             found.update(piece)
         return PREFIX + found.hexdigest()
 
-    def send(self, file: ArtifactFile) -> Response:
-        return transfer.send(file, self._blobs)
+    def check(self, file: ArtifactFile) -> None:
+        if file.content is None:
+            self._blobs.check(file.digest)
+        elif blob_of(file.content).digest != file.digest:
+            raise altered(file.digest)
+
+    async def send(self, file: ArtifactFile) -> Response:
+        return await transfer.send(file, self._blobs)
 
 
 def _beginning(blobs: Blobs, file: StoredFile | ArtifactFile, limit: int) -> bytes:

@@ -68,7 +68,7 @@ class ArtifactsApi:
     async def get(self, request: Request) -> Response:
         path, caller = await self._path(request), caller_of(request)
         file = await self._database.read(lambda tx: service.get(tx, caller, path), brief=True)
-        return transfer.send(file, self._blobs)
+        return await transfer.send(file, self._blobs)
 
     async def put(self, request: Request) -> Response:
         file = await transfer.store(request, self._database, self._blobs, self._owners, await self._path(request))

@@ -97,7 +97,7 @@ class ArtifactRoutes:
     async def download(self, request: Request) -> Response:
         path, caller = safe_path(request.path_params["path"]), caller_of(request)
         file = await self._database.read(lambda tx: service.get(tx, caller, path), brief=True)
-        return transfer.send(file, self._blobs)
+        return await transfer.send(file, self._blobs)
 
     async def upload(self, request: Request) -> Response:
         path = safe_path(request.path_params["path"])
@@ -215,7 +215,7 @@ class ArtifactRoutes:
     async def _send_below(self, caller: Caller, root: str, relative: str) -> Response:
         path = service.resolve(root, relative)
         file = await self._database.read(lambda tx: service.get(tx, caller, path), brief=True)
-        return transfer.send(file, self._blobs)
+        return await transfer.send(file, self._blobs)
 
 
 def _upload_target(folder_or_path: str, name: str) -> str:

@@ -4,6 +4,7 @@ A small file comes and goes in one step, with its name. Larger ones are streamed
 """
 
 import asyncio
+import hashlib
 import mimetypes
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -16,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from mlwright.artifacts import service
 from mlwright.artifacts.spec import SMALL_BYTES, ArtifactFile, Owners
-from mlwright.kernel.blobs import PIECE_BYTES, Blob, Blobs, BlobWriter, blob_of
+from mlwright.kernel.blobs import PIECE_BYTES, Blob, Blobs, BlobWriter, altered, blob_of, checked
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.http import caller_of
@@ -150,12 +151,13 @@ class _Content(Response):
         self.headers["content-length"] = str(len(self.body))
 
 
-def send(file: ArtifactFile, blobs: Blobs, *, inline: bool = False) -> Response:
+async def send(file: ArtifactFile, blobs: Blobs, *, inline: bool = False) -> Response:
     """The file as an answer, never to be interpreted by a browser unless `inline`.
 
-    Ranges work where the bytes are in the database or in a folder.
+    Ranges work where the bytes are in the database or in a folder. Bytes that changed in the store are never sent
+    whole: in a folder they are looked at before, elsewhere on the way, and then the answer breaks off.
 
-    Raises NotFound when the store has lost its bytes.
+    Raises NotFound when the store has lost its bytes, and Untrusted when they are others.
     """
     name = file.path.rpartition("/")[2]
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
@@ -171,8 +173,10 @@ def send(file: ArtifactFile, blobs: Blobs, *, inline: bool = False) -> Response:
     path = blobs.path(file.digest)
     if path is not None:
         try:
+            if not blobs.is_sound(file.digest):
+                await asyncio.to_thread(blobs.check, file.digest)
             status = path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotFound):
             hint = "do all servers of this database use the same --artifacts?   run: mlwright doctor"
             raise NotFound(f"the bytes of {file.path!r} are not in this server's store", hint=hint) from None
         return _LargePieces(path, headers=headers, media_type=kind, stat_result=status)
@@ -181,9 +185,20 @@ def send(file: ArtifactFile, blobs: Blobs, *, inline: bool = False) -> Response:
 
 
 async def _stream(blobs: Blobs, digest: str) -> AsyncIterator[bytes]:
+    """The blob in pieces, the last one only when all of them are what it is named by. Raises Untrusted."""
     pieces = await asyncio.to_thread(blobs.read, digest)
-    while True:
-        piece = await asyncio.to_thread(next, pieces, None)
-        if piece is None:
-            return
-        yield piece
+    found = hashlib.sha256()
+
+    def following() -> bytes | None:
+        piece = next(pieces, None)
+        if piece is not None:
+            found.update(piece)
+        return piece
+
+    held = await asyncio.to_thread(following)
+    while held is not None:
+        piece = await asyncio.to_thread(following)
+        if piece is None and found.hexdigest() != checked(digest):
+            raise altered(digest)
+        yield held
+        held = piece

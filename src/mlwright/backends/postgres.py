@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import psycopg
 
-from mlwright.backends.postgres_notices import Listener, announcements
+from mlwright.backends.postgres_notices import Listener, announcements, present
 from mlwright.kernel.changes import Changes
 from mlwright.kernel.engine import Connection
 from mlwright.kernel.errors import Invalid, MlwrightError, StorageFull, Unavailable
@@ -33,7 +33,16 @@ class PostgresEngine:
     def __init__(self, url: str) -> None:
         scheme, separator, rest = url.partition("://")
         self._conninfo = f"postgresql{separator}{rest}" if scheme.startswith("postgres") else url
-        self._sender = secrets.token_hex(8)
+        self.server = secrets.token_hex(4)
+
+    def servers(self) -> Collection[str]:
+        connection = self.connect(writable=False)
+        try:
+            return present(connection.cursor())
+        except psycopg.Error as error:
+            raise self.explain(error) or error from error
+        finally:
+            connection.close()
 
     def connect(self, *, writable: bool) -> Connection:
         try:
@@ -72,11 +81,11 @@ class PostgresEngine:
         return state is None or state[:2] in _LOST_CLASSES or state == _IDLE_TIMEOUT
 
     def announce(self, cursor: Cursor, topics: Collection[str]) -> None:
-        for statement, values in announcements(self._sender, topics):
+        for statement, values in announcements(self.server, topics):
             cursor.execute(statement, values)
 
     def listen(self, changes: Changes) -> Callable[[], None]:
-        return Listener(self._conninfo, self._sender, changes).close
+        return Listener(self._conninfo, self.server, changes).close
 
     def reserve_log(self) -> None:
         """PostgreSQL recycles its log files by itself."""

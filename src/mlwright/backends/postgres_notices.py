@@ -1,6 +1,8 @@
 """What one server commits, the others on the same PostgreSQL database hear of: NOTIFY and LISTEN.
 
-PostgreSQL delivers a notice when the transaction that sent it has been committed, and never otherwise.
+PostgreSQL delivers a notice when the transaction that sent it has been committed, and never otherwise. The connection
+that listens also says that its server lives: it holds an advisory lock, which PostgreSQL frees when the connection
+ends, as it does at once when the process is killed.
 """
 
 import logging
@@ -10,11 +12,19 @@ from collections.abc import Collection, Iterator
 import psycopg
 
 from mlwright.kernel.changes import Changes
+from mlwright.kernel.transaction import Cursor
 
 _log = logging.getLogger(__name__)
 
 _CHANNEL = "mlwright"
 _SEND = "SELECT pg_notify(%s, %s)"
+#: The first half of these locks ("mlws" read as a 32-bit number); the second half is the server.
+_PRESENCE = int.from_bytes(b"mlws", "big")
+_BE_PRESENT = "SELECT pg_advisory_lock_shared(%s, %s)"
+_PRESENT = """
+SELECT objid FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+WHERE locktype = 'advisory' AND granted AND classid = %s AND objsubid = 2 AND datname = current_database()
+"""
 #: PostgreSQL takes less than 8,000 bytes in one notice.
 _MOST_BYTES = 7_500
 #: How long the listener is deaf to `close`, and how long it waits before it connects again.
@@ -37,12 +47,18 @@ def announcements(sender: str, topics: Collection[str]) -> Iterator[tuple[str, t
     yield _SEND, (_CHANNEL, text)
 
 
+def present(cursor: Cursor) -> set[str]:
+    """The servers that listen now, as `Listener` names them."""
+    cursor.execute(_PRESENT, (_PRESENCE,))
+    return {f"{row[0]:08x}" for row in cursor.fetchall()}
+
+
 class Listener:
     """A thread with a connection of its own that publishes what other servers announce.
 
     Args:
         conninfo: names the database.
-        sender: this server, as `announcements` names it.
+        sender: this server, as `announcements` names it: eight hexadecimal digits.
         changes: told about the topics, and to wake everyone when notices may have been missed.
     """
 
@@ -69,6 +85,7 @@ class Listener:
 
     def _listen(self) -> None:
         with psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5) as connection:
+            connection.execute(_BE_PRESENT, (_PRESENCE, _signed(self._sender)))
             connection.execute(f"LISTEN {_CHANNEL}")
             self._changes.publish_all()  # of what was committed meanwhile, there was no notice
             while not self._ending.is_set():
@@ -76,3 +93,8 @@ class Listener:
                     sender, *topics = notice.payload.split("\n")
                     if sender != self._sender:
                         self._changes.publish(topics)
+
+
+def _signed(server: str) -> int:
+    """The number of a server, as PostgreSQL takes a half of a lock."""
+    return int.from_bytes(bytes.fromhex(server), "big", signed=True)

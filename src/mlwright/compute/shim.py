@@ -22,6 +22,10 @@ _CLONE_NEWNS, _CLONE_NEWPID = 0x00020000, 0x20000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 1 << 14, 1 << 18
 _libc = ctypes.CDLL(None)
 _READS = 64
+#: After a look at the disk, it is not looked at for so many times as long as that took.
+_REST = 10
+#: Of anything on disk: empty files use it up, too.
+_LEAST_BYTES = 4096
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -60,6 +64,56 @@ class Output:
         left_out = self.size - len(self._first) - len(self._last)
         between = f"\n[... {left_out:,} bytes left out ...]\n".encode() if left_out else b""
         return (self._first + between + self._last).decode(errors="replace")
+
+
+class Folder:
+    """What is written below a folder; looked at seldom where that takes long.
+
+    Args:
+        path: of the folder.
+        most: bytes that may be added to what is there now; 0 is without limit.
+    """
+
+    def __init__(self, path: str, most: int) -> None:
+        self._path = path
+        self._most = most
+        self._before = self._used(1 << 62) if most else 0
+        self._next = 0.0
+
+    def is_full(self) -> bool:
+        """Whether more has been written than may be, as far as is known."""
+        started = time.monotonic()
+        if not self._most or started < self._next:
+            return False
+        used = self._used(self._before + self._most)
+        ended = time.monotonic()
+        self._next = ended + max(_LOOK_S, _REST * (ended - started))
+        return used - self._before > self._most
+
+    def _used(self, enough: int) -> int:
+        """Bytes on disk of all that lies below the folder, or more than enough of them."""
+        used, left = 0, [self._path]
+        while left and used <= enough:
+            for entry in entries(left.pop()):
+                with contextlib.suppress(OSError):  # it has just been removed
+                    used += max(entry.stat(follow_symlinks=False).st_blocks * 512, _LEAST_BYTES)
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(entry.path)
+        return used
+
+
+def entries(folder: str) -> "list[os.DirEntry[str]]":
+    """What lies in a folder, also in one that was closed to hide it; nothing when it has just been removed."""
+    for _ in range(2):
+        try:
+            with os.scandir(folder) as found:
+                return list(found)
+        except PermissionError:
+            with contextlib.suppress(OSError):
+                os.chmod(folder, 0o700)  # noqa: PTH101 - as above
+        except OSError:
+            break
+    return []
 
 
 class Tree(NamedTuple):
@@ -131,8 +185,14 @@ def end_all(first: int) -> None:
 # --- between us and the program: the first process of its namespace -----------------------------------------------
 
 
-def prepare() -> None:
-    """In a process before it begins: it does not outlive its parent, and leaves no image of its memory behind."""
+def prepare(file_bytes: int = 0) -> None:
+    """In a process before it begins: it does not outlive its parent, and leaves no image of its memory behind.
+
+    Args:
+        file_bytes: no file that it writes may be larger; 0 is without limit.
+    """
+    if file_bytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -179,7 +239,7 @@ def first_process(request: Mapping[str, Any], output: int, told: int, *, alone: 
             cwd=request["folder"],
             env=request["environment"],
             start_new_session=True,
-            preexec_fn=prepare,  # noqa: PLW1509 - there are no threads here
+            preexec_fn=lambda: prepare(request["disk_bytes"]),  # noqa: PLW1509 - there are no threads here
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         os.write(told, json.dumps({"problem": str(error)}).encode())
@@ -207,14 +267,16 @@ def begin(request: Mapping[str, Any], output: int, told: int) -> int:
     return first
 
 
-def broken(request: Mapping[str, Any], tree: Tree, seconds: float, first: int) -> str:
+def broken(request: Mapping[str, Any], tree: Tree, folder: Folder, seconds: float, first: int) -> str:
     """Which limit has been passed; empty when none."""
     others = [memory for pid, memory in tree.memory.items() if pid != first]
     if seconds > request["seconds"]:
         return "timeout"
     if len(others) > request["processes"]:
         return "processes"
-    return "memory" if sum(others) > request["memory_bytes"] else ""
+    if sum(others) > request["memory_bytes"]:
+        return "memory"
+    return "disk" if folder.is_full() else ""
 
 
 def run(request: Mapping[str, Any]) -> dict[str, object]:
@@ -222,6 +284,7 @@ def run(request: Mapping[str, Any]) -> dict[str, object]:
     with contextlib.suppress(PermissionError):  # thousands of runaway processes must not keep us from ending them
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     (reading, writing), (told, telling) = os.pipe(), os.pipe()
+    folder = Folder(request["folder"], request["disk_bytes"])
     started = time.monotonic()
     first = begin(request, writing, telling)
     output, peak, ending, looked_at, said = Output(reading), 0, "", 0.0, b""
@@ -238,7 +301,7 @@ def run(request: Mapping[str, Any]) -> dict[str, object]:
             tree = look()
             collect(tree.orphans, first)
             peak = max(peak, sum(memory for pid, memory in tree.memory.items() if pid != first))
-            ending = broken(request, tree, looked_at - started, first)
+            ending = broken(request, tree, folder, looked_at - started, first)
         if output.size > request["printed_bytes"]:
             ending = ending or "printed"
     end_all(first)

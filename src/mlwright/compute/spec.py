@@ -1,5 +1,6 @@
 """The words of running programs."""
 
+import signal
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,12 +15,14 @@ class Limits(msgspec.Struct, frozen=True):
         memory_bytes: resident memory; shared pages count once per process.
         processes: at a time, threads not counted.
         printed_bytes: standard output and error together.
+        disk_bytes: what is written below its folder, and the size of any file wherever it lies; 0 is without limit.
     """
 
     seconds: float = 300.0
     memory_bytes: int = 2 << 30
     processes: int = 64
     printed_bytes: int = 64 << 20
+    disk_bytes: int = 0
 
 
 class Ending(StrEnum):
@@ -31,6 +34,7 @@ class Ending(StrEnum):
     MEMORY = "memory"
     PROCESSES = "processes"
     PRINTED = "printed"
+    DISK = "disk"
     CANCELLED = "cancelled"
     NOT_STARTED = "not started"
 
@@ -66,6 +70,8 @@ class Outcome(msgspec.Struct, frozen=True):
         match self.ending:
             case Ending.EXITED:
                 return f"it ended with exit status {self.status}"
+            case Ending.KILLED if self.status == 128 + signal.SIGXFSZ:
+                return f"it wrote a file larger than {limits.disk_bytes / (1 << 20):,.0f} MiB"
             case Ending.KILLED:
                 return f"signal {(self.status or 128) - 128} killed it (exit status {self.status})"
             case Ending.TIMEOUT:
@@ -76,6 +82,8 @@ class Outcome(msgspec.Struct, frozen=True):
                 return f"it started more than {limits.processes} processes"
             case Ending.PRINTED:
                 return f"it printed more than {limits.printed_bytes / (1 << 20):,.0f} MiB"
+            case Ending.DISK:
+                return f"it wrote more than {limits.disk_bytes / (1 << 20):,.0f} MiB into its folder"
             case Ending.CANCELLED:
                 return "it was cancelled"
             case Ending.NOT_STARTED:

@@ -17,7 +17,8 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
-from mlwright.kernel.errors import Invalid, NotFound, StorageFull, Unavailable
+from mlwright.kernel.errors import Invalid, NotFound, StorageFull, Unavailable, Untrusted
+from mlwright.kernel.soundness import Soundness
 from mlwright.kernel.spool import SpoolFile
 
 PREFIX = "sha256:"
@@ -72,6 +73,17 @@ class Blobs(Protocol):
         """The file that holds the blob, where there is one on this machine."""
         ...
 
+    def is_sound(self, digest: str) -> bool:
+        """Whether `check` would have nothing to do; does not read the bytes. Raises NotFound."""
+        ...
+
+    def check(self, digest: str) -> None:
+        """Read the blob, unless it is as it was when it was written or last read whole; blocks.
+
+        Raises NotFound, and Untrusted when its bytes are not those that it is named by.
+        """
+        ...
+
     def delete(self, digest: str) -> None:
         """Remove a blob; does nothing when it is not there."""
         ...
@@ -115,6 +127,14 @@ def blob_of(data: bytes) -> Blob:
     return Blob(f"{PREFIX}{hashlib.sha256(data).hexdigest()}", len(data))
 
 
+def altered(digest: str) -> Untrusted:
+    """The error for a blob that holds other bytes than those it is named by."""
+    return Untrusted(
+        f"the bytes of {digest} are not those that were stored",
+        hint="restore the file from a backup, or store it again",
+    )
+
+
 def verify(blobs: Blobs, digest: str) -> bool:
     """Whether the stored bytes still have the digest they are named by."""
     found = hashlib.sha256()
@@ -129,6 +149,7 @@ class DirectoryBlobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._incoming = root / "incoming"
+        self._soundness = Soundness()
         #: Held while a blob gets its name or loses it: writing one again must win over collecting it.
         self.publishing = threading.Lock()
         try:
@@ -151,11 +172,34 @@ class DirectoryBlobs:
     def path(self, digest: str) -> Path | None:
         return self.file(checked(digest))
 
+    def is_sound(self, digest: str) -> bool:
+        return self._soundness.knows(digest, self._stamp(digest))
+
+    def check(self, digest: str) -> None:
+        stamp = self._stamp(digest)
+        if self._soundness.knows(digest, stamp):
+            return
+        if not verify(self, digest):
+            raise altered(digest)
+        self._soundness.note(digest, stamp)
+
+    def written(self, digest: str) -> None:
+        """The blob has just been written as it is named."""
+        self._soundness.note(digest, self._stamp(digest))
+
+    def _stamp(self, digest: str) -> object:
+        """Nobody but the kernel sets the time of change, and it does at every write."""
+        try:
+            status = self.file(checked(digest)).stat()
+        except FileNotFoundError:
+            raise _missing(digest) from None
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
     def read(self, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         try:
             file = self.file(checked(digest)).open("rb")
         except FileNotFoundError:
-            raise NotFound(f"there is no blob {digest}", hint="run: mlwright doctor") from None
+            raise _missing(digest) from None
         return _pieces(file, start, end)
 
     def delete(self, digest: str) -> None:
@@ -235,6 +279,7 @@ class _FileWriter:
             os.utime(self._path)
             with self._store.publishing:
                 self._path.replace(target)
+                self._store.written(f"{PREFIX}{digits}")
             _sync_folder(target.parent)
         except OSError as error:
             self.abort()
@@ -259,6 +304,10 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _missing(digest: str) -> NotFound:
+    return NotFound(f"there is no blob {digest}", hint="run: mlwright doctor")
 
 
 def _explained(error: OSError, path: Path) -> Exception:

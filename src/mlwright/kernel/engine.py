@@ -29,6 +29,15 @@ class Engine(Protocol):
         """Whether the database lies in this process, so that a short statement takes microseconds."""
         ...
 
+    @property
+    def server(self) -> str:
+        """Names this process among the servers on the database; no "-" in it."""
+        ...
+
+    def servers(self) -> Collection[str]:
+        """Names of those that listen now: one that died is gone with its connection. Blocks."""
+        ...
+
     def connect(self, *, writable: bool) -> Connection:
         """Open a connection in autocommit mode, on which `begin` starts transactions."""
         ...

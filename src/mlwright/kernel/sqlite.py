@@ -32,6 +32,10 @@ class SqliteEngine:
 
     def __init__(self, url: str) -> None:
         self.path = Path(url.removeprefix("sqlite:///"))
+        self.server = "only"
+
+    def servers(self) -> Collection[str]:
+        return (self.server,)
 
     def connect(self, *, writable: bool) -> Connection:
         try:

@@ -13,6 +13,7 @@ from mlwright.artifacts import service as artifacts
 from mlwright.artifacts.spec import ArtifactFile, root_path
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import MlwrightError, NotFound
+from mlwright.kernel.presence import Presence
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.deciders import decide
 from mlwright.registry.gates.room import Environments, House, Kept, Room
@@ -27,7 +28,7 @@ from mlwright.tracking.service import lineage
 _log = logging.getLogger(__name__)
 
 #: Without a notice it looks again after so long: another server may have left something behind.
-_LOOK_AGAIN_S = 5.0
+_LOOK_AGAIN_S = 3.0
 _RENEW_S = service.LEASE_MS / 3_000
 #: What a gate's program may see of our environment.
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR")
@@ -55,13 +56,15 @@ class GateRunner:
         self._folder = folder
         self._stopped = threading.Event()
         self._heard = threading.Event()
+        self._presence = Presence(database.engine)
         self._house = House(self._stopped, _Versions(database, files), environments, set(), Kept(), advisories)
         self._thread = threading.Thread(target=self._run, name="mlwright-gates", daemon=True)
 
     def start(self) -> None:
         """From now on, run what waits. What a killed server was working on is removed.
 
-        Where there can be no other server, nothing waits for the lease of one that died.
+        Where there can be no other server, nothing waits for the lease of one that died; elsewhere until it is known to
+        be gone.
         """
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._database.engine.embedded:
@@ -88,6 +91,7 @@ class GateRunner:
     def _tried(self) -> bool:
         """Whether a gate was run, and there may be another."""
         try:
+            self._take_over()
             return self.run_one()
         except MlwrightError as error:  # the database is away for a while
             _log.warning("gates: %s", error.message)
@@ -95,9 +99,17 @@ class GateRunner:
             _log.exception("gates: what is next could not be run")
         return False
 
+    def _take_over(self) -> None:
+        """Have run again what other servers were running that are gone."""
+        tokens = set() if self._database.engine.embedded else self._database.read_now(service.running)
+        gone = self._presence.gone({_server(token) for token in tokens})
+        if gone:
+            left = {token for token in tokens if _server(token) in gone}
+            self._database.write_now(lambda tx: service.abandon_of(tx, left))
+
     def run_one(self) -> bool:
         """Run the next gate. Returns False when none waits."""
-        token = os.urandom(16).hex()
+        token = f"{self._database.engine.server}-{os.urandom(12).hex()}"
         work = self._database.write_now(lambda tx: service.claim(tx, token))
         if work is None:
             self._house.kept.close()
@@ -137,6 +149,11 @@ class GateRunner:
     def _room(self, work: Work, folder: Path) -> Room:
         now_ms = self._database.clock.now_ms()
         return Room(work.version, work.gate, folder, _variables(work.version), self._house, now_ms)
+
+
+def _server(token: str) -> str:
+    """The server that made a token."""
+    return token.partition("-")[0]
 
 
 class _Versions:

@@ -62,7 +62,7 @@ class Files(Protocol):
         """The first `limit` bytes. Blocks."""
         ...
 
-    def send(self, file: StoredFile, *, inline: bool) -> Response:
+    async def send(self, file: StoredFile, *, inline: bool) -> Response:
         """The whole file as an answer that a browser shows (`inline`) or saves."""
         ...
 
@@ -141,9 +141,9 @@ def preview_of(files: Files, file: StoredFile) -> Preview:
     return preview(file.path, content, file.size)
 
 
-def send(files: Files, file: StoredFile, *, shown: bool, scripts: bool) -> Response:
+async def send(files: Files, file: StoredFile, *, shown: bool, scripts: bool) -> Response:
     """The file, shown by the browser or saved. Never with the rights of our own pages."""
-    response = files.send(file, inline=shown)
+    response = await files.send(file, inline=shown)
     if scripts and kind_of(file.path) == "html":
         response.headers["content-security-policy"] = _SCRIPTS
     return response

@@ -44,6 +44,18 @@ def test_a_file_whose_bytes_are_gone_is_not_found(app: ASGIApp, run: str, tmp_pa
     assert "are not in this server's store" in answer.body.decode()
 
 
+def test_bytes_that_changed_in_the_store_are_not_sent(app: ASGIApp, run: str, tmp_path: Path) -> None:
+    target, content = f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/a.txt", b"x" * (SMALL_BYTES + 1)
+    assert call(app, "PUT", target, content).status == 200
+    (blob,) = [path for path in (tmp_path / "blobs" / "sha256").rglob("*") if path.is_file()]
+    blob.write_bytes(content[:-1] + b"y")
+    answer = call(app, "GET", target)
+    assert (answer.status, answer.json["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert "are not those that were stored" in answer.json["message"]
+    blob.write_bytes(content)
+    assert call(app, "GET", target).body == content
+
+
 def get(app: ASGIApp, run: str, content: bytes, **headers: str) -> Answer:
     target = f"/v1/runs/{run}/artifacts/a.html"
     assert call(app, "PUT", target, content).status == 200

@@ -131,6 +131,42 @@ def test_printing_without_end_is_ended(tmp_path: Path) -> None:
     assert len(found.output) < 300_000
 
 
+_MANY = "import itertools\nfor n in itertools.count(): open(f'{n}', 'w').write('x' * %d)"
+_HIDDEN = "import os; os.mkdir('a'); os.chdir('a'); os.chmod('.', 0)\n" if os.geteuid() == 0 else ""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        _MANY % (1 << 20),
+        _MANY % 0,
+        f"import os; os.mkdir('a'); os.chdir('a')\n{_MANY % (1 << 20)}",
+        _HIDDEN + _MANY % (1 << 20),
+        f"import os\nif os.fork(): os.wait()\n{_MANY % (1 << 20)}",
+    ],
+)
+def test_writing_without_end_is_ended(tmp_path: Path, program: str) -> None:
+    limits = Limits(seconds=30, disk_bytes=16 << 20)
+    (tmp_path / "before").write_bytes(bytes(20 << 20))
+    found = python(tmp_path, program, limits)
+    assert found.ending is Ending.DISK
+    assert found.explain(limits) == "it wrote more than 16 MiB into its folder"
+
+
+def test_one_large_file_is_ended_wherever_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    limits = Limits(seconds=30, disk_bytes=16 << 20)
+    sparse = run(["truncate", "-s", "50G", "../sparse"], tmp_path / "folder", ENVIRONMENT, limits)
+    assert not sparse.succeeded
+    assert sparse.explain(limits) == "it wrote a file larger than 16 MiB"
+    found = python(tmp_path / "folder", "open('../x', 'wb').write(bytes(20 << 20))", limits)
+    assert found.status == 1
+    assert "File too large" in found.output
+    assert sum(path.stat().st_size for path in tmp_path.iterdir() if path.is_file()) <= 16 << 20
+    assert python(tmp_path / "folder", "open('../x', 'wb').write(bytes(15 << 20))", limits).succeeded
+    assert python(tmp_path / "folder", "open('x', 'wb').write(bytes(30 << 20))", Limits()).succeeded
+
+
 def test_closing_its_output_hides_nothing(tmp_path: Path) -> None:
     found = python(tmp_path, "import os, time; os.close(1); os.close(2); time.sleep(60)")
     assert found.ending is Ending.TIMEOUT

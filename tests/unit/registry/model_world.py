@@ -27,6 +27,9 @@ def misbehave(how):
         while True: os.write(1, b"x" * (1 << 20))
     if how == "fork":
         while True: os.fork()
+    if how == "fill":
+        for number in range(1 << 20):
+            with open(f"model/{number}", "wb") as file: file.write(bytes(1 << 20))
     if how == "grow":
         kept = [b"1" * (1 << 20) for _ in range(1 << 10)]
         time.sleep(600)

@@ -5,6 +5,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlwright.artifacts import service as artifacts
+from mlwright.artifacts.spec import ArtifactFile
 from mlwright.compute import service as compute
 from mlwright.compute.environments import Environments
 from mlwright.kernel.errors import GateClosed, NoEnvironment, Unavailable
@@ -168,6 +170,9 @@ def exits(facts): raise SystemExit(0)
 def killed(facts): os._exit(137)
 def hangs(facts):
     while True: pass
+def fills(facts):
+    for number in range(1 << 20):
+        with open(str(number), "wb") as file: file.write(bytes(1 << 20))
 """
 
 
@@ -183,11 +188,12 @@ def hangs(facts):
         ("exits", OPEN, "its answer cannot be read"),
         ("killed", FAIL, "exit status 137"),
         ("hangs", FAIL, "longer than 2 s"),
+        ("fills", FAIL, "more than 32 MiB into its folder"),
         ("missing", OPEN, "AttributeError"),
     ],
 )
 def test_a_function_says_it(models: ModelGates, name: str, verdict: GateVerdict, reason: str) -> None:
-    asked = {"name": "own", "python": {"function": f"checks:{name}", "hosting": {"seconds": 2}}}
+    asked = {"name": "own", "python": {"function": f"checks:{name}", "hosting": {"seconds": 2, "diskMib": 32}}}
     decision = only(models.decided(asked, files={"checks.py": FUNCTION}))
     assert (decision.verdict, reason in decision.reason) == (verdict, True), decision
 
@@ -359,13 +365,15 @@ def test_each_version_has_a_process_of_its_own(models: ModelGates, monkeypatch: 
         ({"load": "flood"}, "printed more than"),
         ({"load": "fork"}, "processes"),
         ({"load": "grow"}, "memory"),
+        ({"load": "fill"}, "more than 32 MiB into its folder"),
         ({"predict": "hang"}, "longer than 2 s"),
         ({"predict": "exit"}, "exit status 137"),
         ({"predict": "fork"}, "processes"),
+        ({"predict": "fill"}, "more than 32 MiB into its folder"),
     ],
 )
 def test_a_model_that_misbehaves_fails(models: ModelGates, does: dict[str, Any], reason: str) -> None:
-    hosting = {"seconds": 2, "memoryMib": 200, "processes": 9}
+    hosting = {"seconds": 2, "memoryMib": 200, "processes": 9, "diskMib": 32}
     decision = only(models.decided({"name": "wild", "integration": {"hosting": hosting}}, **does))
     assert decision.verdict is FAIL
     assert reason in decision.reason
@@ -380,6 +388,25 @@ def test_an_unsafe_model_is_never_loaded(models: ModelGates) -> None:
         assert decision.verdict is FAIL
         assert "the model is not loaded" in decision.reason
         assert "posix.system" in decision.reason
+
+
+def test_what_was_tampered_with_is_never_loaded(models: ModelGates, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = InDatabase.copy
+
+    def tampered(self: InDatabase, file: ArtifactFile, target: Path) -> None:
+        copy(self, file, target)
+        if file.path.endswith("model.lgb"):
+            target.write_bytes(target.read_bytes() + b" ")
+
+    monkeypatch.setattr(InDatabase, "copy", tampered)
+    count = starts(models, monkeypatch)
+    every = [CONTRACT, INTEGRATION, OWN, {"name": "load", "performance": LOAD}, robust(), {"name": "s", "security": {}}]
+    for place, asked in enumerate(every):
+        files = {**evaluated([1.0, 0.0], 10), "checks.py": FUNCTION, "salt": f"tampered {place}".encode()}
+        decision = only(models.decided(asked, files=files))
+        assert decision.verdict is OPEN
+        assert "model.lgb" in decision.reason
+    assert not count
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 import http.client
 import json
+import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlwright.registry.gates import model_host
@@ -91,3 +94,67 @@ def test_one_connection_for_many_requests(connection: http.client.HTTPConnection
 )
 def test_what_it_does_not_read(connection: http.client.HTTPConnection, path: str, length: str, status: int) -> None:
     assert asked(connection, "POST", path, b"{}", Content_Length=length)[0] == status
+
+
+class Frame:
+    """A table as of pandas, which these tests do without."""
+
+    def __init__(self, rows: Any, columns: list[str] | None = None) -> None:
+        self.values = np.array(rows, dtype=object)
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, *_: object, **__: object) -> Any:
+        return self.values
+
+    def __getitem__(self, name: str) -> "Frame":
+        assert self.columns is not None
+        return Frame(self.values[:, self.columns.index(name)])
+
+    def to_numpy(self) -> Any:
+        return self.values
+
+
+class Session:
+    """One of onnxruntime that repeats what it is fed; the real library is too large for tests."""
+
+    def __init__(self, *inputs: SimpleNamespace) -> None:
+        self.inputs = inputs
+
+    def get_inputs(self) -> tuple[SimpleNamespace, ...]:
+        return self.inputs
+
+    get_outputs = get_inputs
+
+    def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
+        return [feed[name] for name in outputs]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "document", "predictions"),
+    [
+        ([("x", "tensor(float)", [None, 2])], {"inputs": TABLE}, {"x": TABLE}),
+        (
+            [("b", "tensor(int64)", [None, 1]), ("a", "tensor(string)", [None])],
+            {"dataframe_split": {"columns": ["a", "b"], "data": [["u", 2.0], ["v", 3.0]]}},
+            [{"b": 2, "a": "u"}, {"b": 3, "a": "v"}],
+        ),
+        (
+            [("x", "tensor(double)", [None, 2])],
+            {"dataframe_split": {"columns": ["a", "b"], "data": TABLE}},
+            [{"x": TABLE[0]}, {"x": TABLE[1]}],
+        ),
+    ],
+)
+def test_onnx_is_fed_by_name_and_type(
+    monkeypatch: pytest.MonkeyPatch, inputs: list[tuple[str, str, list[int]]], document: object, predictions: object
+) -> None:
+    named = [SimpleNamespace(name=name, type=kind, shape=shape) for name, kind, shape in inputs]
+    library = SimpleNamespace(InferenceSession=lambda *_, **__: Session(*named))
+    monkeypatch.setitem(sys.modules, "onnxruntime", library)
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=Frame))
+    request = {"model": ".", "loader": "onnx", "options": {}, "generic": {}, "columns": []}
+    answer = model_host.by_flavor(request)(json.dumps(document).encode(), "application/json")
+    assert json.loads(answer.body) == {"predictions": predictions}

@@ -61,7 +61,9 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("logged")
     targets = [folder / "whole", folder / "few", folder / "golden.json"]
     command: list[str | Path] = [mlflow_python(_CLIENT), "-c", _LOG, *targets]
-    subprocess.run(command, check=True, capture_output=True, env=mlflow_environment())
+    # Here what the client finds out about its requirements matters.
+    environment = mlflow_environment(MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT="120")
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     return folder
 
 

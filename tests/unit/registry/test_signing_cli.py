@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import update
 
 from mlwright.app.cli import cli
 from mlwright.app.settings import Settings
 from mlwright.app.wiring import Platform
+from mlwright.artifacts.tables import artifact_contents
 from mlwright.kernel.errors import AlreadyExists, Conflict, Invalid, NotFound, Untrusted
+from mlwright.kernel.query import Query
 from tests.unit.registry.registered import FILES, MLFLOW, Registered
 
 Typed = Callable[..., Any]
@@ -94,6 +97,28 @@ def test_a_revoked_key_ends_downloads_by_us_and_by_mlflow(typed: Typed, data_dir
     refused = answer.ask("GET", where)
     platform.close()
     assert (refused.status, "'ci' was revoked: stolen" in refused.json["message"]) == (400, True)
+
+
+def test_mlflow_is_not_led_to_changed_bytes(typed: Typed, data_dir: Path) -> None:
+    where, blob = f"{MLFLOW}/model-versions/get-download-uri?name=tree&version=1", the_blob(data_dir)
+    content = blob.read_bytes()
+    platform = Platform(Settings(data=data_dir))
+    client = Registered.__new__(Registered)
+    client.app = platform.router()
+    assert client.ask("GET", where).status == 200
+    blob.write_bytes(b"y" + content[1:])
+    refused = client.ask("GET", where)
+    said = "data/big.bin: its bytes are not those that were registered"
+    assert (refused.status, said in refused.json["message"]) == (400, True)
+    blob.write_bytes(content)
+    assert client.ask("GET", where).status == 200
+    platform.database.write_now(
+        lambda tx: tx.run(Query(update(artifact_contents).values(data=b"flavors: {}"))),
+    )
+    assert "MLmodel: its bytes" in client.ask("GET", where).json["message"]
+    platform.close()
+    event = json.loads(typed("events", "--tail", "1", "-o", "json").stdout)[0]
+    assert (event["type"], event["data"]["files"][0]["path"]) == ("registry.version.refused", "MLmodel")
 
 
 def test_only_what_one_knows_is_signed(typed: Typed) -> None:

@@ -25,10 +25,10 @@ _LOAD = Parameter("load", {"type": "boolean"}, "They are to be loaded: refused w
 _PROJECT = Parameter("project", {"type": "string"}, "Where the model is; your own project when not given.")
 
 
-class Files(loading.Digests, Protocol):
+class Files(loading.Digests, loading.Bytes, Protocol):
     """The bytes of versions."""
 
-    def send(self, file: ArtifactFile) -> Response:
+    async def send(self, file: ArtifactFile) -> Response:
         """The answer to a download."""
         ...
 
@@ -91,7 +91,7 @@ class SignaturesApi:
 
         version, found = await self._database.read(work)
         if to_load:
-            await loading.require(self._database, caller, version)
+            await loading.require(self._database, self._files, caller, version)
         return json_response(found)
 
     async def get_file(self, request: Request) -> Response:
@@ -101,7 +101,7 @@ class SignaturesApi:
             version = versions.find(tx, caller, name, number, Role.VIEWER, project)[1]
             return artifacts.get(tx, caller, f"{pinning.root(version.storage)}/{path}")
 
-        return self._files.send(await self._database.read(work))
+        return await self._files.send(await self._database.read(work))
 
     async def list(self, request: Request) -> Response:
         caller, name, number, project = _where(request)

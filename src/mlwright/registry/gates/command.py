@@ -8,7 +8,7 @@ from mlwright.registry.gates.spec import Check, Command, Decision, GateVerdict, 
 def decide(room: Room, asked: Command) -> Decision:
     """Only a program that ends by itself with exit status 0 passes."""
     room.unpack()
-    limits = Limits(asked.seconds, asked.memory_mib << 20, asked.processes)
+    limits = Limits(asked.seconds, asked.memory_mib << 20, asked.processes, disk_bytes=asked.disk_mib << 20)
     outcome = room.run(asked.command, limits)
     required = f"{' '.join(asked.command)[:200]} ends with exit status 0"
     verdict = GateVerdict.PASS if outcome.succeeded else GateVerdict.FAIL

@@ -169,7 +169,7 @@ def suitable(environment: Environment, asked: Hosting) -> Check:
 
 def limits(asked: Hosting) -> Limits:
     """Of the model's processes."""
-    return Limits(asked.seconds, asked.memory_mib << 20, asked.processes)
+    return Limits(asked.seconds, asked.memory_mib << 20, asked.processes, disk_bytes=asked.disk_mib << 20)
 
 
 def explain(outcome: Outcome, limits: Limits) -> str:

@@ -16,6 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _MAX_BODY = 256 << 20
+_ONNX_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(bool)": "bool",
+    "tensor(string)": "object",
+}
 _FORMATS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 
 
@@ -156,13 +165,34 @@ def _lightgbm(folder: Path, options: Mapping[str, Any], generic: Mapping[str, An
 
 
 def _onnx(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Predict:
+    """As MLflow does it: where there are several inputs, each is the column of its name; outputs are told by name."""
     onnxruntime: Any = importlib.import_module("onnxruntime")
     numpy: Any = importlib.import_module("numpy")
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(str(folder / options.get("data", "model.onnx")), providers=providers)
-    first = session.get_inputs()[0]
-    kind = "float64" if "double" in first.type else "float32"
-    return lambda inputs: session.run(None, {first.name: numpy.asarray(inputs, dtype=kind)})[0]
+    inputs, outputs = session.get_inputs(), [each.name for each in session.get_outputs()]
+
+    def predict(table: Any) -> Any:
+        is_table = hasattr(table, "columns")
+        if len(inputs) > 1 and not is_table:
+            raise BadRequest(f"a table is needed, with the columns {[each.name for each in inputs]}")
+        values = [table[each.name].to_numpy() for each in inputs] if len(inputs) > 1 else [numpy.asarray(table)]
+        feed = {each.name: _tensor(numpy, value, each) for each, value in zip(inputs, values, strict=True)}
+        found = dict(zip(outputs, session.run(outputs, feed), strict=True))
+        if not is_table:
+            return {name: _plain(value) for name, value in found.items()}
+        arrays = [numpy.asarray(value) for value in found.values()]
+        columns = [each.reshape(-1) if each.size == len(table) else each for each in arrays]
+        return [dict(zip(outputs, row, strict=True)) for row in zip(*(each.tolist() for each in columns), strict=True)]
+
+    return predict
+
+
+def _tensor(numpy: Any, values: Any, wanted: Any) -> Any:
+    """Values in the type and with the dimensions that an input has: JSON knows neither."""
+    kind = _ONNX_TYPES.get(wanted.type)
+    found = numpy.asarray(values) if kind is None else numpy.asarray(values).astype(kind)
+    return found.reshape(-1, 1) if found.ndim == 1 and len(wanted.shape) == 2 else found
 
 
 _FLAVORS = {"sklearn": _sklearn, "skops": _sklearn, "xgboost": _xgboost, "lightgbm": _lightgbm, "onnx": _onnx}

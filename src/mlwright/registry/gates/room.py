@@ -176,7 +176,7 @@ class Room:
 
     def start(self, command: Sequence[str], folder: Path, limits: Limits) -> compute.Program:
         """A program to be run beside the gate, in some folder; a context manager."""
-        return compute.Program(command, folder, self.variables, limits, self.cancelled)
+        return compute.Program(command, folder, {**self.variables, "TMPDIR": str(folder)}, limits, self.cancelled)
 
     def run(self, command: Sequence[str], limits: Limits, variables: Mapping[str, str] | None = None) -> Outcome:
         """Run a program to its end in the folder.
@@ -184,5 +184,5 @@ class Room:
         Args:
             variables: further ones of its environment.
         """
-        all_variables = {**self.variables, **(variables or {})}
+        all_variables = {**self.variables, "TMPDIR": str(self.folder), **(variables or {})}
         return compute.run(command, self.folder, all_variables, limits, self.cancelled)

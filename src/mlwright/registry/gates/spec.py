@@ -197,7 +197,8 @@ class Columns(_Spec, frozen=True):
 class Hosting(_Spec, frozen=True):
     """How the model is run: in an environment built from the version's own files, within limits.
 
-    `seconds`: for all that a gate does with it. `source_distributions`: packages without a wheel are built, which runs
+    `seconds`: for all that a gate does with it. `disk_mib`: what it may write into its folder, and into any one file.
+    `source_distributions`: packages without a wheel are built, which runs
     their code. `any_python`: another minor version of Python than the model asks for will do.
     """
 
@@ -205,6 +206,7 @@ class Hosting(_Spec, frozen=True):
     build_seconds: Seconds = 900.0
     memory_mib: Mebibytes = 4_096
     processes: Processes = 64
+    disk_mib: Mebibytes = 4_096
     source_distributions: bool = False
     any_python: bool = False
 
@@ -311,6 +313,7 @@ class Command(Kind, frozen=True):
     seconds: Seconds = 300.0
     memory_mib: Mebibytes = 2_048
     processes: Processes = 64
+    disk_mib: Mebibytes = 4_096
 
 
 class Security(Kind, frozen=True):

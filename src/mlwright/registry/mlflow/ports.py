@@ -14,6 +14,10 @@ class Files(Protocol):
         """The first `limit` bytes. Blocks."""
         ...
 
-    def send(self, file: ArtifactFile) -> Response:
+    def check(self, file: ArtifactFile) -> None:
+        """Look at its bytes, unless they have not changed since. Blocks. Raises NotFound and Untrusted."""
+        ...
+
+    async def send(self, file: ArtifactFile) -> Response:
         """The answer to a download."""
         ...

@@ -142,7 +142,7 @@ class VersionRoutes:
         message, caller = await decode(request, One), caller_of(request)
         name, number = message.name or "", validation.parse_version(message.version or "")
         found = await self._database.read(lambda tx: service.get(tx, caller, name, number), brief=True)
-        await loading.require(self._database, caller, found)
+        await loading.require(self._database, self._files, caller, found)
         return answer({"artifact_uri": found.storage})
 
     async def transition(self, request: Request) -> Response:
@@ -179,7 +179,7 @@ class VersionRoutes:
             storage = service.get(tx, caller, name, number).storage
             return artifacts.get(tx, caller, artifacts.resolve(storage, path))
 
-        return self._files.send(await self._database.read(work, brief=True))
+        return await self._files.send(await self._database.read(work, brief=True))
 
     async def _one(self, request: Request) -> tuple[str, int]:
         message = await decode(request, One)

@@ -6,7 +6,7 @@ otherwise, with a reason, on the record.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -69,6 +69,10 @@ _claim = Query(
     .values(state="running", token=bindparam("new_token"), started_ms=bindparam("now"), lease_ms=bindparam("until"))
 )
 _abandon = Query(update(gate_results).where(_results.state == "running").values(lease_ms=0))
+_abandoned = Query(
+    update(gate_results).where(_results.state == "running", _results.token == bindparam("own_token")).values(lease_ms=0)
+)
+_running = Query(select(_results.token).where(_results.state == "running"))
 _renew = Query(
     update(gate_results)
     .where(_results.id == bindparam("number"), _results.token == bindparam("own_token"), _results.state == "running")
@@ -454,6 +458,17 @@ def claim(tx: Tx, token: str) -> Work | None:
 def abandon(tx: Tx) -> None:
     """Give back all that is claimed: whoever was at it is gone. For the only server of a database, when it starts."""
     tx.run(_abandon)
+
+
+def running(tx: Tx) -> set[str]:
+    """The tokens of those who run gates."""
+    return {str(row[0]) for row in tx.all(_running)}
+
+
+def abandon_of(tx: Tx, tokens: Collection[str]) -> None:
+    """Give back what was claimed with these tokens: whoever did so is gone."""
+    for token in tokens:
+        tx.run(_abandoned, {"own_token": token})
 
 
 def renew(tx: Tx, number: int, token: str) -> bool:

@@ -1,5 +1,6 @@
 """Files of versions as loaders get them: of versions that may be trusted, byte for byte as they were registered."""
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -37,6 +38,14 @@ class Digests(Protocol):
 
     def digest(self, file: ArtifactFile) -> str:
         """The digest of a file's bytes. Raises NotFound when they are gone."""
+        ...
+
+
+class Bytes(Protocol):
+    """The bytes of versions, as they lie there; blocks."""
+
+    def check(self, file: ArtifactFile) -> None:
+        """Look at a file's bytes, unless they have not changed since. Raises NotFound and Untrusted."""
         ...
 
 
@@ -92,14 +101,48 @@ class VersionLoader:
         self._database.write_now(lambda tx: signatures.refused(tx, trust.SYSTEM, version, reason, list(problems)))
 
 
-async def require(database: Database, caller: Caller, version: ModelVersion) -> None:
+async def require(database: Database, files: Bytes, caller: Caller, version: ModelVersion) -> None:
     """Called before a client is led to a version's files. Raises Untrusted, and puts that on the record."""
+    problems: list[FileProblem] = []
     try:
-        await database.read(lambda tx: trust.require(tx, version))
+        found = await database.read(lambda tx: _led_to(tx, version))
+        problems = await asyncio.to_thread(_changed, files, found)
+        if problems:
+            raise Untrusted(f"version {version.version} of {version.name!r}: {_named(problems)}", path=problems[0].path)
     except Untrusted as error:
         reason = error.message
-        await database.write(lambda tx: signatures.refused(tx, caller, version, reason, []))
+        await database.write(lambda tx: signatures.refused(tx, caller, version, reason, problems))
         raise
+
+
+def _led_to(tx: Tx, version: ModelVersion) -> list[ArtifactFile]:
+    """The pinned files of a version that may be loaded, small ones with their bytes; none when they lie elsewhere."""
+    trust.require(tx, version)
+    if version.digest is None:
+        return []
+    found = trust.files(tx, version)
+    trust.require_unchanged(version, found)
+    return [msgspec.structs.replace(file, content=artifacts.content(tx, file.digest)) for file in found]
+
+
+def _changed(files: Bytes, found: Sequence[ArtifactFile]) -> list[FileProblem]:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        problems = threads.map(partial(_change, files), found)
+        return [problem for problem in problems if problem is not None]
+
+
+def _change(files: Bytes, file: ArtifactFile) -> FileProblem | None:
+    try:
+        files.check(file)
+    except NotFound:
+        return FileProblem(file.path, "its bytes are gone")
+    except Untrusted:
+        return FileProblem(file.path, "its bytes are not those that were registered")
+    return None
+
+
+def _named(problems: Sequence[FileProblem]) -> str:
+    return "; ".join(f"{each.path}: {each.reason}" for each in problems[:5])
 
 
 def verify(
@@ -128,8 +171,7 @@ def verify(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         problems = [problem for problem in threads.map(problem_of, found) if problem is not None]
     if problems:
-        reason = "; ".join(f"{each.path}: {each.reason}" for each in problems[:5])
-        verification = msgspec.structs.replace(verification, trusted=False, reason=reason, problems=problems)
+        verification = msgspec.structs.replace(verification, trusted=False, reason=_named(problems), problems=problems)
     if problems or (verification.signatures and not verification.trusted):
         database.write_now(lambda tx: signatures.refused(tx, caller, version, verification.reason, problems))
     return verification

@@ -130,7 +130,7 @@ class VersionPages:
             return self._files.find(tx, caller, found.storage, path)
 
         file = await self._database.read(find)
-        return shared.send(self._files, file, shown=given.get("show") == "1", scripts=given.get("scripts") == "1")
+        return await shared.send(self._files, file, shown=given.get("show") == "1", scripts=given.get("scripts") == "1")
 
     async def history(self, request: Request) -> Response:
         (project, name, number), caller = named(request), caller_of(request)

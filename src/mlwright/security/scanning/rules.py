@@ -42,6 +42,7 @@ RULES: dict[str, Rule] = {
         Rule("gguf-template", Severity.CRITICAL, "A chat template reaches into Python.", _SOURCE),
         Rule("onnx-external", Severity.HIGH, "An ONNX model reads files from outside of its folder.", _SOURCE),
         Rule("mlflow-code", Severity.CRITICAL, "An MLflow model brings code that runs when it is loaded.", _TRUSTED),
+        Rule("mlflow-outside", Severity.CRITICAL, "An MLflow model is loaded from outside of its folder.", _SOURCE),
         Rule("file-unreadable", Severity.HIGH, "It could not be looked into.", "make it readable, or leave it out"),
         Rule("secret-private-key", Severity.CRITICAL, "A private key lies in the file.", _REVOKE),
         Rule("secret-cloud-key", Severity.CRITICAL, "A key of a cloud provider lies in the file.", _REVOKE),

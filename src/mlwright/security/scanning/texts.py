@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 import yaml
 
@@ -37,6 +38,8 @@ _LOADERS = frozenset(
     sentence_transformers shap sklearn spacy spark statsmodels tensorflow transformers xgboost""".split()
 )
 _CODE_KEYS = ("code", "code_path", "model_code_path")
+#: What a path must not begin with, or have among its parts, to stay within the model's folder.
+_OUTSIDE = re.compile(r"^[/\\~]|^[A-Za-z]:[/\\]|^file:|(?:^|[/\\])\.\.(?:[/\\]|$)")
 
 
 def scan_text(looker: Looker, source: Source, member: str, depth: int) -> None:
@@ -119,6 +122,30 @@ def _scan_mlmodel(looker: Looker, text: bytes, member: str) -> None:
             if flavor.get(key):
                 message = f"the flavor {name} brings code in {str(flavor[key])[:_OVERLAP]!r}"
                 looker.note("mlflow-code", message, member=member, target=f"{name}.{key}")
+        for path in _outside(flavor, frozenset(_CODE_KEYS)):
+            message = f"the flavor {name} is loaded from {path[:_OVERLAP]!r}, outside of the model's folder"
+            looker.note("mlflow-outside", message, member=member, target=path[:_OVERLAP])
+
+
+def _outside(value: object, told: frozenset[str]) -> Iterator[str]:
+    """Paths in the options of a flavor that lead out of the model's folder: what lies there has not been scanned.
+
+    Where something came from is not loaded: the `uri` of an artifact, and the names of what is in `model_binary`.
+
+    Args:
+        told: keys that are not looked at.
+    """
+    if isinstance(value, str):
+        if _OUTSIDE.search(value):
+            yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            is_origin = key == "uri" or (str(key).endswith("_name") and "model_binary" in value)
+            if key not in told and not (is_origin and isinstance(inner, str)):
+                yield from _outside(inner, told)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _outside(inner, told)
 
 
 def scan_json(looker: Looker, source: Source, member: str, depth: int) -> None:

@@ -76,4 +76,4 @@ class FilePages:
             return self._files.find(tx, caller, root, path)
 
         file = await self._database.read(find)
-        return shared.send(self._files, file, shown=given.get("show") == "1", scripts=given.get("scripts") == "1")
+        return await shared.send(self._files, file, shown=given.get("show") == "1", scripts=given.get("scripts") == "1")

@@ -168,6 +168,27 @@ def test_mlflow_models_may_be_loaded_by_mlflow_only() -> None:
     assert rules(bomb.encode()) == {"format-malformed"}
 
 
+def test_mlflow_models_are_loaded_from_their_folder_only() -> None:
+    """Anybody may put a pickle elsewhere on the machine, for example as an artifact, and it has not been scanned."""
+    for path in (
+        "/blobs/ab/cd",
+        "../evil.pkl",
+        "a/../../evil",
+        "..",
+        "file:///x",
+        "~/x",
+        "C:/x",
+        "..\\x",
+        "\\\\host\\x",
+    ):
+        for option in (f"model_path: '{path}'", f"a: {{b: ['{path}']}}", f"model_name: '{path}'"):
+            assert rules(f"flavors:\n  sklearn:\n    {option}\n".encode()) == {"mlflow-outside"}, option
+    origin = "artifacts: {a: {uri: /home/ann/a.json, path: artifacts/a.json}}"
+    name = "model_binary: model\n    source_model_name: /home/ann/tuned"
+    for option in (origin, name, "data: 'a..b/c..'", "model_path: sub/model.pkl"):
+        assert report(f"flavors:\n  f:\n    {option}\n".encode()).findings == (), option
+
+
 def test_yaml_must_not_make_python_objects() -> None:
     assert rules(b"a: !!python/object/apply:os.system ['true']\n") == {"yaml-code"}
     assert rules(b"a: !<tag:yaml.org,2002:python/object/new:os.system> [x]\n") == {"yaml-code"}
