@@ -29,6 +29,8 @@ from mlwright.registry.gates.spec import Decision, GateVerdict, Standing
 from mlwright.registry.service import aliases, gated, gates, releasing, renaming, versions
 from mlwright.registry.spec import Alias, ModelVersion, Stage
 from mlwright.security import projects
+from mlwright.security import service as security
+from mlwright.security.spec import PrincipalKind
 from tests.contract.conftest import PROJECT
 from tests.contract.registry import FILES, Registry
 from tests.unit.registry.test_gate_validation import table
@@ -315,6 +317,13 @@ def say(registry: Gates, version: ModelVersion, who: str, *, yes: bool = True) -
     )
 
 
+def hire(registry: Gates, name: str, role: Role) -> Registry:
+    """Somebody with an account and a role."""
+    registry.database.write_now(lambda tx: security.create_principal(tx, LOCAL, name, PrincipalKind.USER))
+    registry.database.write_now(lambda tx: security.grant(tx, LOCAL, "default", name, role.name.lower()))
+    return Registry(registry.database, Caller(name, roles={"default": role}))
+
+
 def test_people_approve(registry: Gates) -> None:
     registry.policy(approval(approvers=["ann", "bob", "cyd"], count=2))
     version = registry.register(registry.logged())
@@ -335,7 +344,7 @@ def test_a_group_approves(registry: Gates) -> None:
     registry.policy(approval(approvers=["role:editor", "zoe"], count=2))
     version = registry.register(registry.logged())
     roles = {"ann": Role.EDITOR, "bob": Role.ADMIN, "eve": Role.VIEWER, "zoe": Role.VIEWER}
-    people = {name: Registry(registry.database, Caller(name, roles={"default": role})) for name, role in roles.items()}
+    people = {name: hire(registry, name, role) for name, role in roles.items()}
     with pytest.raises(Denied, match="not among those"):
         people["eve"](gates.approve, version, "production", "lead", approves=True)
     for _ in range(2):
@@ -347,6 +356,22 @@ def test_a_group_approves(registry: Gates) -> None:
     assert not registry.standings(version)[0].is_open
     with pytest.raises(Invalid, match="there is no role 'owner'"):
         registry.policy(approval(approvers=["role:owner"]))
+
+
+@pytest.mark.parametrize("asked", [{}, {"approvers": ["role:editor"]}])
+def test_an_approval_ends_with_the_role_that_gave_it(registry: Gates, asked: dict[str, Any]) -> None:
+    registry.policy(approval(**asked))
+    version = registry.register(registry.logged())
+    hire(registry, "ann", Role.ADMIN)(gates.approve, version, "production", "lead", approves=True)
+    assert registry.standings(version)[0].is_open
+    registry(security.grant, "default", "ann", "viewer")
+    assert registry.standings(version)[0].decision.reason == "0 of 1 approvals"
+    with pytest.raises(GateClosed, match="0 of 1 approvals"):
+        registry.champion(version)
+    registry(security.grant, "default", "ann", "admin")
+    registry.champion(version)
+    registry(security.change_principal, "ann", active=False)
+    assert not registry.standings(version)[0].is_open
 
 
 def test_approval_expires(registry: Gates) -> None:

@@ -12,6 +12,8 @@ from mlwright.registry.gates.spec import Check, Decision, GateVerdict, Standing
 from mlwright.registry.service import aliases, gates
 from mlwright.registry.ui.standing import Summary, summary, word
 from mlwright.security import projects
+from mlwright.security import service as security
+from mlwright.security.spec import PrincipalKind
 from tests.unit.registry.ui_world import ADA, FAILS, LEAD, PASSES, RegistryWorld, person
 from tests.unit.tracking.ui_world import HOSTILE
 
@@ -228,6 +230,8 @@ def badge(world: RegistryWorld, caller: Caller) -> str:
 
 
 def test_what_waits_for_whom(world: RegistryWorld) -> None:
+    world.write(lambda tx: security.create_principal(tx, LOCAL, BOSS.name, PrincipalKind.USER))
+    world.write(lambda tx: security.grant(tx, LOCAL, "default", BOSS.name, "admin"))
     world.policy(LEAD, models=["tree"])
     first = world.register()
     world.register(caller=BOSS)

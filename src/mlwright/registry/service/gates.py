@@ -391,27 +391,36 @@ def latest_words(known: Answers, version: ModelVersion, policy: Policy, gate: Ga
     }
 
 
-def expired_before(asked: Approval, now_ms: int) -> float:
-    """An approval from before that time counts no more."""
-    return now_ms - asked.expires_hours * _HOUR_MS
+def still_counts(known: Answers, version: ModelVersion, asked: Approval, word: Word, now_ms: int) -> bool:
+    """Whether the latest word of a person counts: a no always; a yes until it expires, and while its author is asked.
+
+    Who is asked by role must hold it now: a yes ends with the role that it was said in.
+    """
+    if not word.approves:
+        return True
+    expired = word.at_ms < now_ms - asked.expires_hours * _HOUR_MS
+    return not expired and is_approver(known.person(word.principal), version.project, asked)
 
 
 def _approved(
     known: Answers, version: ModelVersion, policy: Policy, gate: Gate, asked: Approval, now_ms: int
 ) -> Standing:
     latest = latest_words(known, version, policy, gate)
-    decision = _counted(latest, asked, expired_before(asked, now_ms))
+    counting = {
+        name: latest[name] for name in sorted(latest) if still_counts(known, version, asked, latest[name], now_ms)
+    }
+    decision = _counted(counting, asked)
     state = "missing" if decision.verdict is GateVerdict.INCONCLUSIVE else "done"
     last_ms = max((word.at_ms for word in latest.values()), default=None)
     return Standing(policy.name, gate.name, gate.kind, state, decision, last_ms, last_ms, policy.version)
 
 
-def _counted(latest: Mapping[str, Word], asked: Approval, since: float) -> Decision:
-    """What the latest words say: a no never expires, a yes does."""
-    against = sorted(name for name, word in latest.items() if not word.approves)
+def _counted(words: Mapping[str, Word], asked: Approval) -> Decision:
+    """What people say, by the words that count."""
+    against = [name for name, word in words.items() if not word.approves]
     if against:
         return Decision(GateVerdict.FAIL, f"rejected by {', '.join(against)}", [])
-    in_favour = sorted(name for name, word in latest.items() if word.at_ms >= since)
+    in_favour = list(words)
     if len(in_favour) >= asked.count:
         return Decision(GateVerdict.PASS, f"approved by {', '.join(in_favour)}", [])
     return Decision(GateVerdict.INCONCLUSIVE, f"{len(in_favour)} of {asked.count} approvals", [])
