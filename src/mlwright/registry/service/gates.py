@@ -22,7 +22,7 @@ from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates import signed
 from mlwright.registry.gates.spec import GROUP, Approval, Decision, Gate, GatePolicySpec, GateVerdict, Signed, Standing
 from mlwright.registry.gates.tables import gate_approvals, gate_results
-from mlwright.registry.service import rows
+from mlwright.registry.service import evidence, rows
 from mlwright.registry.service.answers import Answers, Result, Word
 from mlwright.registry.service.models import topic
 from mlwright.registry.signatures.spec import VersionSignature
@@ -485,11 +485,27 @@ def renew(tx: Tx, number: int, token: str) -> bool:
     return tx.run(_renew, {"number": number, "own_token": token, "until": tx.now_ms() + LEASE_MS}) > 0
 
 
-def finish(tx: Tx, work: Work, token: str, decision: Decision) -> bool:
-    """Answer a gate that was claimed. Returns False, and changes nothing, when it is somebody else's by now."""
-    if not tx.run(_finish, _answered(tx, work.result, token, decision)):
+def report(work: Work, decision: Decision) -> evidence.Report:
+    """What is kept of an answer as its evidence."""
+    version, result = work.version, work.result
+    beside = msgspec.json.decode(result.beside, type=dict[str, str | None]) if result.beside else {}
+    return evidence.Report(
+        version.name, version.version, version.digest, result.policy, result.policy_version, work.gate, beside, decision
+    )
+
+
+def finish(tx: Tx, work: Work, token: str, decision: Decision, stored: Mapping[str, evidence.Stored]) -> bool:
+    """Answer a gate that was claimed. Returns False, and changes nothing, when it is somebody else's by now.
+
+    Args:
+        stored: its evidence, see `evidence.store`.
+    """
+    kept = evidence.planned(tx, work.version, work.result.id, stored)
+    answer = msgspec.structs.replace(decision, documents={}, evidence=kept)
+    if not tx.run(_finish, _answered(tx, work.result, token, answer)):
         return False
-    _told(tx, work.version, work.result, decision)
+    evidence.name_all(tx, work.version.project, kept, stored)
+    _told(tx, work.version, work.result, answer)
     return True
 
 
