@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import bindparam, insert, null, select, update
 
-from mlwright.kernel import store
+from mlwright.kernel import events, store
 from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
@@ -349,7 +349,7 @@ def approve(
         "principal": caller.name,
         "approves": int(approves),
         "comment": comment,
-        "at_ms": tx.now_ms(),
+        "at_ms": max(tx.now_ms(), events.newest_ms(tx)),
     }
     tx.run(_approve, values)
     data = {"policy": policy, "gate": gate, "digest": version.digest, "comment": comment}
@@ -394,11 +394,12 @@ def latest_words(known: Answers, version: ModelVersion, policy: Policy, gate: Ga
 def still_counts(known: Answers, version: ModelVersion, asked: Approval, word: Word, now_ms: int) -> bool:
     """Whether the latest word of a person counts: a no always; a yes until it expires, and while its author is asked.
 
-    Who is asked by role must hold it now: a yes ends with the role that it was said in.
+    Who is asked by role must hold it now: a yes ends with the role that it was said in. For people's words it is never
+    earlier than the newest event, so that a clock that is moved back revives none.
     """
     if not word.approves:
         return True
-    expired = word.at_ms < now_ms - asked.expires_hours * _HOUR_MS
+    expired = word.at_ms < max(now_ms, known.newest_ms) - asked.expires_hours * _HOUR_MS
     return not expired and is_approver(known.person(word.principal), version.project, asked)
 
 
