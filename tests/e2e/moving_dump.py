@@ -115,7 +115,8 @@ def registry() -> dict[str, Any]:
             "times": [model.creation_timestamp, model.last_updated_timestamp],
             "versions": {
                 str(each.version): {
-                    "source": each.source, "run": each.run_id or "", "link": each.run_link or "", "user": each.user_id or "",
+                    "source": each.source, "run": each.run_id or "", "link": each.run_link or "",
+                    "user": each.user_id or "",
                     "description": each.description or "", "stage": each.current_stage, "tags": each.tags,
                     "times": [each.creation_timestamp, each.last_updated_timestamp],
                     "model": getattr(each, "model_id", None) or "", "files": version_files(each),

@@ -65,7 +65,7 @@ def import_mlflow(
     no_progress: bool,
     output: str,
 ) -> None:
-    """Move in experiments, runs, histories, files, logged and registered models of MLflow, and compare.
+    """Move in experiments, runs, files, logged and registered models of MLflow, and compare.
 
     SOURCE is the URL of a running MLflow server, an MLflow database (sqlite:///mlflow.db, a SQLite file, or
     postgresql://...), or an mlruns folder. The source is only read. Run the command again to go on after an
