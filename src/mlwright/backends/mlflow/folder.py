@@ -43,6 +43,7 @@ class FolderSource:
         self._artifacts = artifacts
         self._folders: dict[str, Path] = {}
         self._locations: dict[str, str] = {}
+        self._models: dict[str, Path] = {}
         if not any(self._experiment_folders()):
             raise NotFound(
                 f"{root} holds no experiments", path="SOURCE", hint="an mlruns folder has folders with meta.yaml in it"
@@ -98,7 +99,7 @@ class FolderSource:
     def versions(self, model: MovedRegisteredModel) -> list[MovedVersion]:
         folders = [
             folder
-            for folder in _subfolders(self._root / _MODELS / model.name)
+            for folder in _subfolders(self._models[model.name])
             if folder.name.startswith(_VERSION) and (folder / _META).is_file()
         ]
         found = [

@@ -156,9 +156,14 @@ class ServerSource:
 
     def registered_models(self) -> list[MovedRegisteredModel]:
         found = {}
-        for condition in ("", registered.PROMPTS):
-            for each in self._listed("registered-models/search", condition, "registered_models"):
-                found[each["name"]] = registered.model_of(each)
+        try:
+            for condition in ("", registered.PROMPTS):
+                for each in self._listed("registered-models/search", condition, "registered_models"):
+                    found[each["name"]] = registered.model_of(each)
+        except (NotFound, Unavailable) as error:  # old servers over a folder have no registry
+            raise type(error)(
+                error.message, path="SOURCE", hint="leave registered models out with --no-models"
+            ) from error
         return [found[name] for name in sorted(found)]
 
     def versions(self, model: MovedRegisteredModel) -> list[MovedVersion]:
