@@ -209,7 +209,7 @@ def test_what_did_not_pass_is_shown_first_and_not_everything(world: RegistryWorl
     assert work is not None
     checks = [Check(f"file {number}", GateVerdict.PASS, "safe", "safe") for number in range(500)]
     checks.append(Check("the one", GateVerdict.FAIL, "safe", "unsafe"))
-    world.write(lambda tx: gates.finish(tx, work, "t", Decision(GateVerdict.FAIL, "unsafe", checks)))
+    world.write(lambda tx: gates.finish(tx, work, "t", Decision(GateVerdict.FAIL, "unsafe", checks), {}))
     for path, shown in (("/gates", 20), (f"{FIRST}/gates", 300)):
         page = world.get(path).text
         assert "501 checks" in page

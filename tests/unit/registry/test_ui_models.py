@@ -206,7 +206,9 @@ def test_a_reader_gets_no_forms(tree: RegistryWorld) -> None:
         assert [each for each in forms if each not in {"/logout", f"{TREE}/columns"}] == []
 
 
-@pytest.mark.parametrize("name", [HOSTILE.replace("/", "!"), "api", "health", "a&b=c?d#e", "模型 é", "a%2Fb", " "])
+@pytest.mark.parametrize(
+    "name", [HOSTILE.replace("/", "!").rstrip("\u202e"), "api", "health", "a&b=c?d#e", "模型 é", "a%2Fb", " "]
+)
 def test_names_that_break_addresses(world: RegistryWorld, name: str) -> None:
     if not name.strip():
         assert world.post("/models", {"name": name}).status_code == 400

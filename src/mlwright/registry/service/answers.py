@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import literal_column, select
 from sqlalchemy.sql import ColumnElement
 
+from mlwright.kernel import events
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.query import Query, among
 from mlwright.kernel.transaction import Tx
@@ -137,6 +138,11 @@ class Answers:
         if name not in self._people:
             self._people[name] = security.standing_now(self._tx, name)
         return self._people[name]
+
+    @cached_property
+    def newest_ms(self) -> int:
+        """When the newest event happened, Unix milliseconds."""
+        return events.newest_ms(self._tx)
 
     def signatures(self, version: ModelVersion) -> list[VersionSignature]:
         """Who signed it, each judged by the keys of now."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import bindparam, insert, null, select, update
 
-from mlwright.kernel import store
+from mlwright.kernel import events, store
 from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
@@ -22,7 +22,7 @@ from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates import signed
 from mlwright.registry.gates.spec import GROUP, Approval, Decision, Gate, GatePolicySpec, GateVerdict, Signed, Standing
 from mlwright.registry.gates.tables import gate_approvals, gate_results
-from mlwright.registry.service import rows
+from mlwright.registry.service import evidence, rows
 from mlwright.registry.service.answers import Answers, Result, Word
 from mlwright.registry.service.models import topic
 from mlwright.registry.signatures.spec import VersionSignature
@@ -349,7 +349,7 @@ def approve(
         "principal": caller.name,
         "approves": int(approves),
         "comment": comment,
-        "at_ms": tx.now_ms(),
+        "at_ms": max(tx.now_ms(), events.newest_ms(tx)),
     }
     tx.run(_approve, values)
     data = {"policy": policy, "gate": gate, "digest": version.digest, "comment": comment}
@@ -394,11 +394,12 @@ def latest_words(known: Answers, version: ModelVersion, policy: Policy, gate: Ga
 def still_counts(known: Answers, version: ModelVersion, asked: Approval, word: Word, now_ms: int) -> bool:
     """Whether the latest word of a person counts: a no always; a yes until it expires, and while its author is asked.
 
-    Who is asked by role must hold it now: a yes ends with the role that it was said in.
+    Who is asked by role must hold it now: a yes ends with the role that it was said in. For people's words it is never
+    earlier than the newest event, so that a clock that is moved back revives none.
     """
     if not word.approves:
         return True
-    expired = word.at_ms < now_ms - asked.expires_hours * _HOUR_MS
+    expired = word.at_ms < max(now_ms, known.newest_ms) - asked.expires_hours * _HOUR_MS
     return not expired and is_approver(known.person(word.principal), version.project, asked)
 
 
@@ -485,11 +486,27 @@ def renew(tx: Tx, number: int, token: str) -> bool:
     return tx.run(_renew, {"number": number, "own_token": token, "until": tx.now_ms() + LEASE_MS}) > 0
 
 
-def finish(tx: Tx, work: Work, token: str, decision: Decision) -> bool:
-    """Answer a gate that was claimed. Returns False, and changes nothing, when it is somebody else's by now."""
-    if not tx.run(_finish, _answered(tx, work.result, token, decision)):
+def report(work: Work, decision: Decision) -> evidence.Report:
+    """What is kept of an answer as its evidence."""
+    version, result = work.version, work.result
+    beside = msgspec.json.decode(result.beside, type=dict[str, str | None]) if result.beside else {}
+    return evidence.Report(
+        version.name, version.version, version.digest, result.policy, result.policy_version, work.gate, beside, decision
+    )
+
+
+def finish(tx: Tx, work: Work, token: str, decision: Decision, stored: Mapping[str, evidence.Stored]) -> bool:
+    """Answer a gate that was claimed. Returns False, and changes nothing, when it is somebody else's by now.
+
+    Args:
+        stored: its evidence, see `evidence.store`.
+    """
+    kept = evidence.planned(tx, work.version, work.result.id, stored)
+    answer = msgspec.structs.replace(decision, documents={}, evidence=kept)
+    if not tx.run(_finish, _answered(tx, work.result, token, answer)):
         return False
-    _told(tx, work.version, work.result, decision)
+    evidence.name_all(tx, work.version.project, kept, stored)
+    _told(tx, work.version, work.result, answer)
     return True
 
 
