@@ -94,7 +94,12 @@ class FolderSource:
         return self._artifacts.read(self._place(experiment, owner), file)
 
     def registered_models(self) -> list[MovedRegisteredModel]:
-        return [_registered_model(folder) for folder in _subfolders(self._root / _MODELS) if (folder / _META).is_file()]
+        found = []
+        for folder in _subfolders(self._root / _MODELS):
+            if (folder / _META).is_file():
+                found.append(_registered_model(folder))
+                self._models[found[-1].name] = folder
+        return found
 
     def versions(self, model: MovedRegisteredModel) -> list[MovedVersion]:
         folders = [
