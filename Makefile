@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 # Some folders appear only with later work; lint and type-check those that are there.
 CODE   := $(wildcard src tests tools benchmarks examples hatch_build.py)
 
+# Tests wait for other processes a third of their time: one worker more than there are processors.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print(min((os.cpu_count() or 1) + 1, 8))")
+
 # Where Python may not keep byte code, each of the many processes that tests start compiles all it imports again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -27,7 +30,7 @@ demo: setup-demo ## start the platform, track real experiments on real data, pri
 	@$(BIN)/python -m examples.flights $(if $(KEEP),--keep)
 
 test: setup      ## run the tests (T=path or options to narrow down)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(T)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(T)
 
 lint: setup      ## style, strict types, import contracts, size budgets
 	@$(BIN)/ruff check $(CODE)

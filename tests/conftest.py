@@ -19,6 +19,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Set before any test module is imported: peers read them at import, and child processes inherit them.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DO_NOT_TRACK"] = "1"
+# What uv has downloaded for its user need not come again for each home that tests have.
+os.environ.setdefault("UV_CACHE_DIR", str(Path.home() / ".cache" / "uv"))
 for _name in [name for name in os.environ if name.startswith(("MLFLOW_TRACKING_", "MLWRIGHT_TOKEN", "MLWRIGHT_URL"))]:
     del os.environ[_name]
 

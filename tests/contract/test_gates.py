@@ -19,6 +19,7 @@ from mlwright.compute import service as compute
 from mlwright.compute.environments import Environments
 from mlwright.compute.spec import Ending, Outcome
 from mlwright.kernel import store
+from mlwright.kernel.blobs import blob_of
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound, StorageFull, Unavailable
@@ -27,8 +28,11 @@ from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.gates.spec import Decision, GateVerdict, Standing
 from mlwright.registry.service import aliases, gated, gates, releasing, renaming, versions
+from mlwright.registry.service.evidence import Stored
 from mlwright.registry.spec import Alias, ModelVersion, Stage
 from mlwright.security import projects
+from mlwright.security import service as security
+from mlwright.security.spec import PrincipalKind
 from tests.contract.conftest import PROJECT
 from tests.contract.registry import FILES, Registry
 from tests.unit.registry.test_gate_validation import table
@@ -43,6 +47,9 @@ class InDatabase:
     def copy(self, file: ArtifactFile, target: Path) -> None:
         assert file.content is not None
         target.write_bytes(file.content)
+
+    def store(self, data: bytes) -> Stored:
+        return Stored(blob_of(data), data)
 
 
 class Gates(Registry):
@@ -315,6 +322,13 @@ def say(registry: Gates, version: ModelVersion, who: str, *, yes: bool = True) -
     )
 
 
+def hire(registry: Gates, name: str, role: Role) -> Registry:
+    """Somebody with an account and a role."""
+    registry.database.write_now(lambda tx: security.create_principal(tx, LOCAL, name, PrincipalKind.USER))
+    registry.database.write_now(lambda tx: security.grant(tx, LOCAL, "default", name, role.name.lower()))
+    return Registry(registry.database, Caller(name, roles={"default": role}))
+
+
 def test_people_approve(registry: Gates) -> None:
     registry.policy(approval(approvers=["ann", "bob", "cyd"], count=2))
     version = registry.register(registry.logged())
@@ -335,7 +349,7 @@ def test_a_group_approves(registry: Gates) -> None:
     registry.policy(approval(approvers=["role:editor", "zoe"], count=2))
     version = registry.register(registry.logged())
     roles = {"ann": Role.EDITOR, "bob": Role.ADMIN, "eve": Role.VIEWER, "zoe": Role.VIEWER}
-    people = {name: Registry(registry.database, Caller(name, roles={"default": role})) for name, role in roles.items()}
+    people = {name: hire(registry, name, role) for name, role in roles.items()}
     with pytest.raises(Denied, match="not among those"):
         people["eve"](gates.approve, version, "production", "lead", approves=True)
     for _ in range(2):
@@ -349,6 +363,22 @@ def test_a_group_approves(registry: Gates) -> None:
         registry.policy(approval(approvers=["role:owner"]))
 
 
+@pytest.mark.parametrize("asked", [{}, {"approvers": ["role:editor"]}])
+def test_an_approval_ends_with_the_role_that_gave_it(registry: Gates, asked: dict[str, Any]) -> None:
+    registry.policy(approval(**asked))
+    version = registry.register(registry.logged())
+    hire(registry, "ann", Role.ADMIN)(gates.approve, version, "production", "lead", approves=True)
+    assert registry.standings(version)[0].is_open
+    registry(security.grant, "default", "ann", "viewer")
+    assert registry.standings(version)[0].decision.reason == "0 of 1 approvals"
+    with pytest.raises(GateClosed, match="0 of 1 approvals"):
+        registry.champion(version)
+    registry(security.grant, "default", "ann", "admin")
+    registry.champion(version)
+    registry(security.change_principal, "ann", active=False)
+    assert not registry.standings(version)[0].is_open
+
+
 def test_approval_expires(registry: Gates) -> None:
     registry.policy(approval(approvers=["ann"], expiresHours=1))
     version = registry.register(registry.logged())
@@ -357,6 +387,11 @@ def test_approval_expires(registry: Gates) -> None:
     registry.database.clock.advance(3_600_001)
     with pytest.raises(GateClosed, match="0 of 1 approvals"):
         registry.champion(version)
+    registry.new_run()  # something happens
+    registry.database.clock.advance(-3_600_001)
+    with pytest.raises(GateClosed, match="0 of 1 approvals"):
+        registry.champion(version)
+    assert say(registry, version, "ann").is_open  # though the clock says that it was said before the other
 
 
 def test_who_may_not_approve(registry: Gates) -> None:
@@ -381,7 +416,7 @@ def test_an_answer_may_count_for_a_while_only(registry: Gates) -> None:
     assert work is not None
     now = registry.database.clock.now_ms()
     decision = Decision(GateVerdict.PASS, "until tomorrow", [], until_ms=now + 1_000)
-    registry.database.write_now(lambda tx: gates.finish(tx, work, "mine", decision))
+    registry.database.write_now(lambda tx: gates.finish(tx, work, "mine", decision, {}))
     registry.champion(version)
     assert isinstance(registry.database.clock, ManualClock)
     registry.database.clock.advance(1_000)
@@ -407,7 +442,7 @@ def test_what_a_killed_server_was_running_runs_again(registry: Gates) -> None:
     registry.run_all()
     assert registry.verdicts(version) == [GateVerdict.PASS]
     forged = Decision(GateVerdict.FAIL, "late", [])
-    assert not registry.database.write_now(lambda tx: gates.finish(tx, work, "dead", forged))
+    assert not registry.database.write_now(lambda tx: gates.finish(tx, work, "dead", forged, {}))
     assert registry.verdicts(version) == [GateVerdict.PASS]
 
 
@@ -521,6 +556,7 @@ def test_whatever_goes_wrong_or_dies_whenever_the_answer_is_true_and_comes(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(compute, "run", fate.about(lambda *_, **__: program))
         patched.setattr(InDatabase, "copy", fate.about(InDatabase.copy))
+        patched.setattr(InDatabase, "store", fate.about(InDatabase.store))
         patched.setattr(registry.database, "write_now", fate.about(registry.database.write_now))
         patched.setattr(registry.database, "read_now", fate.about(registry.database.read_now))
         for _ in range(len(blows) + 1):

@@ -11,7 +11,7 @@ from mlwright.kernel.errors import Invalid, NotFound
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.lineage import Direction, Lineage, LineageGraph
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
-from mlwright.registry.service import aliases, gates, versions
+from mlwright.registry.service import aliases, gates, releasing, versions
 from mlwright.registry.service import graph as registry_graph
 from mlwright.registry.spec import ModelVersion, Stage
 from mlwright.security import projects
@@ -220,3 +220,24 @@ def reachable(start: str, steps: dict[str, set[str]]) -> set[str]:
         found |= fresh
         frontier = sorted(fresh)
     return found
+
+
+def test_releases_lead_from_version_to_version_and_back(graph: Graph) -> None:
+    for project in ("staging", "prod"):
+        graph.database.write_now(lambda tx, project=project: projects.create(tx, LOCAL, PROJECT, project))  # type: ignore[misc]
+    graph.register(graph.logged())
+    made = f"run/{graph.run_id}"
+    graph(releasing.release, "m", 1, "default", "staging")
+    graph(releasing.release, "m", 1, "staging", "prod", "other")
+    staged, last = "model-version/m/1?project=staging", "model-version/other/1?project=prod"
+    chain = [("model-version/m/1", "copied", staged), (staged, "copied", last)]
+    assert edges(graph.graph("model-version/m/1", Direction.DOWN)) == chain
+    assert (made, "registered", last) in edges(graph.graph(last))
+    for subject in ("model-version/m/1", staged, last):
+        assert set(chain) <= set(edges(graph.graph(subject)))
+    graph(aliases.move, "other", "live", 1, project="prod")
+    assert graph.live("model-version/m/1") == [last]
+    ann = Caller("ann", roles={"default": Role.VIEWER, "prod": Role.VIEWER}, project="prod")
+    assert Graph(graph.database, ann).ids("model-version/other/1") == {"model-version/other/1", made}
+    graph(versions.delete_version, "m", 1, project="staging")
+    assert edges(graph.graph(last)) == [(made, "registered", last)]

@@ -30,7 +30,7 @@ def answer(registry: Gates, verdict: GateVerdict = GateVerdict.PASS) -> None:
     work = registry.database.write_now(lambda tx: gates.claim(tx, "t"))
     assert work is not None
     decision = Decision(verdict, "because", [], "much output")
-    assert registry.database.write_now(lambda tx: gates.finish(tx, work, "t", decision))
+    assert registry.database.write_now(lambda tx: gates.finish(tx, work, "t", decision, {}))
 
 
 def test_many_versions_stand_as_each_of_them(registry: Gates) -> None:

@@ -12,6 +12,7 @@ from mlwright.artifacts.spec import ArtifactFile
 from mlwright.artifacts.tables import artifact_contents, artifact_files
 from mlwright.compute.environments import Environments
 from mlwright.kernel import store
+from mlwright.kernel.blobs import blob_of
 from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Conflict, Denied, GateClosed, Invalid, NotFound, Untrusted
@@ -20,6 +21,7 @@ from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.gates.spec import GateVerdict
 from mlwright.registry.service import aliases, gates, loading, models, signatures, trust, versions
+from mlwright.registry.service.evidence import Stored
 from mlwright.registry.service.loading import VersionLoader
 from mlwright.registry.signatures.spec import KeyState, Verification
 from mlwright.registry.signatures.tables import version_signatures
@@ -39,6 +41,9 @@ class InDatabase:
 
     def copy(self, file: ArtifactFile, target: Path) -> None:
         target.write_bytes(file.content or b"")
+
+    def store(self, data: bytes) -> Stored:
+        return Stored(blob_of(data), data)
 
     def digest(self, file: ArtifactFile) -> str:
         if file.content is None:

@@ -13,7 +13,7 @@ from mlwright.kernel.errors import Conflict, Denied, Invalid, NotFound
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.registry.service import aliases, models
-from mlwright.registry.webhooks import outbox, service
+from mlwright.registry.webhooks import outbox, overview, service
 from mlwright.registry.webhooks.delivery import Retries, outcome
 from mlwright.registry.webhooks.outbox import Outcome, Work
 from mlwright.registry.webhooks.sending import Reply
@@ -184,6 +184,33 @@ def test_agenda(hooks: Hooks) -> None:
     assert agenda().due_ms == now + 500
 
 
+def test_those_that_failed_lately_leave_room_for_others(hooks: Hooks) -> None:
+    hooks.webhook("one")
+    hooks.webhook("two")
+    hooks.webhook("well")
+    hooks.model("a")
+    works = hooks.take()
+    failed = {work.webhook.row for work in works if work.webhook.name != "well"}
+    for work in works:
+        hooks.finish(work, Outcome(DeliveryState.WAITING, None, "no answer", 0))
+
+    def take(most: int) -> list[str]:
+        doubted = outbox.Doubted(failed, most)
+        assert hooks.database.read_now(lambda tx: outbox.agenda(tx, doubted)).due_ms is not None
+        found = hooks.database.write_now(lambda tx: outbox.take(tx, "t", 10, LEASE_MS, doubted)).works
+        for work in found:
+            hooks.finish(work, Outcome(DeliveryState.WAITING, None, "no answer", 0))
+        return sorted(work.webhook.name for work in found)
+
+    assert take(-1) == take(0) == ["well"]
+    assert take(1) in (["one", "well"], ["two", "well"])
+    assert take(2) == ["one", "two", "well"]
+    hooks.database.write_now(lambda tx: outbox.take(tx, "t", 10, LEASE_MS, outbox.Doubted(failed, 0)))
+    now = clock(hooks).now_ms()
+    left_out = hooks.database.read_now(lambda tx: outbox.agenda(tx, outbox.Doubted(failed, 0)))
+    assert left_out.due_ms == now + LEASE_MS  # there is nothing to do before: no busy waiting
+
+
 def test_a_disabled_webhook_misses_what_happens_and_keeps_what_waits(hooks: Hooks) -> None:
     webhook = hooks.webhook()
     hooks.model("waits")
@@ -341,8 +368,26 @@ def test_one_delivery_after_the_other(hooks: Hooks) -> None:
     assert go_on(again) is None
     hooks(service.change, webhook.webhook_id, WebhookChange(status=WebhookStatus.ACTIVE), None)
     (third,) = hooks.take()
-    last = go_on(third, Outcome(DeliveryState.FAILED, 410, "gone"))
+    assert go_on(third, Outcome(DeliveryState.FAILED, 410, "gone")) is None  # others have their turn
+    (last,) = hooks.take()
     assert last is not None
     assert b'"d"' in last.body
     assert go_on(last) is None
     assert go_on(last) is None
+
+
+def test_at_a_glance(hooks: Hooks) -> None:
+    hooks.webhook("quiet")
+    hooks.webhook("loud", "registered_model.created")
+    for name in ("a", "b"):
+        hooks(models.create, name)
+    for work in hooks.take():
+        hooks.finish(work, DONE if work.webhook.name == "quiet" else Outcome(DeliveryState.WAITING, 503, "busy", 1_000))
+    loud, quiet = hooks.database.read_now(lambda tx: overview.page(tx, LOCAL, [LOCAL.project], 1 << 62, 9))
+    assert (loud.name, loud.last, loud.waiting, loud.given_up) == ("loud", None, 2, 0)
+    assert loud.trying is not None
+    assert (loud.trying.attempts, loud.trying.problem) == (1, "busy")
+    assert quiet.last is not None
+    assert (quiet.last.state, quiet.last.response_status, quiet.trying) == (DeliveryState.DELIVERED, 200, None)
+    assert quiet.waiting == 1
+    assert hooks.database.read_now(lambda tx: overview.projects(tx, LOCAL)) == [LOCAL.project]

@@ -72,7 +72,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'1f63cc3f9b6e32c38f9fdaccba086035dd3cd9b818b43c2648eb6f4664203924');
+INSERT INTO "event_head" VALUES(1,23,'3ffae7fa7096a5afb09423bfc7c8aeb8ae3c55b8dead335347c6f662cd3965f0');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +89,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/f3484f2e3bb0','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','e870e044e91c974574e89f7aec3e6593f7ae65e9977c1dc58440eb01c8fd4e57');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','e870e044e91c974574e89f7aec3e6593f7ae65e9977c1dc58440eb01c8fd4e57','3d1289e2f8e0da0e32967d151591b2395dcd990f5f0bf9d368348ea174e0d8e3');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','3d1289e2f8e0da0e32967d151591b2395dcd990f5f0bf9d368348ea174e0d8e3','cde5b010ce6bec82909387e7d4669fa7d90cb4b864ae5b003c81348a576227af');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','cde5b010ce6bec82909387e7d4669fa7d90cb4b864ae5b003c81348a576227af','76aab836f3f12dfb51bde73719d953c94f5072651957196caf7d1dc9417f81bb');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','76aab836f3f12dfb51bde73719d953c94f5072651957196caf7d1dc9417f81bb','c4fbc1e548ceae1af7669b7c702a728802890771a82fb5ad96a02be433dab799');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','c4fbc1e548ceae1af7669b7c702a728802890771a82fb5ad96a02be433dab799','ad147905fed0e65a1b25147705751999b95d7c063696dee7698a82cff1bfba11');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','ad147905fed0e65a1b25147705751999b95d7c063696dee7698a82cff1bfba11','9219e6b52478e72e62162d20894634825ee8a4a9fa0c71820c4c25f5880c3b2c');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','9219e6b52478e72e62162d20894634825ee8a4a9fa0c71820c4c25f5880c3b2c','0c511766d5e04bb2eb5cbdce36b48927696ee4cda5149c0637af0aa983ec9e9a');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','0c511766d5e04bb2eb5cbdce36b48927696ee4cda5149c0637af0aa983ec9e9a','a5d8d597b42e7df4d7a0867265690e9557f7cddf5d64514a192890f359b6a567');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','a5d8d597b42e7df4d7a0867265690e9557f7cddf5d64514a192890f359b6a567','35b3872e4de2bc98902a1a8e978ddb76bf8e59c2e6f314860d75e8839a5c973e');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','35b3872e4de2bc98902a1a8e978ddb76bf8e59c2e6f314860d75e8839a5c973e','92aeeb5cbaaac8ba6d7ef29c3eb8ba45848976a1600d6ed2bd5b087ccc3a602a');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','92aeeb5cbaaac8ba6d7ef29c3eb8ba45848976a1600d6ed2bd5b087ccc3a602a','5fc0914338651902087762d84fc8ac4592fbda34fc15f925eafaf6973dfbf909');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','5fc0914338651902087762d84fc8ac4592fbda34fc15f925eafaf6973dfbf909','1bc61b646de239de236b13d171fa0da429dce3bd17ecd92367272c6fa163b7d0');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','1bc61b646de239de236b13d171fa0da429dce3bd17ecd92367272c6fa163b7d0','afaaeeae65f3c4b4111918796c616e7c92d755e539dc7c49af4fb0e0a863e236');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','afaaeeae65f3c4b4111918796c616e7c92d755e539dc7c49af4fb0e0a863e236','692199eadf68bdc41318ee661c6cb1f9ac1707fed804af31b8a354cc30e80505');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','692199eadf68bdc41318ee661c6cb1f9ac1707fed804af31b8a354cc30e80505','02a0802362d8b2cc57c644237f1b01c530f8eff49bca9410f84cb356662348e7');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','02a0802362d8b2cc57c644237f1b01c530f8eff49bca9410f84cb356662348e7','902c3283068558415a1370a091265358434455d1249b6afbd259fc54bc561271');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','902c3283068558415a1370a091265358434455d1249b6afbd259fc54bc561271','f714c6441d96695a37d935cb00876d5ff5b5d9a1ba2ec59ce078b2b7b43a1a41');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','f714c6441d96695a37d935cb00876d5ff5b5d9a1ba2ec59ce078b2b7b43a1a41','1f63cc3f9b6e32c38f9fdaccba086035dd3cd9b818b43c2648eb6f4664203924');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/9862238bc331','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','1be9e62217cb79a113af1f8f5eb83fc48c4d00f3c2a54f95b0ec0494ef09d59c');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','1be9e62217cb79a113af1f8f5eb83fc48c4d00f3c2a54f95b0ec0494ef09d59c','1533f735068665b62dcb744a7265f401d4592b993be194edf112e146fb0d1997');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','1533f735068665b62dcb744a7265f401d4592b993be194edf112e146fb0d1997','a40cb48cfbbca417de03ee13e44952df250bfcd4a5e8a6260659e5ffea950b2d');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','a40cb48cfbbca417de03ee13e44952df250bfcd4a5e8a6260659e5ffea950b2d','6f0d3e6999c00755df4afe46aeca9212c4dd318eae74fa6d9e6b75f1b0a2afad');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','6f0d3e6999c00755df4afe46aeca9212c4dd318eae74fa6d9e6b75f1b0a2afad','3410d92c4a04df6ba68f60871a778bca061b436ed20a4a211bd9386ea6793320');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','3410d92c4a04df6ba68f60871a778bca061b436ed20a4a211bd9386ea6793320','4ce95e9432744dfdf9e74e234e22a5fde41fa6172322d067fbee2f349496a4f2');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','4ce95e9432744dfdf9e74e234e22a5fde41fa6172322d067fbee2f349496a4f2','51b6e942a493de5b6c1e882302e10d774276fdae5a6bf5cd4662e64afb660570');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','51b6e942a493de5b6c1e882302e10d774276fdae5a6bf5cd4662e64afb660570','8007f7c2ecd89f28969eda835ba194d132b610925b13854ee2dc20fc1e405506');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','8007f7c2ecd89f28969eda835ba194d132b610925b13854ee2dc20fc1e405506','6ce82afc15da7ddce157d08daa18a2636fe3867cf482c2339e17815493a799cb');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','6ce82afc15da7ddce157d08daa18a2636fe3867cf482c2339e17815493a799cb','e4a4b296538db863f90c9faf55ad86df3051698e2ff969b9cbdc8c4515e27bd5');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','e4a4b296538db863f90c9faf55ad86df3051698e2ff969b9cbdc8c4515e27bd5','3823ea8853f30152e8d49edeece5e7cc67e4ad1600436ab7066860227ad71424');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','3823ea8853f30152e8d49edeece5e7cc67e4ad1600436ab7066860227ad71424','123da6832bcf6f9074f4ad857e90f581ecd988af309edbd7595ef5f15940055b');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','123da6832bcf6f9074f4ad857e90f581ecd988af309edbd7595ef5f15940055b','eca68cceacff7c655dce57068f484509f2729ecd19e7ec67f9cebc6c629b65f4');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','eca68cceacff7c655dce57068f484509f2729ecd19e7ec67f9cebc6c629b65f4','4186df7b0589a92d653aa48e2bead0a387a1a360a187063168a9f4eb02b7ad7b');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','4186df7b0589a92d653aa48e2bead0a387a1a360a187063168a9f4eb02b7ad7b','eb4e8101449a94dffe6d035b545a398804090bf448a235f752db725fbe4f4008');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','eb4e8101449a94dffe6d035b545a398804090bf448a235f752db725fbe4f4008','03f655849503c49d28b5b566c1459f9dba565cfc7bfc4fc6a95ff90f9d4296f7');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','03f655849503c49d28b5b566c1459f9dba565cfc7bfc4fc6a95ff90f9d4296f7','dc1d7e9693db7808d07a9a095185cc26d95a96f7ce2e59a4189356c0e946e5d1');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','dc1d7e9693db7808d07a9a095185cc26d95a96f7ce2e59a4189356c0e946e5d1','668822bbffa4a50295715672193028b99acc9a11f1089bdd49445be83a0d25de');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','668822bbffa4a50295715672193028b99acc9a11f1089bdd49445be83a0d25de','3ffae7fa7096a5afb09423bfc7c8aeb8ae3c55b8dead335347c6f662cd3965f0');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -308,11 +308,12 @@ CREATE TABLE model_versions (
 	size INTEGER NOT NULL, 
 	files INTEGER NOT NULL, 
 	facts TEXT NOT NULL, 
+	copied_from INTEGER, 
 	created_ms INTEGER NOT NULL, 
 	updated_ms INTEGER NOT NULL, 
 	CONSTRAINT uq_model_versions_version UNIQUE (model, version)
 );
-INSERT INTO "model_versions" VALUES(1,1,'vision','net',1,'mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts','mlflow-artifacts:/registry/1/1','7bd5d47e446fcec2a3d811736110e578',NULL,'','first','ada','None','sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386',5,2,'{"experiment_id":1,"datasets":[{"name":"train","digest":"d1","context":"training"}]}',1700000000000,1700000000000);
+INSERT INTO "model_versions" VALUES(1,1,'vision','net',1,'mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts','mlflow-artifacts:/registry/1/1','7bd5d47e446fcec2a3d811736110e578',NULL,'','first','ada','None','sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386',5,2,'{"experiment_id":1,"datasets":[{"name":"train","digest":"d1","context":"training"}]}',NULL,1700000000000,1700000000000);
 CREATE TABLE params (
 	run INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -335,7 +336,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$KSjIkVunNYbrP44q9YEemw==$7QdxERnE7qUu2kJlDxK62kXF7dGeM/cPZjBTDvX1MPgQaCgqq7KyvbZO2NcrU0yPOII5vNzKSbhaH0SV+J5F9g==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$TQQIIUtokZ9j3Jm42W5wNw==$8p6q/819y1bb+IoXYhUp8b/PAwb+DUhfpma2a5n4/P5k+A8GoGvl5cjYmA9DW/hxqKmneD9iHX4EFox2YlIpag==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -452,7 +453,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('f3484f2e3bb0','robot','231157863b9d98854be81e5560f3f894ac86f9daedb348e99b75093f64a26ac6','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('9862238bc331','robot','448c9f94ce661623e1432bf8245aa42002d8effc0b3e6ae713e345130b9510f0','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 
@@ -512,6 +513,7 @@ CREATE INDEX ix_logged_models_newest ON logged_models (experiment_id, active, cr
 CREATE INDEX ix_logged_models_run ON logged_models (source_run_id) WHERE source_run_id IS NOT NULL;
 CREATE INDEX ix_metric_series_value ON metric_series (experiment_id, "key", is_nan, value, run);
 CREATE INDEX ix_model_version_tags_prompt ON model_version_tags (version) WHERE key = 'mlflow.prompt.is_prompt';
+CREATE INDEX ix_model_versions_copied ON model_versions (copied_from) WHERE copied_from IS NOT NULL;
 CREATE INDEX ix_model_versions_model ON model_versions (model_id) WHERE model_id IS NOT NULL;
 CREATE INDEX ix_model_versions_name ON model_versions (project, name, version DESC);
 CREATE INDEX ix_model_versions_newest ON model_versions (project, updated_ms DESC, name, version DESC);

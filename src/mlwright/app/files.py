@@ -6,11 +6,12 @@ from pathlib import Path
 from starlette.responses import Response
 
 from mlwright.artifacts import service, transfer
-from mlwright.artifacts.spec import SCHEME, ArtifactFile, Owners
+from mlwright.artifacts.spec import SCHEME, SMALL_BYTES, ArtifactFile, Owners
 from mlwright.kernel.blobs import PREFIX, Blobs, altered, blob_of
 from mlwright.kernel.errors import Invalid
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.service.evidence import Stored
 from mlwright.web.files import FileEntry, StoredFile
 
 
@@ -73,6 +74,17 @@ class VersionFiles:
         for piece in [file.content] if file.content is not None else self._blobs.read(file.digest):
             found.update(piece)
         return PREFIX + found.hexdigest()
+
+    def store(self, data: bytes) -> Stored:
+        if len(data) <= SMALL_BYTES:
+            return Stored(blob_of(data), data)
+        writer = self._blobs.writer()
+        try:
+            writer.write(data)
+            return Stored(writer.commit(), None)
+        except BaseException:  # whatever went wrong: half a blob must not stay
+            writer.abort()
+            raise
 
     def check(self, file: ArtifactFile) -> None:
         if file.content is None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from mlwright import __version__
-from mlwright.kernel.lineage import LineageGraph, LineageNode
+from mlwright.kernel.lineage import LineageGraph, LineageNode, scope_of
 
 PRODUCER = f"https://mlwright.dev/{__version__}"
 _SPEC = "https://openlineage.io/spec"
@@ -97,9 +97,10 @@ def _of_registration(node: LineageNode, made_from: Iterable[LineageNode]) -> Ite
     at_ms = node.facts.get("createdMs")
     if not isinstance(at_ms, int):
         return
-    name = node.id.removeprefix("model-version/").rpartition("/")[0]
+    subject, _ = scope_of(node.id)
+    name = subject.removeprefix("model-version/").rpartition("/")[0]
     job = OpenLineageJob(_namespace(node), f"register {name}", {"jobType": _job_type("REGISTRATION")})
-    run = OpenLineageRun(str(uuid.uuid5(_REGISTRATIONS, f"{node.project}/{node.id}")))
+    run = OpenLineageRun(str(uuid.uuid5(_REGISTRATIONS, f"{node.project}/{subject}")))
     inputs = _datasets(each for each in made_from if each.kind != "run")
     for kind in ("START", "COMPLETE"):
         yield RunEvent(kind, _time(at_ms), run, job, inputs, _datasets([node]))
@@ -110,7 +111,7 @@ def _datasets(nodes: Iterable[LineageNode]) -> list[OpenLineageDataset]:
 
 
 def _dataset(node: LineageNode) -> OpenLineageDataset:
-    rest = node.id.partition("/")[2]
+    rest = scope_of(node.id)[0].partition("/")[2]
     if node.kind == "dataset":
         facets = {"version": _version(str(node.facts["digest"]))}
         return OpenLineageDataset(_namespace(node), node.name, facets)

@@ -246,6 +246,17 @@ def link(tx: Tx, caller: Caller, source: str, target: str, project: str) -> list
     return files
 
 
+def keep(tx: Tx, path: str, project: str, blob: Blob, content: bytes | None = None) -> None:
+    """Give a blob a name in a folder that a slice looks after itself; there is none of that name yet.
+
+    Args:
+        content: the bytes of a small blob; None for one that is in the store.
+    """
+    tx.run(_put, _row(ArtifactFile(path, project, blob.digest, blob.size, tx.now_ms())))
+    if content is not None:
+        tx.run(_put_content, {"digest": blob.digest, "data": content})
+
+
 def purge(tx: Tx, path: str) -> int:
     """Forget all files below a folder, for good. Returns how many. Their blobs are collected later."""
     return tx.run(_delete_below, {"first": f"{path}/", "end": f"{path}{_AFTER_SLASH}"})

@@ -97,6 +97,7 @@ class Writer(Reader, Protocol):
 
 
 _HEAD = Query(select(event_head.c.seq, event_head.c.hash).where(event_head.c.id == 1))
+_NEWEST = Query(select(events.c.at_ms).join(event_head, event_head.c.seq == events.c.seq).where(event_head.c.id == 1))
 _START = Query(insert(event_head).values(id=1, seq=bindparam("seq"), hash=bindparam("hash")))
 _MOVE = Query(
     update(event_head).where(event_head.c.id == 1).values(seq=bindparam("new_seq"), hash=bindparam("new_hash"))
@@ -158,6 +159,12 @@ def from_row(row: Sequence[Any]) -> Event:
 def head(tx: Reader) -> int:
     """The newest sequence number, 0 when nothing has happened yet."""
     found = tx.one(_HEAD)
+    return int(found[0]) if found else 0
+
+
+def newest_ms(tx: Reader) -> int:
+    """When the newest event happened, in Unix milliseconds; 0 when nothing has. The clock may say less by now."""
+    found = tx.one(_NEWEST)
     return int(found[0]) if found else 0
 
 

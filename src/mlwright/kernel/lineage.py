@@ -5,6 +5,7 @@ one to another (`Hop`); `app` puts them together. A walk asks one query per hop 
 and never goes through what the caller may not see.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from mlwright.kernel.transaction import Tx
 
 #: Most nodes of a graph that is shown.
 MAX_NODES = 2_000
+#: At the end of a subject of another project than the caller's.
+_SCOPE = re.compile(r"\?project=([a-z0-9-]+)\Z")
 _KEYS_TOGETHER = 20_000
 _STEPS_PER_NODE = 4
 _ALL = 2**62
@@ -44,7 +47,8 @@ class LineageNode(msgspec.Struct, frozen=True):
     """Something with a history.
 
     Attributes:
-        id: the subject, as in the event log: "run/0123…".
+        id: the subject, as in the event log: "run/0123…"; in another project than the caller's, what is called by a
+            name ends with that: "model-version/m/1?project=prod".
         kind: what is before the first slash of `id`.
         name: for people.
         facts: what else is worth knowing; what is unknown is absent.
@@ -91,6 +95,7 @@ class NodeKind(NamedTuple):
         projects: (row, project) of the rows in the JSON array `wanted`.
         describe: nodes by row.
         live: (row, project) of those that are in use now; None for kinds that never are.
+        is_scoped: their subjects mean something else in each project.
     """
 
     name: str
@@ -98,6 +103,7 @@ class NodeKind(NamedTuple):
     projects: Query
     describe: Callable[[Tx, str], Mapping[Any, LineageNode]]
     live: Query | None = None
+    is_scoped: bool = False
 
 
 class Hop(NamedTuple):
@@ -120,6 +126,12 @@ class Hop(NamedTuple):
         """A hop from its two statements, without their limit."""
         most = bindparam("most", type_=BigInteger())
         return cls(source, target, relation, Query(down.limit(most)), Query(up.limit(most)))
+
+
+def scope_of(subject: str) -> tuple[str, str]:
+    """A subject as the event log has it, and the project that it names; empty when it names none."""
+    found = _SCOPE.search(subject)
+    return (subject[: found.start()], found[1]) if found else (subject, "")
 
 
 class Lineage:
@@ -153,7 +165,7 @@ class Lineage:
                 found, more = self._walk(tx, caller, start, one, limit)
                 steps |= dict.fromkeys(found)
                 truncated |= more
-        return self._shown(tx, subject, start, steps, truncated)
+        return self._shown(tx, caller, subject, start, steps, truncated)
 
     def live(self, tx: Tx, caller: Caller, subject: str) -> list[LineageNode]:
         """What is in use now and came from `subject`: what would be hit if that were wrong.
@@ -171,7 +183,7 @@ class Lineage:
             fresh = [target for source in frontier for target in below.get(source, ()) if target not in hit]
             hit.update(fresh)
             frontier = list(dict.fromkeys(fresh))
-        nodes = self._describe(tx, [key for key in used if key in hit])
+        nodes = self._describe(tx, caller, [key for key in used if key in hit])
         return sorted(nodes.values(), key=lambda node: node.id)
 
     def _find(self, tx: Tx, caller: Caller, subject: str) -> list[Key]:
@@ -179,7 +191,11 @@ class Lineage:
         if kind not in self._kinds or not rest:
             known = ", ".join(f"{name}/…" for name in self._kinds)
             raise Invalid(f"{subject!r} names nothing that has a lineage", path="subject", hint=f"subjects are {known}")
-        return [(kind, row) for row in self._kinds[kind].find(tx, caller, rest)]
+        found = self._kinds[kind]
+        if found.is_scoped:
+            rest, project = scope_of(rest)
+            caller = msgspec.structs.replace(caller, project=project or caller.project)
+        return [(kind, row) for row in found.find(tx, caller, rest)]
 
     def _in_use(self, tx: Tx, caller: Caller) -> list[Key]:
         return [
@@ -238,12 +254,12 @@ class Lineage:
         return found
 
     def _shown(
-        self, tx: Tx, subject: str, start: Sequence[Key], steps: Iterable[Step], truncated: bool
+        self, tx: Tx, caller: Caller, subject: str, start: Sequence[Key], steps: Iterable[Step], truncated: bool
     ) -> LineageGraph:
         keys = dict.fromkeys(start)
         for source, target, _ in steps:
             keys[source] = keys[target] = None
-        nodes = self._describe(tx, list(keys))
+        nodes = self._describe(tx, caller, list(keys))
         edges = {
             LineageEdge(nodes[source].id, nodes[target].id, relation)
             for source, target, relation in steps
@@ -253,13 +269,21 @@ class Lineage:
         shown = next((nodes[key].id for key in start if key in nodes), subject) if len(start) == 1 else subject
         return LineageGraph(shown, list(named.values()), sorted(edges), truncated)
 
-    def _describe(self, tx: Tx, keys: Sequence[Key]) -> dict[Key, LineageNode]:
+    def _describe(self, tx: Tx, caller: Caller, keys: Sequence[Key]) -> dict[Key, LineageNode]:
         """The nodes behind keys; without those that are gone meanwhile."""
         found: dict[Key, LineageNode] = {}
         for kind, rows in _by_kind(keys).items():
+            known = self._kinds[kind]
             for wanted in _batches(rows):
-                found |= {(kind, row): node for row, node in self._kinds[kind].describe(tx, wanted).items()}
+                for row, node in known.describe(tx, wanted).items():
+                    is_elsewhere = known.is_scoped and node.project != caller.project
+                    found[kind, row] = _scoped(node) if is_elsewhere else node
         return found
+
+
+def _scoped(node: LineageNode) -> LineageNode:
+    """The node of another project: two of one name are not one."""
+    return msgspec.structs.replace(node, id=f"{node.id}?project={node.project}")
 
 
 def _by_kind(keys: Iterable[Key]) -> dict[str, list[Row]]:

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from mlwright.artifacts import service as artifacts
 from mlwright.artifacts.spec import ArtifactFile, root_path
@@ -18,8 +19,8 @@ from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.deciders import decide
 from mlwright.registry.gates.room import Environments, House, Kept, Room
 from mlwright.registry.gates.spec import Decision, GateVerdict, undecided
+from mlwright.registry.service import evidence, trust
 from mlwright.registry.service import gates as service
-from mlwright.registry.service import trust
 from mlwright.registry.service.gates import Work
 from mlwright.registry.service.loading import Files, VersionLoader
 from mlwright.registry.spec import ModelVersion
@@ -34,6 +35,10 @@ _RENEW_S = service.LEASE_MS / 3_000
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR")
 
 
+class RunnerFiles(Files, evidence.Store, Protocol):
+    """The bytes of versions, and room for evidence; blocks."""
+
+
 class GateRunner:
     """Args:
     database: where what is to run stands.
@@ -46,13 +51,14 @@ class GateRunner:
     def __init__(
         self,
         database: Database,
-        files: Files,
+        files: RunnerFiles,
         environments: Environments,
         folder: Path,
         *,
         advisories: Path | None = None,
     ) -> None:
         self._database = database
+        self._files = files
         self._folder = folder
         self._stopped = threading.Event()
         self._heard = threading.Event()
@@ -119,18 +125,26 @@ class GateRunner:
         renewing = threading.Thread(target=self._renew, args=(work, token, ended), daemon=True)
         renewing.start()
         try:
-            decision = self._decide(work)
+            decision, stored = self._with_evidence(work, self._decide(work))
         finally:
             ended.set()
             renewing.join()
         if not self._stopped.is_set():
-            self._database.write_now(lambda tx: service.finish(tx, work, token, decision))
+            self._database.write_now(lambda tx: service.finish(tx, work, token, decision, stored))
         return True
 
     def _renew(self, work: Work, token: str, ended: threading.Event) -> None:
         while not ended.wait(_RENEW_S):
             with contextlib.suppress(MlwrightError):
                 self._database.write_now(lambda tx: service.renew(tx, work.result.id, token))
+
+    def _with_evidence(self, work: Work, decision: Decision) -> tuple[Decision, dict[str, evidence.Stored]]:
+        """The answer and what it rests on, which is stored by now. Without evidence no gate is passed."""
+        try:
+            return decision, evidence.store(self._files, service.report(work, decision))
+        except MlwrightError as error:
+            reason = f"its evidence could not be kept: {error.message}"
+            return Decision(GateVerdict.INCONCLUSIVE, reason, [undecided(work.gate.kind, "evidence", reason)]), {}
 
     def _decide(self, work: Work) -> Decision:
         """Whatever goes wrong here, the gate is not passed by it."""

@@ -53,6 +53,7 @@ model_versions = Table(
     required("size", Int64),  # bytes of all files
     required("files", Int64),
     required("facts", String),  # JSON, see spec.Facts
+    optional("copied_from", Int64),  # id of the version whose files were released or copied, which may be gone
     required("created_ms", Int64),
     required("updated_ms", Int64),
     UniqueConstraint("model", "version", name="uq_model_versions_version"),
@@ -65,6 +66,7 @@ Index(
 )
 Index("ix_model_versions_run", _versions.run_id)
 Index("ix_model_versions_model", _versions.model_id, sqlite_where=text("model_id IS NOT NULL"))
+Index("ix_model_versions_copied", _versions.copied_from, sqlite_where=text("copied_from IS NOT NULL"))
 Index("ix_model_versions_stage", _versions.stage, sqlite_where=text("stage <> 'None'"))
 
 model_version_tags = Table(

@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+import unicodedata
 from collections.abc import Mapping
 
 from mlwright.kernel import checks
@@ -16,15 +17,25 @@ MAX_ALIAS_LENGTH = 255
 MAX_SOURCE_LENGTH = 2_000
 _ALIAS = re.compile(r"[\w\-]*\Z")
 _VERSION_ALIAS = re.compile(r"[vV]\d+\Z")
+#: Unicode's categories of what controls, formats or separates lines, and of halves of characters.
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _STAGES = {stage.value.lower(): stage for stage in Stage}
 
 
 def check_model_name(name: str, path: str = "name") -> None:
-    """Names are free but for "/" and ":", which URIs of models give a meaning. Raises Invalid."""
+    """Names are free but for "/" and ":", which URIs of models give a meaning, and what nobody sees. Raises Invalid."""
     if not name.strip():
         raise Invalid(f"Missing value for required parameter '{path}'.", path=path)
     if "/" in name or ":" in name:
         raise Invalid(f"Invalid model name '{name}'. Names cannot contain '/' or ':'.", path=path)
+    # MLflow takes them. A name with them looks like another one, or moves the cursor of who lists it.
+    hidden = next((sign for sign in name if unicodedata.category(sign) in _HIDDEN), None)
+    if hidden is not None:
+        raise Invalid(
+            f"Invalid model name {name!a}: it has the character U+{ord(hidden):04X}, which cannot be seen.",
+            path=path,
+            hint="leave out what controls or formats text",
+        )
     normal = posixpath.normpath(name)
     if normal != name or normal == "." or normal.startswith(".."):
         raise checks.invalid_value(

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from mlwright.kernel import store
 from mlwright.kernel.errors import AlreadyExists, Conflict, Invalid, NotFound, Unauthenticated
 from mlwright.kernel.events import Draft
-from mlwright.kernel.identity import Caller, Role
+from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.kernel.upsert import upsert
@@ -308,6 +308,16 @@ def caller_by_name(tx: Tx, name: str) -> Caller:
         raise Unauthenticated(f"The account {name!r} is disabled")
     roles = {project: Role.parse(role) for project, role in tx.all(_bindings_of, {"principal": name})}
     return Caller(name, Role.ADMIN if row[3] else Role.NONE, roles)
+
+
+def standing_now(tx: Tx, name: str) -> Caller:
+    """Somebody who is not calling, with the roles of now: none when the account is disabled or gone."""
+    if name == LOCAL.name:
+        return LOCAL
+    try:
+        return caller_by_name(tx, name)
+    except Unauthenticated:
+        return Caller(name)
 
 
 def stored_password(tx: Tx, name: str) -> str:

@@ -41,7 +41,9 @@ def test_a_table_says_what_came_from_what(sample: Run) -> None:
 
 def test_what_is_hit(sample: Run) -> None:
     done = sample("lineage", "dataset/train@d1", "--live", "-o", "json")
-    assert [node["id"] for node in json.loads(done.out)] == ["model-version/net/1"]
+    hit = "model-version/net/1?project=vision"
+    assert [node["id"] for node in json.loads(done.out)] == [hit]
+    assert sample("lineage", hit, "--up").out.split()[-2:] == [hit, "@champion"]
     assert "@champion" in sample("lineage", "dataset/train", "--live").out
     assert sample("lineage", "dataset/train", "--live", "-o", "dot").code == 2
 

@@ -101,7 +101,7 @@ PASS, FAIL, UNDECIDED = GateVerdict.PASS, GateVerdict.FAIL, GateVerdict.INCONCLU
 
 def test_without_further_questions_only_code_counts(tmp_path: Path) -> None:
     decision = decide(tmp_path, {**SAFE, "settings.json": json.dumps({"t": TOKEN}).encode()})
-    assert (decision.verdict, len(decision.checks), decision.evidence, decision.until_ms) == (PASS, 3, {}, None)
+    assert (decision.verdict, len(decision.checks), decision.documents, decision.until_ms) == (PASS, 3, {}, None)
 
 
 def test_secrets(tmp_path: Path) -> None:
@@ -185,14 +185,14 @@ def test_what_is_really_installed_counts(tmp_path: Path) -> None:
     assert found(decision, "attrs 25.1.0") == [PASS, PASS]  # an advisory that is ignored, and a licence
     assert found(decision, "libgomp") == [UNDECIDED, UNDECIDED]
     assert found(decision, "numpy 2.1.0") == [UNDECIDED]
-    assert "pkg:pypi/attrs@25.1.0" in decision.evidence["sbom.cdx.json"]
-    assert "pillow" not in decision.evidence["sbom.cdx.json"]
+    assert "pkg:pypi/attrs@25.1.0" in decision.documents["sbom.cdx.json"]
+    assert "pillow" not in decision.documents["sbom.cdx.json"]
 
 
 def test_a_bill_is_kept_as_evidence(tmp_path: Path) -> None:
     decision = decide(tmp_path, SAFE, sbom=True)
     assert decision.verdict is PASS
-    bill = json.loads(decision.evidence["sbom.cdx.json"])
+    bill = json.loads(decision.documents["sbom.cdx.json"])
     assert {each["name"] for each in bill["components"]} == {"pillow", "numpy"}
     assert bill["metadata"]["component"]["version"] == "3"
     assert {each["name"] for each in bill["metadata"]["component"]["components"]} == set(SAFE)

@@ -82,6 +82,14 @@ def test_reports_for_other_programs(typed: Typed, data_dir: Path) -> None:
     assert "| production/smoke | ✅ pass |" in typed("gate", "explain", "tree/1", "-o", "markdown").stdout
 
 
+def test_evidence_is_saved_as_it_was_given(typed: Typed, data_dir: Path, tmp_path: Path) -> None:
+    run_gates(data_dir)
+    saved = typed("gate", "evidence", "tree/1", str(tmp_path / "kept"))
+    assert saved.stdout.splitlines() == [str(tmp_path / "kept" / "production" / "smoke" / "report.json")]
+    report = json.loads((tmp_path / "kept" / "production" / "smoke" / "report.json").read_text())
+    assert (report["model"], report["answer"]["verdict"]) == ("tree", "pass")
+
+
 def test_without_a_server_gates_are_asked_for_but_not_waited_for(typed: Typed, data_dir: Path) -> None:
     assert isinstance(typed("gate", "run", "tree/1").exception, Unavailable)
     run_gates(data_dir)

@@ -12,6 +12,8 @@ from mlwright.registry.gates.spec import Check, Decision, GateVerdict, Standing
 from mlwright.registry.service import aliases, gates
 from mlwright.registry.ui.standing import Summary, summary, word
 from mlwright.security import projects
+from mlwright.security import service as security
+from mlwright.security.spec import PrincipalKind
 from tests.unit.registry.ui_world import ADA, FAILS, LEAD, PASSES, RegistryWorld, person
 from tests.unit.tracking.ui_world import HOSTILE
 
@@ -207,7 +209,7 @@ def test_what_did_not_pass_is_shown_first_and_not_everything(world: RegistryWorl
     assert work is not None
     checks = [Check(f"file {number}", GateVerdict.PASS, "safe", "safe") for number in range(500)]
     checks.append(Check("the one", GateVerdict.FAIL, "safe", "unsafe"))
-    world.write(lambda tx: gates.finish(tx, work, "t", Decision(GateVerdict.FAIL, "unsafe", checks)))
+    world.write(lambda tx: gates.finish(tx, work, "t", Decision(GateVerdict.FAIL, "unsafe", checks), {}))
     for path, shown in (("/gates", 20), (f"{FIRST}/gates", 300)):
         page = world.get(path).text
         assert "501 checks" in page
@@ -228,6 +230,8 @@ def badge(world: RegistryWorld, caller: Caller) -> str:
 
 
 def test_what_waits_for_whom(world: RegistryWorld) -> None:
+    world.write(lambda tx: security.create_principal(tx, LOCAL, BOSS.name, PrincipalKind.USER))
+    world.write(lambda tx: security.grant(tx, LOCAL, "default", BOSS.name, "admin"))
     world.policy(LEAD, models=["tree"])
     first = world.register()
     world.register(caller=BOSS)

@@ -37,19 +37,29 @@ def ci() -> None:
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Of the repository.")
 @click.option("--model", default="my-model", show_default=True, help="Name of the registered model.")
 @click.option("--train", default="python train.py", show_default=True, help="The training program.")
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--force", is_flag=True, help="Replace files that say something else.")
 def init(service: str, folder: Path, model: str, train: str, force: bool) -> None:
     """Write a workflow for SERVICE, what it does (mlwright-ci.yaml), and gates to begin with."""
     words = {"MODEL": _quoted(model), "TRAIN": _quoted(shlex.split(train))}
     wanted = {service: _WORKFLOWS[service], **_COMMON}
     texts = {target: _filled(f"{name.removesuffix('.yaml')}.yaml", words) for name, target in wanted.items()}
-    present = [target for target in texts if (folder / target).exists()]
+    present = [target for target, text in texts.items() if _is_other(folder / target, text)]
     if present and not force:
         raise AlreadyExists(f"{', '.join(present)} exist already", path=present[0], hint="--force replaces them")
     for target, text in texts.items():
         (folder / target).parent.mkdir(parents=True, exist_ok=True)
         (folder / target).write_text(text, encoding="utf-8")
         click.echo(target)
+
+
+def _is_other(path: Path, text: str) -> bool:
+    """Whether something else than this text is there."""
+    try:
+        return path.read_bytes() != text.encode()
+    except FileNotFoundError:
+        return False
+    except OSError:  # a folder, or not ours to read
+        return True
 
 
 def _filled(name: str, words: dict[str, str]) -> str:

@@ -1,5 +1,7 @@
 """`mlwright gate`."""
 
+import hashlib
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -7,7 +9,7 @@ import click
 
 from mlwright.kernel.cli import output_option, show, with_client
 from mlwright.kernel.client import Client
-from mlwright.kernel.errors import GateClosed, Invalid
+from mlwright.kernel.errors import GateClosed, Invalid, Untrusted
 from mlwright.registry.cli.standings import (
     REPORTS,
     Found,
@@ -20,6 +22,7 @@ from mlwright.registry.cli.standings import (
     where,
 )
 
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _COLUMNS = ["gate", "policy", "kind", "state", "verdict", "reason"]
 _report_option = click.option(
     "--output",
@@ -74,6 +77,29 @@ def run(client: Client, version: str, policy: str, again: bool, wait: bool, proj
     if missing:
         hint = f"mlwright gate explain {version} shows why"
         raise GateClosed(f"{len(missing)} of {len(found)} gates of {version} not passed", hint=hint)
+
+
+@gate.command("evidence")
+@click.argument("version")
+@click.argument("target", type=click.Path(path_type=Path, file_okay=False))
+@_policy
+@_project
+@with_client
+def evidence(client: Client, version: str, target: Path, policy: str, project: str) -> None:
+    """Save what the answers about VERSION rest on into the folder TARGET, as POLICY/GATE/FILE."""
+    for found in standings(client, version, policy, project):
+        folder = target / quote(found["policy"], safe="") / quote(found["gate"], safe=" ")
+        for name, file in sorted(found["decision"].get("evidence", {}).items()):
+            _save(client, file, folder / quote(name, safe=" "))
+
+
+def _save(client: Client, file: dict[str, Any], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    content = b"".join(client.download(f"{_ARTIFACTS}/{quote(file['path'])}"))
+    if f"sha256:{hashlib.sha256(content).hexdigest()}" != file["digest"]:
+        raise Untrusted(f"{file['path']}: its bytes are not those that the answer was given with", path=file["path"])
+    target.write_bytes(content)
+    click.echo(str(target))
 
 
 @gate.command("approve")

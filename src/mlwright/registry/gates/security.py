@@ -27,10 +27,10 @@ def decide(room: Room, asked: Security) -> Decision:
     model, now = room.unpack(), datetime.fromtimestamp(room.now_ms / 1000, UTC)
     code = scanned.scan(room, asked.seconds, asked.secrets.ignore if asked.secrets else None)
     checks, ends = list(code.checks), _ends(asked)
-    evidence: dict[str, str] = {}
+    documents: dict[str, str] = {}
     if asked.vulnerabilities or asked.licences or asked.sbom:
         try:
-            found, evidence, age_ends = _supply(room, asked, model, now)
+            found, documents, age_ends = _supply(room, asked, model, now)
         except ModuleNotFoundError as error:
             raise Unsupported(f"{error.name} is not installed: pip install 'mlwright[sbom]'") from error
         checks += found
@@ -38,7 +38,7 @@ def decide(room: Room, asked: Security) -> Decision:
     whole = conclude(checks)
     worst = max(code, whole, key=lambda each: _ORDER.index(each.verdict))
     until_ms = min((int(each.timestamp() * 1000) for each in ends if each > now), default=None)
-    return Decision(worst.verdict, worst.reason, checks, code.output, evidence, until_ms)
+    return Decision(worst.verdict, worst.reason, checks, code.output, documents, until_ms)
 
 
 class _Made(NamedTuple):
@@ -54,7 +54,7 @@ def _supply(
     """Checks, documents, and until when they hold. Raises ModuleNotFoundError without the extras."""
     checks: list[Check] = []
     ends: list[datetime] = []
-    evidence: dict[str, str] = {}
+    documents: dict[str, str] = {}
     try:
         needs, known = _made(room, asked, model)
     except MlwrightError as error:
@@ -68,9 +68,9 @@ def _supply(
     if asked.licences is not None:
         checks += _licences(asked.licences, needs, known, now.date())
     if asked.sbom:
-        bill, evidence = _bill(room, model, needs, known)
+        bill, documents = _bill(room, model, needs, known)
         checks.append(bill)
-    return checks, evidence, ends
+    return checks, documents, ends
 
 
 def _made(room: Room, asked: Security, model: Path) -> _Made:

@@ -62,18 +62,28 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     measured: Measured | None = None
 
 
+class Evidence(msgspec.Struct, frozen=True):
+    """An artifact that an answer rests on. `size` is in bytes; `digest` is "sha256:" and hexadecimal digits."""
+
+    path: str
+    digest: str
+    size: int
+
+
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a gate found: its verdict, what decided it, each check, and what its program printed.
 
-    `evidence`: documents that were made on the way, by file name. `until_ms`: from then on it counts no more.
+    `documents`: what was made on the way, by file name; they are kept as `evidence`, with a report of the whole.
+    `until_ms`: from then on it counts no more.
     """
 
     verdict: GateVerdict
     reason: str
     checks: list[Check]
     output: str = ""
-    evidence: dict[str, str] = {}
+    documents: dict[str, str] = {}
     until_ms: int | None = None
+    evidence: dict[str, Evidence] = {}
 
 
 class Standing(msgspec.Struct, frozen=True):

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import literal_column, select
 from sqlalchemy.sql import ColumnElement
 
+from mlwright.kernel import events
+from mlwright.kernel.identity import Caller
 from mlwright.kernel.query import Query, among
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates.tables import gate_approvals, gate_results
@@ -18,6 +20,7 @@ from mlwright.registry.service import trust
 from mlwright.registry.signatures.spec import VersionSignature
 from mlwright.registry.spec import ModelVersion
 from mlwright.registry.tables import model_aliases, model_versions
+from mlwright.security import service as security
 
 _results, _approvals, _versions = gate_results.c, gate_approvals.c, model_versions.c
 #: Decisions hold what programs printed, which lists do not show.
@@ -120,6 +123,7 @@ class Answers:
         self._versions = versions
         self.whole = whole
         self._signatures: dict[int, list[VersionSignature]] = {}
+        self._people: dict[str, Caller] = {}
 
     def results(self, version: ModelVersion, policy: str, gate: str, question: str) -> list[Result]:
         """What was answered to just this question, the newest first."""
@@ -128,6 +132,17 @@ class Answers:
     def words(self, version: ModelVersion) -> list[Word]:
         """What people said, the oldest first."""
         return self._said.get(version.row, [])
+
+    def person(self, name: str) -> Caller:
+        """Who said something, with the roles of now."""
+        if name not in self._people:
+            self._people[name] = security.standing_now(self._tx, name)
+        return self._people[name]
+
+    @cached_property
+    def newest_ms(self) -> int:
+        """When the newest event happened, Unix milliseconds."""
+        return events.newest_ms(self._tx)
 
     def signatures(self, version: ModelVersion) -> list[VersionSignature]:
         """Who signed it, each judged by the keys of now."""

@@ -153,11 +153,10 @@ def _waits(
     own = standings.pop(gate.name)
     if own.state == "done" or any(each.state == "done" and not each.is_open for each in standings.values()):
         return []
-    since = gates.expired_before(asked, now_ms)
     said = {
         name
         for name, word in gates.latest_words(known, version, policy, gate).items()
-        if word.approves and word.at_ms >= since
+        if word.approves and gates.still_counts(known, version, asked, word, now_ms)
     }
     mine = caller.name not in said and may_approve(caller, version, policy, gate, asked)
     approvers = sorted(set(asked.approvers))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import bindparam, insert, null, select, update
 
-from mlwright.kernel import store
+from mlwright.kernel import events, store
 from mlwright.kernel.errors import Denied, GateClosed, Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
@@ -22,7 +22,7 @@ from mlwright.kernel.transaction import Tx
 from mlwright.registry.gates import signed
 from mlwright.registry.gates.spec import GROUP, Approval, Decision, Gate, GatePolicySpec, GateVerdict, Signed, Standing
 from mlwright.registry.gates.tables import gate_approvals, gate_results
-from mlwright.registry.service import rows
+from mlwright.registry.service import evidence, rows
 from mlwright.registry.service.answers import Answers, Result, Word
 from mlwright.registry.service.models import topic
 from mlwright.registry.signatures.spec import VersionSignature
@@ -349,7 +349,7 @@ def approve(
         "principal": caller.name,
         "approves": int(approves),
         "comment": comment,
-        "at_ms": tx.now_ms(),
+        "at_ms": max(tx.now_ms(), events.newest_ms(tx)),
     }
     tx.run(_approve, values)
     data = {"policy": policy, "gate": gate, "digest": version.digest, "comment": comment}
@@ -391,27 +391,37 @@ def latest_words(known: Answers, version: ModelVersion, policy: Policy, gate: Ga
     }
 
 
-def expired_before(asked: Approval, now_ms: int) -> float:
-    """An approval from before that time counts no more."""
-    return now_ms - asked.expires_hours * _HOUR_MS
+def still_counts(known: Answers, version: ModelVersion, asked: Approval, word: Word, now_ms: int) -> bool:
+    """Whether the latest word of a person counts: a no always; a yes until it expires, and while its author is asked.
+
+    Who is asked by role must hold it now: a yes ends with the role that it was said in. For people's words it is never
+    earlier than the newest event, so that a clock that is moved back revives none.
+    """
+    if not word.approves:
+        return True
+    expired = word.at_ms < max(now_ms, known.newest_ms) - asked.expires_hours * _HOUR_MS
+    return not expired and is_approver(known.person(word.principal), version.project, asked)
 
 
 def _approved(
     known: Answers, version: ModelVersion, policy: Policy, gate: Gate, asked: Approval, now_ms: int
 ) -> Standing:
     latest = latest_words(known, version, policy, gate)
-    decision = _counted(latest, asked, expired_before(asked, now_ms))
+    counting = {
+        name: latest[name] for name in sorted(latest) if still_counts(known, version, asked, latest[name], now_ms)
+    }
+    decision = _counted(counting, asked)
     state = "missing" if decision.verdict is GateVerdict.INCONCLUSIVE else "done"
     last_ms = max((word.at_ms for word in latest.values()), default=None)
     return Standing(policy.name, gate.name, gate.kind, state, decision, last_ms, last_ms, policy.version)
 
 
-def _counted(latest: Mapping[str, Word], asked: Approval, since: float) -> Decision:
-    """What the latest words say: a no never expires, a yes does."""
-    against = sorted(name for name, word in latest.items() if not word.approves)
+def _counted(words: Mapping[str, Word], asked: Approval) -> Decision:
+    """What people say, by the words that count."""
+    against = [name for name, word in words.items() if not word.approves]
     if against:
         return Decision(GateVerdict.FAIL, f"rejected by {', '.join(against)}", [])
-    in_favour = sorted(name for name, word in latest.items() if word.at_ms >= since)
+    in_favour = list(words)
     if len(in_favour) >= asked.count:
         return Decision(GateVerdict.PASS, f"approved by {', '.join(in_favour)}", [])
     return Decision(GateVerdict.INCONCLUSIVE, f"{len(in_favour)} of {asked.count} approvals", [])
@@ -476,11 +486,27 @@ def renew(tx: Tx, number: int, token: str) -> bool:
     return tx.run(_renew, {"number": number, "own_token": token, "until": tx.now_ms() + LEASE_MS}) > 0
 
 
-def finish(tx: Tx, work: Work, token: str, decision: Decision) -> bool:
-    """Answer a gate that was claimed. Returns False, and changes nothing, when it is somebody else's by now."""
-    if not tx.run(_finish, _answered(tx, work.result, token, decision)):
+def report(work: Work, decision: Decision) -> evidence.Report:
+    """What is kept of an answer as its evidence."""
+    version, result = work.version, work.result
+    beside = msgspec.json.decode(result.beside, type=dict[str, str | None]) if result.beside else {}
+    return evidence.Report(
+        version.name, version.version, version.digest, result.policy, result.policy_version, work.gate, beside, decision
+    )
+
+
+def finish(tx: Tx, work: Work, token: str, decision: Decision, stored: Mapping[str, evidence.Stored]) -> bool:
+    """Answer a gate that was claimed. Returns False, and changes nothing, when it is somebody else's by now.
+
+    Args:
+        stored: its evidence, see `evidence.store`.
+    """
+    kept = evidence.planned(tx, work.version, work.result.id, stored)
+    answer = msgspec.structs.replace(decision, documents={}, evidence=kept)
+    if not tx.run(_finish, _answered(tx, work.result, token, answer)):
         return False
-    _told(tx, work.version, work.result, decision)
+    evidence.name_all(tx, work.version.project, kept, stored)
+    _told(tx, work.version, work.result, answer)
     return True
 
 

@@ -75,6 +75,15 @@ HOPS = (
     ),
     Hop.between(
         "model-version",
+        "model-version",
+        "copied",
+        select(_versions.copied_from, _versions.id).where(
+            among(_versions.copied_from, "wanted"), _versions.copied_from.is_not(None)
+        ),
+        select(_versions.id, _versions.copied_from).where(_of_versions, _versions.copied_from.is_not(None)),
+    ),
+    Hop.between(
+        "model-version",
         "gate",
         "decided",
         _decided.where(_of_versions),
@@ -176,6 +185,7 @@ KINDS = (
         Query(select(_versions.id, _versions.project).where(_of_versions)),
         _describe_versions,
         Query(_in_use),
+        is_scoped=True,
     ),
     NodeKind(
         "gate",
@@ -186,6 +196,7 @@ KINDS = (
             .where(among(_results.id, "wanted"))
         ),
         _describe_gates,
+        is_scoped=True,
     ),
     NodeKind(
         "approval",
@@ -196,5 +207,6 @@ KINDS = (
             .where(among(_words.id, "wanted"))
         ),
         _describe_approvals,
+        is_scoped=True,
     ),
 )

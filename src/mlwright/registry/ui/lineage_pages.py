@@ -9,7 +9,7 @@ from starlette.responses import Response
 from mlwright.kernel.database import Database
 from mlwright.kernel.http import Route, caller_of
 from mlwright.kernel.identity import Caller
-from mlwright.kernel.lineage import Direction, Lineage, LineageEdge, LineageNode
+from mlwright.kernel.lineage import Direction, Lineage, LineageEdge, LineageNode, scope_of
 from mlwright.kernel.transaction import Tx
 from mlwright.registry import validation
 from mlwright.registry.service.graph import subject_of
@@ -129,7 +129,8 @@ def _connection(edge: LineageEdge, nodes: dict[str, LineageNode]) -> Connection:
 
 def _address(node: LineageNode) -> str:
     """The page of a node; of what has none, its own lineage."""
-    kind, _, rest = node.id.partition("/")
+    subject, _ = scope_of(node.id)
+    kind, _, rest = subject.partition("/")
     if kind == "run":
         return f"/runs/{quote(rest, safe='')}"
     if kind in {"model-version", "gate", "approval"}:

@@ -205,7 +205,6 @@ def _gate(known: Answers, caller: Caller, version: ModelVersion, policy: Policy,
 def _people(
     known: Answers, caller: Caller, version: ModelVersion, policy: Policy, gate: Gate, asked: Approval, now_ms: int
 ) -> ApprovalView:
-    since = gates.expired_before(asked, now_ms)
     latest = {each.id for each in gates.latest_words(known, version, policy, gate).values()}
     said = [
         WordView(
@@ -213,7 +212,7 @@ def _people(
             bool(each.approves),
             each.comment,
             each.at_ms,
-            each.id in latest and (not each.approves or each.at_ms >= since),
+            each.id in latest and gates.still_counts(known, version, asked, each, now_ms),
         )
         for each in reversed(known.words(version))
         if (each.policy, each.gate) == (policy.name, gate.name)

@@ -12,7 +12,7 @@ from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Invalid, MlwrightError, Unavailable
 from mlwright.registry.spec import TOLD
 from mlwright.registry.webhooks import outbox
-from mlwright.registry.webhooks.outbox import Outcome, Work
+from mlwright.registry.webhooks.outbox import Doubted, Outcome, Work
 from mlwright.registry.webhooks.ports import Sealer
 from mlwright.registry.webhooks.sending import Reply, Sender, headers
 from mlwright.registry.webhooks.spec import DeliveryState
@@ -27,6 +27,8 @@ _IN_A_ROW = 50
 _COLLECT_S = 0.02
 #: A server that does not answer for so long after an attempt must have ended is dead.
 _GRACE_S = 15.0
+#: Who does not answer for so long is in doubt.
+_SLOW_S = 2.0
 _LONGEST_PAUSE_S = 60.0
 _SHOWN_ANSWER = 200
 
@@ -80,7 +82,8 @@ class WebhookRunner:
         self._retries = Retries(sender.settings.retries, chance)
         self._lease_ms = int((sender.settings.timeout_s + _GRACE_S) * 1_000)
         self._token = ""
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], int] = {}
+        self._doubted: set[int] = set()
         self._main: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._begun = threading.Event()
@@ -132,13 +135,13 @@ class WebhookRunner:
     async def _step(self) -> float:
         """Begin to tell what is due. Returns how long there is nothing more to do, in seconds."""
         try:
-            found = await self._database.read(outbox.agenda)
+            room, doubted = self._room()
+            found = await self._database.read(partial(outbox.agenda, doubted=doubted))
             now = self._database.clock.now_ms()
-            room = self._sender.settings.at_once - len(self._sending)
-            pause_s = _LOOK_AGAIN_S if found.due_ms is None or not room else (found.due_ms - now) / 1_000
+            pause_s = _LOOK_AGAIN_S if found.due_ms is None or room <= 0 else (found.due_ms - now) / 1_000
             if pause_s > 0 and not found.news:
                 return min(pause_s, _LOOK_AGAIN_S)
-            take = partial(outbox.take, token=self._token, most=room, lease_ms=self._lease_ms)
+            take = partial(outbox.take, token=self._token, most=room, lease_ms=self._lease_ms, doubted=doubted)
             for work in (await self._database.write(take)).works:
                 self._begin(work)
         except MlwrightError as error:  # the database is away for a while
@@ -149,10 +152,22 @@ class WebhookRunner:
             return _LOOK_AGAIN_S
         return 0.0
 
+    def _room(self) -> tuple[int, Doubted]:
+        """How many may be told now, and how many of those in doubt: however many hang, who answers is told."""
+        at_once, all_busy = self._sender.settings.at_once, len(self._sending)
+        busy = sum(row in self._doubted for row in self._sending.values())
+        room = min(at_once - (all_busy - busy), 3 * at_once - all_busy)
+        return room, Doubted(frozenset(self._doubted), max(at_once // 2, 1) - busy)
+
+    def _doubt(self, row: int) -> None:
+        """One that takes long makes room for others."""
+        self._doubted.add(row)
+        self._database.changes.publish({TOLD})
+
     def _begin(self, work: Work) -> None:
         task = asyncio.create_task(self._tell(work))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        self._sending[task] = work.webhook.row
+        task.add_done_callback(self._sending.pop)
 
     async def _tell(self, work: Work) -> None:
         """Tell a webhook one thing after the other, but not for so long that others never have their turn."""
@@ -169,6 +184,16 @@ class WebhookRunner:
             _log.warning("webhooks: %s", error.message)
 
     async def _attempt(self, work: Work) -> Outcome:
+        slow = asyncio.get_running_loop().call_later(_SLOW_S, self._doubt, work.webhook.row)
+        try:
+            found = await self._tried(work)
+        finally:
+            slow.cancel()
+        change = self._doubted.discard if found.state is DeliveryState.DELIVERED else self._doubted.add
+        change(work.webhook.row)
+        return found
+
+    async def _tried(self, work: Work) -> Outcome:
         attempts = work.attempts + 1
         try:
             secret = self._sealer.open(work.webhook.sealed) if work.webhook.sealed else None

@@ -6,7 +6,7 @@ webhook with a token and a lease for the oldest delivery that waits: deliveries 
 server dies after it sent something and before it noted that, the webhook is told twice, with the same id.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
@@ -103,6 +103,17 @@ class Agenda(NamedTuple):
     due_ms: int | None
 
 
+class Doubted(NamedTuple):
+    """Rows of webhooks that were slow lately or could not be told something, and how many of them may be told now."""
+
+    rows: Collection[int] = ()
+    most: int = 0
+
+
+#: When none is known to be in trouble.
+NOBODY = Doubted()
+
+
 class Work(NamedTuple):
     """A delivery to try, of a webhook that was claimed with `token`. `attempts` counts those before."""
 
@@ -124,12 +135,14 @@ class Outcome(NamedTuple):
     pause_ms: int = 0
 
 
-def agenda(tx: Tx) -> Agenda:
+def agenda(tx: Tx, doubted: Doubted = NOBODY) -> Agenda:
     """What there is to do, without doing it."""
     active, now = tx.all(_active), tx.now_ms()
     if not active:
         return Agenda(news=False, due_ms=None)
-    times = [_free_ms(now, due, lease) for _, _, due, lease, oldest in active if oldest is not None]
+    left_out = doubted.rows if doubted.most <= 0 else ()
+    waiting = [row for row in active if row[-1] is not None and row[0] not in left_out]
+    times = [_free_ms(now, due, lease) for _, _, due, lease, _ in waiting]
     news = events.head(tx) > min(seen for _, seen, _, _, _ in active)
     return Agenda(news, min(times, default=None))
 
@@ -141,10 +154,10 @@ class Taken(NamedTuple):
     more: bool
 
 
-def take(tx: Tx, token: str, most: int, lease_ms: int) -> Taken:
+def take(tx: Tx, token: str, most: int, lease_ms: int, doubted: Doubted = NOBODY) -> Taken:
     """Make deliveries of what has happened, and claim what is due."""
     more = advance(tx)
-    return Taken(claim(tx, token, most, lease_ms), more)
+    return Taken(claim(tx, token, most, lease_ms, doubted), more)
 
 
 def advance(tx: Tx) -> bool:
@@ -177,14 +190,16 @@ def _make(tx: Tx, event: Event, listening: Sequence[tuple[Webhook, int]]) -> Non
     tx.many(_add, [{**common, "webhook": each.row, "delivery_id": new_id(tx.ids)} for each in chosen])
 
 
-def claim(tx: Tx, token: str, most: int, lease_ms: int) -> list[Work]:
+def claim(tx: Tx, token: str, most: int, lease_ms: int, doubted: Doubted = NOBODY) -> list[Work]:
     """Take the oldest deliveries of up to `most` webhooks that are due and nobody else's."""
-    now = tx.now_ms()
+    now, room = tx.now_ms(), doubted.most
     taken: list[Work] = []
     for number, _, due, lease, oldest in tx.all(_active):
         if len(taken) >= most:
             break
-        if oldest is not None and _free_ms(now, due, lease) <= now:
+        is_doubted = number in doubted.rows
+        if oldest is not None and _free_ms(now, due, lease) <= now and (room > 0 or not is_doubted):
+            room -= is_doubted
             taken += _claimed(tx, number, oldest, token, now + lease_ms)
     return taken
 
@@ -200,8 +215,11 @@ def _claimed(tx: Tx, number: int, oldest: int, token: str, until_ms: int) -> lis
 
 
 def go_on(tx: Tx, work: Work, outcome: Outcome, lease_ms: int) -> Work | None:
-    """Note what became of an attempt, and claim the next delivery; None when there is none, or it must wait."""
-    if not finish(tx, work, outcome) or outcome.state is DeliveryState.WAITING:
+    """Note what became of an attempt, and claim the next delivery; None when there is none, or it must wait.
+
+    After a failure others have their turn first.
+    """
+    if not finish(tx, work, outcome) or outcome.state is not DeliveryState.DELIVERED:
         return None
     row = tx.one(_next, {"webhook": work.webhook.row})
     if row is None or row[0] is None:

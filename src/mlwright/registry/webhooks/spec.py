@@ -184,7 +184,7 @@ class WebhookSettings(msgspec.Struct, frozen=True):
         private: whether addresses that are not public may be told: of this machine, its network, clouds' metadata.
         timeout_s: for a whole attempt.
         retries: attempts after the first one.
-        at_once: most webhooks that are told at the same time.
+        at_once: most webhooks that are told at the same time, beside up to twice as many that do not answer.
     """
 
     schemes: tuple[str, ...] = ("https",)

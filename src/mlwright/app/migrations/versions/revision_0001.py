@@ -450,11 +450,20 @@ def model_versions() -> None:
         sa.Column("size", Int64, nullable=False),
         sa.Column("files", Int64, nullable=False),
         sa.Column("facts", String, nullable=False),
+        sa.Column("copied_from", Int64, nullable=True),
         sa.Column("created_ms", Int64, nullable=False),
         sa.Column("updated_ms", Int64, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("model", "version", name="uq_model_versions_version"),
         sqlite_autoincrement=True,
+    )
+    op.create_index(
+        "ix_model_versions_copied",
+        "model_versions",
+        ["copied_from"],
+        unique=False,
+        sqlite_where=sa.text("copied_from IS NOT NULL"),
+        postgresql_where=sa.text("copied_from IS NOT NULL"),
     )
     op.create_index(
         "ix_model_versions_model",
