@@ -13,7 +13,7 @@ from mlwright.kernel.errors import Conflict, Denied, Invalid, NotFound
 from mlwright.kernel.identity import LOCAL, Caller, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.registry.service import aliases, models
-from mlwright.registry.webhooks import outbox, service
+from mlwright.registry.webhooks import outbox, overview, service
 from mlwright.registry.webhooks.delivery import Retries, outcome
 from mlwright.registry.webhooks.outbox import Outcome, Work
 from mlwright.registry.webhooks.sending import Reply
@@ -374,3 +374,20 @@ def test_one_delivery_after_the_other(hooks: Hooks) -> None:
     assert b'"d"' in last.body
     assert go_on(last) is None
     assert go_on(last) is None
+
+
+def test_at_a_glance(hooks: Hooks) -> None:
+    hooks.webhook("quiet")
+    hooks.webhook("loud", "registered_model.created")
+    for name in ("a", "b"):
+        hooks(models.create, name)
+    for work in hooks.take():
+        hooks.finish(work, DONE if work.webhook.name == "quiet" else Outcome(DeliveryState.WAITING, 503, "busy", 1_000))
+    loud, quiet = hooks.database.read_now(lambda tx: overview.page(tx, LOCAL, [LOCAL.project], 1 << 62, 9))
+    assert (loud.name, loud.last, loud.waiting, loud.given_up) == ("loud", None, 2, 0)
+    assert loud.trying is not None
+    assert (loud.trying.attempts, loud.trying.problem) == (1, "busy")
+    assert quiet.last is not None
+    assert (quiet.last.state, quiet.last.response_status, quiet.trying) == (DeliveryState.DELIVERED, 200, None)
+    assert quiet.waiting == 1
+    assert hooks.database.read_now(lambda tx: overview.projects(tx, LOCAL)) == [LOCAL.project]

@@ -429,6 +429,8 @@ def _model_pages(on: Things) -> dict[str, Request]:
         "GET /approvals": get("/approvals?of=all"),
         "GET /lineage": get(f"/lineage?subject=run/{on.run}"),
         "GET /approvals/live": Request("GET", "/approvals/live", anyone=True),
+        "GET /webhooks": get("/webhooks"),
+        "GET /webhooks/live": Request("GET", "/webhooks/live", anyone=True),
         f"GET {path}": get(one),
         f"GET {path}/history": get(f"{one}/history"),
         f"GET {path}/gates": get(f"{one}/gates"),

@@ -146,7 +146,7 @@ def test_nothing_hostile_runs_and_nothing_is_wider_than_a_telephone(page: Page, 
     page.set_viewport_size({"width": 400, "height": 800})
     hostile = f"{BASE}/{quote(HOSTILE, safe='')}"
     paths = [f"{hostile}{path}" for path in PAGES] + [f"{TREE}{path}" for path in PAGES]
-    for path in ("/models", "/gates", "/approvals?of=all", f"{TREE}/versions/2/compare", *paths):
+    for path in ("/models", "/gates", "/approvals?of=all", "/webhooks", f"{TREE}/versions/2/compare", *paths):
         page.goto(path)
         page.wait_for_timeout(50)
         assert page.title() != "owned", path

@@ -1,7 +1,7 @@
 """Model cards in Markdown."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -10,15 +10,30 @@ from mlwright.registry.described import Card
 from mlwright.registry.gates.spec import Check, Standing
 from mlwright.registry.plain import plain
 
-UNKNOWN = "unknown"
+UNKNOWN, NO_GATE, UNSIGNED = "unknown", "no gate is about this version", "nobody has signed this version"
+#: What is said in place of a whole section.
+_WHOLE = {UNKNOWN, NO_GATE, UNSIGNED}
 
 
-def card(made: Card) -> str:
-    """A card as a document. Whatever is unknown says so."""
+#: A text in the language of a reader, with {names} replaced by values.
+Words = Callable[..., str]
+
+
+def english(text: str, **values: object) -> str:
+    """The text itself."""
+    return text.format(**values) if values else text
+
+
+def card(made: Card, words: Words = english) -> str:
+    """A card as a document. Whatever is unknown says so.
+
+    Args:
+        words: translates headings and what is said of a whole section; names and values stay as they are.
+    """
     sections = [
         ("Purpose", _text(made.purpose)),
         ("Notes", _text(made.notes)),
-        ("Limits", "\n".join(f"- {plain(each)}" for each in made.limits) or "none known"),
+        ("Limits", "\n".join(f"- {plain(each)}" for each in made.limits) or words("none known")),
         ("Metrics", _metrics(made)),
         ("Slices and fairness", _checks(made.slices)),
         ("Gates", _gates(made.gates)),
@@ -30,8 +45,8 @@ def card(made: Card) -> str:
         ("Lineage", _lineage(made)),
         ("Files", _files(made)),
     ]
-    parts = [f"# {plain(made.name)}, version {made.version}", _identity(made)]
-    parts += [f"## {title}\n\n{text}" for title, text in sections]
+    parts = [f"# {words('{name}, version {n}', name=plain(made.name), n=made.version)}", _identity(made)]
+    parts += [f"## {words(title)}\n\n{words(text) if text in _WHOLE else text}" for title, text in sections]
     return "\n\n".join(parts) + "\n"
 
 
@@ -82,7 +97,7 @@ def _check(each: Check) -> tuple[str, str, str, str]:
 
 def _gates(standings: Sequence[Standing]) -> str:
     if not standings:
-        return "no gate is about this version"
+        return NO_GATE
     rows = [(f"{each.policy}/{each.gate}", each.kind, _verdict(each), each.decision.reason) for each in standings]
     checks = [(f"{each.policy}/{each.gate}", *_check(check)) for each in standings for check in each.decision.checks]
     found = _table(("gate", "kind", "verdict", "reason"), rows)
@@ -91,7 +106,7 @@ def _gates(standings: Sequence[Standing]) -> str:
 
 def _signatures(made: Card) -> str:
     if not made.signatures:
-        return "nobody has signed this version"
+        return UNSIGNED
     rows = [
         (each.fingerprint, each.key or None, each.signed_by, "yes" if each.trusted else f"no: {each.reason}")
         for each in made.signatures

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from mlwright.kernel.identity import LOCAL, Role
-from mlwright.registry.service import registration
+from mlwright.registry import markdown
+from mlwright.registry.service import card, registration
 from mlwright.registry.service.registration import Description
 from mlwright.registry.spec import NewVersion
 from mlwright.security import projects
+from mlwright.web.i18n import catalogue
 from tests.contract.registry import FILES
-from tests.unit.registry.ui_world import RegistryWorld, person, within
+from tests.unit.registry.ui_world import FAILS, RegistryWorld, person, within
 from tests.unit.tracking.ui_world import HOSTILE
 
 TREE = "/projects/default/models/tree"
@@ -47,6 +49,35 @@ def test_the_card_is_shown_and_saved(world: RegistryWorld) -> None:
     for path in ("card", "card.md", "compare"):
         assert world.get(f"{TREE}/versions/1/{path}", STRANGER).status_code == 404
         assert world.get(f"{TREE}/versions/9/{path}").status_code == 404
+
+
+def test_the_card_speaks_the_language_of_the_reader(world: RegistryWorld) -> None:
+    world.policy(FAILS)
+    world.register()
+    world.run_gates()
+    page = world.get(f"{TREE}/versions/1/card?lang=zh-TW").text
+    for part in (
+        "<h2>限制</h2>",
+        "<h2>指標</h2>",
+        "尚未通過關卡 production/smoke：",
+        "exit status 3",
+        "沒有人簽署它。",
+    ):
+        assert part in page, part
+    for part in ("has not been passed", "Nobody has signed it.", "<h2>Limits</h2>", "Unknown: "):
+        assert part not in page, part
+    saved = world.get(f"{TREE}/versions/1/card.md?lang=zh-TW").text
+    assert "The gate production/smoke has not been passed: " in saved
+    assert "## Limits" in saved
+
+
+def test_every_limit_and_heading_has_a_translation() -> None:
+    """They stand in the code, where the test of all texts does not look."""
+    limits, headings = (Path(str(each.__file__)).read_text(encoding="utf-8") for each in (card, markdown))
+    texts = [*re.findall(r'Limit\(\s*"([^"]+)"', limits), *card._EXPECTED.values()]
+    texts += re.findall(r'^        \("([A-Z][^"]*)", ', headings, re.MULTILINE)
+    assert len(texts) > 25
+    assert [text for text in texts if text not in catalogue("zh-TW")] == []
 
 
 def test_versions_are_compared(world: RegistryWorld) -> None:

@@ -3,42 +3,23 @@
 import html
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 from urllib.parse import quote
 
 import pytest
 
 from mlwright.kernel.identity import LOCAL, Role
-from mlwright.kernel.query import Query
-from mlwright.kernel.transaction import Tx
 from mlwright.registry.service import models, registration, renaming, versions
 from mlwright.registry.service.registration import Description
 from mlwright.registry.spec import NewVersion, Stage
 from mlwright.security import projects
 from tests.contract.registry import FILES
-from tests.unit.registry.ui_world import ADA, RegistryWorld, person, within
+from tests.unit.registry.ui_world import ADA, RegistryWorld, counting, person, within
 from tests.unit.tracking.ui_world import HOSTILE
 
 TREE = "/projects/default/models/tree"
 VIEWER = person("vera")
 STRANGER = person("sam", Role.ADMIN, ["other"])
-
-
-@contextmanager
-def counting() -> Iterator[list[Query]]:
-    """The statements run meanwhile."""
-    seen: list[Query] = []
-    ask = Tx.all
-
-    def all_(tx: Tx, query: Query, params: Any = None) -> list[tuple[Any, ...]]:
-        seen.append(query)
-        return ask(tx, query, params)
-
-    with patch.object(Tx, "all", all_):
-        yield seen
 
 
 @pytest.fixture
@@ -369,7 +350,7 @@ def test_every_page_in_every_language(tree: RegistryWorld, language: str) -> Non
     tree.alias("champion", 1)
     base = f"{TREE}/versions/1"
     pages = ["/models", TREE, f"{TREE}/gates", f"{TREE}/history", base, f"{base}/gates", f"{base}/files"]
-    for path in (*pages, f"{base}/history", "/gates", "/approvals"):
+    for path in (*pages, f"{base}/history", "/gates", "/approvals", "/webhooks"):
         page = tree.get(f"{path}?lang={language}")
         assert page.status_code == 200, path
         assert f'<html lang="{language}"' in page.text

@@ -1,8 +1,10 @@
 """A platform with the pages of the registry and something to show on them, spoken to without a network."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 
@@ -11,6 +13,7 @@ from mlwright.artifacts import service as artifacts
 from mlwright.kernel import store
 from mlwright.kernel.blobs import blob_of
 from mlwright.kernel.identity import LOCAL, Caller, Role
+from mlwright.kernel.query import Query
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.service import aliases, gates, models, registration
@@ -81,3 +84,17 @@ def person(name: str, role: Role = Role.VIEWER, projects: Sequence[str] = ("defa
 def within(project: str, caller: Caller = LOCAL) -> Caller:
     """The caller with another project of its own."""
     return msgspec.structs.replace(caller, project=project)
+
+
+@contextmanager
+def counting() -> Iterator[list[Query]]:
+    """The statements run meanwhile."""
+    seen: list[Query] = []
+    ask = Tx.all
+
+    def all_(tx: Tx, query: Query, params: Any = None) -> list[tuple[Any, ...]]:
+        seen.append(query)
+        return ask(tx, query, params)
+
+    with patch.object(Tx, "all", all_):
+        yield seen

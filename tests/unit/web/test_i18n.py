@@ -99,5 +99,5 @@ def test_counts() -> None:
 
 
 def test_scripts_get_only_their_texts() -> None:
-    assert Words("zh-TW").subset(frozenset({"Copied", "unknown"})) == {"Copied": "已複製"}
+    assert Words("zh-TW").subset(frozenset({"Copied", "no such text"})) == {"Copied": "已複製"}
     assert Words("en").subset(frozenset({"Copied"})) == {}

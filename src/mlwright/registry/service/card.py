@@ -1,5 +1,9 @@
 """The model card of a version: what is known about it, with nothing invented. What is unknown is null."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
 from mlwright.kernel.identity import Caller
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.described import Card, CardFile, CardMetric, CardRun
@@ -10,17 +14,27 @@ from mlwright.registry.spec import Stage
 
 #: Names of checks that are about a part of the rows (see gates/validation.py).
 _OF_PARTS = (" where ", "demographic parity by ", "equalized odds by ")
-#: What a reader expects to find in a card.
+#: What a reader expects to find in a card, and what to say where it is not known.
 _EXPECTED = {
-    "purpose": "what it is for",
-    "run": "the run that made it",
-    "data": "the data it was made from",
-    "metrics": "how good it is",
-    "slices": "how it does on parts of the data",
-    "signature": "what goes in and comes out",
-    "environment": "what it needs to run",
-    "code": "the code that made it",
+    "purpose": "Unknown: what it is for.",
+    "run": "Unknown: the run that made it.",
+    "data": "Unknown: the data it was made from.",
+    "metrics": "Unknown: how good it is.",
+    "slices": "Unknown: how it does on parts of the data.",
+    "signature": "Unknown: what goes in and comes out.",
+    "environment": "Unknown: what it needs to run.",
+    "code": "Unknown: the code that made it.",
 }
+
+
+class Limit(NamedTuple):
+    """What a reader must know before trusting a version. `text` has {places} for values: so it can be translated."""
+
+    text: str
+    values: Mapping[str, str] = MappingProxyType({})
+
+    def __str__(self) -> str:
+        return self.text.format(**self.values)
 
 
 def card(tx: Tx, caller: Caller, name: str, version: int, project: str = "") -> Card:
@@ -63,7 +77,7 @@ def of(found: Known) -> Card:
         signatures=found.signatures,
         limits=[],
     )
-    made.limits.extend(_limits(made, found))
+    made.limits.extend(str(each) for each in limits(made, found))
     return made
 
 
@@ -103,29 +117,29 @@ def _slices(found: Known) -> list[Check] | None:
     return checks or None
 
 
-def _limits(made: Card, found: Known) -> list[str]:
+def limits(made: Card, found: Known) -> list[Limit]:
     """What a reader must know before trusting the version."""
-    limits = []
+    told = []
     if made.digest is None:
-        limits.append("Its files are not kept here: they may change or go.")
+        told.append(Limit("Its files are not kept here: they may change or go."))
     if not made.gates:
-        limits.append("No gate is about it: nothing has been proven.")
-    limits += [
-        f"The gate {each.policy}/{each.gate} has not been passed: {each.decision.reason}"
-        for each in made.gates
-        if not each.is_open
+        told.append(Limit("No gate is about it: nothing has been proven."))
+    closed = {f"{each.policy}/{each.gate}": each.decision.reason for each in made.gates if not each.is_open}
+    told += [
+        Limit("The gate {gate} has not been passed: {reason}", {"gate": gate, "reason": reason})
+        for gate, reason in closed.items()
     ]
-    limits += [
-        f"The signature {each.fingerprint[:16]} does not count: {each.reason}"
+    told += [
+        Limit("The signature {key} does not count: {reason}", {"key": each.fingerprint[:16], "reason": each.reason})
         for each in made.signatures
         if not each.trusted
     ]
     if not made.signatures:
-        limits.append("Nobody has signed it.")
+        told.append(Limit("Nobody has signed it."))
     if found.version.stage is Stage.ARCHIVED:
-        limits.append("It is archived.")
+        told.append(Limit("It is archived."))
     if found.run is not None and not found.run.info.active:
-        limits.append("The run that made it was deleted.")
+        told.append(Limit("The run that made it was deleted."))
     if found.version.facts.problem:
-        limits.append(f"Its own description cannot be read: {found.version.facts.problem}")
-    return limits + [f"Unknown: {text}." for name, text in _EXPECTED.items() if getattr(made, name) is None]
+        told.append(Limit("Its own description cannot be read: {problem}", {"problem": found.version.facts.problem}))
+    return told + [Limit(text) for name, text in _EXPECTED.items() if getattr(made, name) is None]

@@ -12,10 +12,12 @@ from mlwright.kernel.transaction import Tx
 from mlwright.registry import markdown, search, validation
 from mlwright.registry.described import Change, Difference
 from mlwright.registry.service import card, differences, models, rows
+from mlwright.registry.service.known import known
 from mlwright.registry.ui import address, version
 from mlwright.registry.ui.version import VersionHead
 from mlwright.registry.ui.version_pages import named
 from mlwright.web import formats
+from mlwright.web.i18n import Words, language_of
 from mlwright.web.pages import Pages
 
 _LONGEST = 400
@@ -24,7 +26,7 @@ _MOST = 500
 
 
 class CardPage(msgspec.Struct, frozen=True):
-    """`text` is the card in Markdown."""
+    """`text` is the card in Markdown, in the language of the reader."""
 
     head: VersionHead
     text: str
@@ -88,11 +90,14 @@ class DescribedPages:
         ]
 
     async def card(self, request: Request) -> Response:
-        (project, name, number), caller = named(request), caller_of(request)
+        (project, name, number), caller, words = named(request), caller_of(request), Words(language_of(request))
 
         def load(tx: Tx) -> CardPage:
             head = version.head(tx, caller, name, number, project, "card")
-            return CardPage(head, markdown.card(card.card(tx, caller, name, number, project)))
+            found = known(tx, caller, name, number, project)
+            made = card.of(found)
+            told = [words(each.text, **each.values) for each in card.limits(made, found)]
+            return CardPage(head, markdown.card(msgspec.structs.replace(made, limits=told), words))
 
         return await self._pages.respond(request, "registry/version_card.html", await self._database.read(load))
 

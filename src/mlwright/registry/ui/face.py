@@ -13,6 +13,7 @@ from mlwright.registry.ui.listing import ModelListPages
 from mlwright.registry.ui.materials_pages import MaterialsPages
 from mlwright.registry.ui.model_pages import ModelPages
 from mlwright.registry.ui.version_pages import VersionPages
+from mlwright.registry.ui.webhook_pages import WebhookPages
 from mlwright.web.files import Files
 from mlwright.web.pages import Pages
 
@@ -36,6 +37,7 @@ def routes(database: Database, pages: Pages, files: Files, contents: materials.F
         DescribedPages(database, pages),
         ModelPages(database, pages),
         GatePages(database, pages),
+        WebhookPages(database, pages),
         MaterialsPages(database, pages, contents),
         LineagePages(database, pages, lineage),
     )
