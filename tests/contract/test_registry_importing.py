@@ -195,4 +195,6 @@ def test_impossible_numbers_are_refused(target: Target, bad: dict[str, int]) -> 
     with pytest.raises(Invalid):
         target.version(bad["number"])
     with pytest.raises(Invalid):
+        target.aliases(a=bad["number"])
+    with pytest.raises(Invalid):
         target.version(1, created_ms=-1)

@@ -163,6 +163,11 @@ def _check_times(*times: int) -> None:
         raise Invalid("A time is not in milliseconds since 1970", path="created_ms")
 
 
+def _check_number(version: int) -> None:
+    if not 0 < version < _INT64:
+        raise Invalid(f"{version} is not the number of a version", path="version")
+
+
 # --- versions ---------------------------------------------------------------------------------------------------
 
 
@@ -174,8 +179,7 @@ def import_version(
     Raises UnreadError when the model's own description is to be read first (see `registration.describing`).
     """
     _check_times(moved.created_ms, moved.updated_ms)
-    if not 0 < moved.version < _INT64:
-        raise Invalid(f"{moved.version} is not the number of a version", path="version")
+    _check_number(moved.version)
     checks.check_length("author", moved.author, validation.MAX_NAME_LENGTH)
     model, place = models.find(tx, caller, name, Role.EDITOR), _place(tx, caller, moved)
     try:
@@ -304,8 +308,9 @@ def import_aliases(
 ) -> ImportedAliases:
     """Let aliases of a model lead where they lead at the source, as far as gates allow; others stay."""
     _check_times(updated_ms)
-    for alias in moved:
+    for alias, number in moved.items():
         validation.check_new_alias(alias)
+        _check_number(number)
     model = models.find(tx, caller, name, Role.EDITOR)
     known = dict(tx.all(_aliases, {"model": model.row}))
     changed, skipped = [], []
