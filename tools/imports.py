@@ -43,9 +43,13 @@ HTTP_PARTS = {"api", "ui", "app", "web", "mlflow", "oip", "grafana", "prometheus
 # The base that all faces share: named one by one, so that each addition is a decision.
 HTTP_MODULES = {
     "mlwright.artifacts.transfer",  # streams bodies to and from the artifact store
+    "mlwright.kernel.exchange",  # a request and its answer, as ASGI has them
     "mlwright.kernel.http",
     "mlwright.kernel.openapi",
+    "mlwright.kernel.protocol",  # a connection
     "mlwright.kernel.protojson",
+    "mlwright.serving.host.control",
+    "mlwright.serving.host.main",
 }
 HTTP_LIBRARIES = ("starlette", "uvicorn")
 

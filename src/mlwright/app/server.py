@@ -18,11 +18,11 @@ import mlwright
 from mlwright.app import proxy
 from mlwright.app.guard import Authenticator, Guard
 from mlwright.app.process import ServerLock, ServerState, local_secret_path
-from mlwright.app.protocol import Protocol
 from mlwright.app.settings import Settings, save
 from mlwright.app.wiring import Platform
 from mlwright.kernel.clock import SystemClock
 from mlwright.kernel.errors import Conflict, Invalid
+from mlwright.kernel.protocol import Protocol
 
 _LOG_BYTES = 10 << 20
 _LOG_FILES = 5

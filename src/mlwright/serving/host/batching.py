@@ -102,9 +102,10 @@ class Batcher:
             self.under_way -= len(taken)
             if answer is None:
                 for each in taken:
-                    _fail(each, WorkerDied("the model's process ended"))
-            else:
-                _share(taken, answer)
+                    _fail(each, WorkerDied(while_answering=True))
+                self.abandon()
+                return
+            _share(taken, answer)
             if self._queue:
                 self._flush()
 
@@ -113,7 +114,7 @@ class Batcher:
     def abandon(self) -> None:
         """The process is gone, and so is whatever waits for it."""
         while self._queue:
-            _fail(self._queue.popleft(), WorkerDied("the model's process ended"))
+            _fail(self._queue.popleft(), WorkerDied())
             self.under_way -= 1
 
 

@@ -21,7 +21,7 @@ import uvloop
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from mlwright.app.protocol import Protocol
+from mlwright.kernel.protocol import Protocol
 from mlwright.serving.host.app import Hosted, Predictions
 from mlwright.serving.host.control import Control, Host
 from mlwright.serving.host.versions import WorkerPlaces
@@ -71,9 +71,9 @@ class Listening:
         await asyncio.sleep(_DRAIN_S)
         for connection in self._connections():
             connection.retire()
-        until = asyncio.get_running_loop().time() + _RETIRE_S
-        while self._state.connections and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(_DRAIN_S)
+        for _ in range(round(_RETIRE_S / _DRAIN_S)):
+            if self._state.connections:
+                await asyncio.sleep(_DRAIN_S)
         for connection in self._connections():
             connection.shutdown()
         if self._state.tasks:

@@ -16,8 +16,10 @@ from mlwright.serving.host.takes import Takes, takes_of
 from mlwright.serving.host.tensors import TEXT, Asked
 from mlwright.serving.host.workers import Worker, WorkerDied
 
-#: A request is given to another process when the first one died of something; then it was the request.
-_ATTEMPTS = 2
+#: A request in which a process dies is given to another one, where it is alone; if that dies too, it was the request.
+_DEATHS = 2
+#: A request that only waited is not to blame, but does not wait for ever.
+_ATTEMPTS = 10
 _LOOK_AGAIN_S = 0.1
 
 
@@ -71,14 +73,16 @@ class Version:
 
     async def ask(self, asked: Asked) -> Answer:
         """Ask it. Raises ModelFailed, Unavailable, and WorkerDied when it takes processes with it."""
-        for attempt in range(_ATTEMPTS):
+        deaths = 0
+        for _ in range(_ATTEMPTS):
             batcher = self._least_busy() or await self._batcher(0)
             try:
-                return await batcher.ask(asked, alone=attempt > 0)
-            except WorkerDied:
-                if attempt + 1 == _ATTEMPTS or self._closed:
+                return await batcher.ask(asked, alone=deaths > 0)
+            except WorkerDied as error:
+                deaths += error.while_answering
+                if deaths == _DEATHS or self._closed:
                     raise
-        raise AssertionError  # unreachable: the loop returns or raises
+        raise Unavailable("the model's processes end as fast as they are started")
 
     def _least_busy(self) -> Batcher | None:
         found: Batcher | None = None

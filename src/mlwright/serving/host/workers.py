@@ -33,7 +33,15 @@ class Answered(NamedTuple):
 
 
 class WorkerDied(Unavailable):
-    """The process ended, or hung up."""
+    """The process ended, or hung up.
+
+    Attributes:
+        while_answering: the request was in it; otherwise it still waited.
+    """
+
+    def __init__(self, message: str = "the model's process ended", *, while_answering: bool = False) -> None:
+        super().__init__(message)
+        self.while_answering = while_answering
 
 
 class Worker(asyncio.Protocol):
@@ -146,6 +154,9 @@ class Worker(asyncio.Protocol):
             parts: rows of each request in the batch.
             table: the arrays are columns of a table.
         """
+        if not self.alive:
+            answer(None)
+            return
         number = next(self._numbers)
         self._batches[number] = answer
         head = {"kind": "predict", "batch": number, "model": model, "inputs": inputs, "parts": parts, "table": table}

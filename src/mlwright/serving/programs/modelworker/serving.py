@@ -1,5 +1,6 @@
 """Answers batches, one after the other, and loads and drops models meanwhile."""
 
+import importlib.util
 import json
 import os
 import socket
@@ -23,7 +24,8 @@ class Model(NamedTuple):
 
     Attributes:
         columns: names and MLflow's types of the columns of the table that it takes, if it does.
-        matrix: it answers the same when asked with a plain matrix, which is many times cheaper than a table.
+        matrix: it is asked with a plain matrix, which is many times cheaper than a table: it answers the same, or there
+            is no pandas.
     """
 
     predict: Predict
@@ -167,14 +169,14 @@ def _said(error: Exception) -> str:
 def _warmed(head: dict[str, Any], data: bytes) -> Model:
     """Load a model and ask it once with its example, if there is one: the first answer is the slowest."""
     predict = load(Path(head["folder"]), head["loader"], head["options"], head["generic"])
-    model = Model(predict, head["columns"], matrix=False)
+    model = Model(predict, head["columns"], matrix=importlib.util.find_spec("pandas") is None)
     if not head["inputs"]:
         return model
     named = arrays(head["inputs"], memoryview(data))
     answer = _ask(model, named, table=head["table"])
     outputs(answer, next(iter(named.values())).shape[0])
     single = head["table"] and len(named) == 1 and head["loader"] != "mlflow"
-    return model._replace(matrix=single and _same_by_matrix(predict, named, answer))
+    return model._replace(matrix=model.matrix or (single and _same_by_matrix(predict, named, answer)))
 
 
 def _same_by_matrix(predict: Predict, named: dict[str, Any], answer: Any) -> bool:

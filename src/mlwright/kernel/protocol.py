@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import Scope
 from uvicorn.server import ServerState
 
-from mlwright.app.exchange import Exchange
+from mlwright.kernel.exchange import Exchange
 
 _log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mlwright.app.protocol import MAX_HEAD_BYTES
-from tests.unit.app.listening import connect, converse, serving
+from mlwright.kernel.protocol import MAX_HEAD_BYTES
+from tests.unit.kernel.listening import connect, converse, serving
 
 #: Paths that the application was asked for.
 SEEN: list[str] = []
