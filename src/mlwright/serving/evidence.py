@@ -33,6 +33,8 @@ class Evidence(msgspec.Struct, frozen=True):
     def e(self) -> float:
         """The e-value: how many times as likely what was seen is under the alternatives as under the hypothesis."""
         top = max(self.logs)
+        if top == min(self.logs) == 0.0:
+            return 1.0
         total = sum(math.exp(log - top) for log in self.logs)
         return math.exp(min(top + math.log(total / len(self.logs)), _MOST_LOG))
 

@@ -94,7 +94,6 @@ class Judgement(msgspec.Struct, frozen=True):
         reason: one sentence.
         worse, kept: e-values against the candidate, and for it.
         worse_at, kept_at: from where on they decide.
-        missing: what would bring a verdict, in words.
     """
 
     verdict: Verdict
@@ -103,7 +102,6 @@ class Judgement(msgspec.Struct, frozen=True):
     worse_at: float
     kept: float
     kept_at: float
-    missing: str = ""
 
 
 def begin(now_ms: int) -> State:
@@ -166,31 +164,33 @@ def judge(plan: Rollout, state: State, now_ms: int) -> Judgement:
     worse, worse_at = evidence.mean(list(against.values())), 1 / plan.alpha
     kept, kept_at = state.objective.e, 1 / plan.promotion_alpha
 
-    def judged(verdict: Verdict, reason: str, missing: str = "") -> Judgement:
-        return Judgement(verdict, reason, worse, worse_at, kept, kept_at, missing)
+    def judged(verdict: Verdict, reason: str) -> Judgement:
+        return Judgement(verdict, reason, worse, worse_at, kept, kept_at)
 
     if state.broken:
         return judged(Verdict.ROLLBACK, state.broken)
     if worse >= worse_at:
         return judged(Verdict.ROLLBACK, f"{max(against, key=lambda each: against[each])} than the version that serves")
     if plan.strategy in {Strategy.AB, Strategy.BANDIT}:
-        return judged(Verdict.HOLD, "somebody has to decide", "a decision: promote or abort")
+        return judged(Verdict.HOLD, "somebody has to decide")
     if kept >= kept_at:
         last = plan.strategy is not Strategy.CANARY or state.step + 1 >= len(plan.steps)
         reason = "it keeps the objective" if plan.strategy is not Strategy.SHADOW else "it answers as the other does"
         return judged(Verdict.PROMOTE if last else Verdict.ADVANCE, reason)
-    missing = _missing(plan, state, kept_at)
     if now_ms - state.began_ms >= plan.patience_seconds * 1_000:
         if plan.on_inconclusive == "rollback":
-            return judged(Verdict.ROLLBACK, "there was no evidence for it in time", missing)
-        return judged(Verdict.INCONCLUSIVE, "there was no evidence for it in time", missing)
-    return judged(Verdict.HOLD, "the evidence is not enough yet", missing)
+            return judged(Verdict.ROLLBACK, "there was no evidence for it in time")
+        return judged(Verdict.INCONCLUSIVE, "there was no evidence for it in time")
+    return judged(Verdict.HOLD, "the evidence is not enough yet")
 
 
-def _missing(plan: Rollout, state: State, wanted: float) -> str:
+def missing(plan: Rollout, state: State) -> str:
+    """What would bring a verdict for the candidate, in words."""
+    if plan.strategy in {Strategy.AB, Strategy.BANDIT}:
+        return "a decision: promote or abort"
     shadow = plan.strategy is Strategy.SHADOW
     limit = plan.shadow.disagreement if shadow else plan.objective.error_rate
-    needed = evidence.clean_requests_needed(state.objective, limit, wanted)
+    needed = evidence.clean_requests_needed(state.objective, limit, 1 / plan.promotion_alpha)
     return f"about {needed} more {'rows that agree' if shadow else 'good answers in this step'}"
 
 
