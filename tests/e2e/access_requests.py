@@ -343,6 +343,7 @@ def _moving(on: Things) -> dict[str, Request]:
     states = {"run_ids": [on.run], "model_ids": [on.model]}
     runs = {"experiment_id": on.experiment, "runs": [{"run_id": "1" * 32, "name": "moved"}]}
     models = {"experiment_id": on.experiment, "models": [{"model_id": "m-" + "1" * 32, "name": "moved"}]}
+    versions = {"name": on.registered, "versions": [{"version": 9, "source": "s3://far/model"}], "project": PROJECT}
     return {
         "GET /v1/export/runs": get(f"/v1/export/runs?experiment={on.experiment}"),
         "GET /v1/export/metrics": get(f"/v1/export/metrics?experiment={on.experiment}"),
@@ -352,6 +353,13 @@ def _moving(on: Things) -> dict[str, Request]:
         "POST /v1/import/runs": send("POST", "/v1/import/runs", runs),
         "POST /v1/import/series": send("POST", "/v1/import/series", series),
         "POST /v1/import/models": send("POST", "/v1/import/models", models),
+        "POST /v1/import/registered-models": send(
+            "POST", "/v1/import/registered-models", {"model": {"name": "moved"}, "project": PROJECT}
+        ),
+        "POST /v1/import/versions": send("POST", "/v1/import/versions", versions),
+        "POST /v1/import/aliases": send(
+            "POST", "/v1/import/aliases", {"name": on.registered, "aliases": {"moved": 1}, "project": PROJECT}
+        ),
         "POST /v1/import/states": asked("POST", "/v1/import/states", states),
     }
 

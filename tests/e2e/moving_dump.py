@@ -92,5 +92,40 @@ def seen(uri: str) -> dict[str, Any]:
     return found
 
 
+def version_files(version: Any) -> dict[str, str]:
+    """What loading the version would download; nothing of what lies in a store of its own."""
+    if version.source.startswith("s3:") or version.tags.get("mlflow.prompt.is_prompt"):
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        where = mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=folder)
+        paths = [path for path in sorted(Path(where).rglob("*")) if path.is_file()] or [Path(where)]
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def registry() -> dict[str, Any]:
+    """Registered models and prompts of the server that was chosen last."""
+    client = mlflow.MlflowClient()
+    condition = "tags.`mlflow.prompt.is_prompt` = 'true'"
+    found: dict[str, Any] = {}
+    for model in [*client.search_registered_models(), *client.search_registered_models(condition)]:
+        only = f" AND {condition}" if model.tags.get("mlflow.prompt.is_prompt") else ""
+        versions = client.search_model_versions(f'name = "{model.name}"{only}')
+        found[model.name] = {
+            "description": model.description or "", "tags": model.tags, "aliases": model.aliases,
+            "times": [model.creation_timestamp, model.last_updated_timestamp],
+            "versions": {
+                str(each.version): {
+                    "source": each.source, "run": each.run_id or "", "link": each.run_link or "",
+                    "user": each.user_id or "",
+                    "description": each.description or "", "stage": each.current_stage, "tags": each.tags,
+                    "times": [each.creation_timestamp, each.last_updated_timestamp],
+                    "model": getattr(each, "model_id", None) or "", "files": version_files(each),
+                }
+                for each in versions
+            },
+        }  # fmt: skip
+    return found
+
+
 if __name__ == "__main__":
-    json.dump([seen(uri) for uri in sys.argv[1:]], sys.stdout, sort_keys=True, indent=1)
+    json.dump([[seen(uri), registry()] for uri in sys.argv[1:]], sys.stdout, sort_keys=True, indent=1)

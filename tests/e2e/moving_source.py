@@ -96,8 +96,43 @@ def bin_of_things() -> None:
     client.set_terminated(default.info.run_id)
 
 
+def registered() -> None:
+    """Versions with holes in their numbers, aliases, stages, tags; files elsewhere; a copy; on MLflow 3 a prompt."""
+    client = mlflow.MlflowClient()
+    (run,) = client.search_runs(
+        [client.get_experiment_by_name("training").experiment_id], "attributes.run_name = 'autolog'"
+    )
+    run_id = run.info.run_id
+    client.log_text(run_id, "weights", "by hand/deep/weights.txt")
+    name = "churn é's"
+    client.create_registered_model(name, tags={"team": "red"}, description="Who leaves")
+    logged = mlflow.search_logged_models(output_format="list") if V3 else []
+    whole = next((f"models:/{each.model_id}" for each in logged if each.name == "model"), "")
+    sources = [whole or f"{run.info.artifact_uri}/model", f"{run.info.artifact_uri}/by hand", "s3://far/model"]
+    for number, source in enumerate([sources[0], *sources, sources[0]], 1):
+        own = None if source.startswith("s3:") else run_id
+        model_id = {"model_id": source.removeprefix("models:/")} if source.startswith("models:/") else {}
+        client.create_model_version(name, source, own, {"n": str(number)}, description=f"No. {number}", **model_id)
+    client.delete_model_version(name, "2")
+    client.delete_model_version(name, "5")
+    for which, stage in (("1", "Archived"), ("3", "Production")):
+        client.transition_model_version_stage(name, which, stage)
+    for alias, which in (("champion", "3"), ("old", "1"), ("far", "4")):
+        client.set_registered_model_alias(name, alias, which)
+    client.create_registered_model("without versions")
+    client.create_registered_model("gone")
+    client.delete_registered_model("gone")
+    if V3:
+        client.copy_model_version(f"models:/{name}/1", "copied")
+        if not sys.argv[1].startswith("file:"):
+            mlflow.genai.register_prompt("greeting", "Hello {{name}}", commit_message="first", tags={"by": "ada"})
+            mlflow.genai.register_prompt("greeting", "Hi {{name}}")
+            mlflow.genai.set_prompt_alias("greeting", "live", 2)
+
+
 if __name__ == "__main__":
     mlflow.set_tracking_uri(sys.argv[1])
     tree_of_runs()
     trained()
     bin_of_things()
+    registered()

@@ -93,12 +93,15 @@ def test_mlflows_client_sees_the_same_afterwards(origin: Origin, tmp_path: Path)
         url = f"http://127.0.0.1:{server.port}"
         outcome = moved(origin.addresses[0], "--server", url)
         assert outcome["verified"]
-        ours, theirs = json.loads(client(origin.python, "moving_dump.py", url, origin.uri))
+        (ours, our_models), (theirs, their_models) = json.loads(
+            client(origin.python, "moving_dump.py", url, origin.uri)
+        )
         assert sorted(ours) == sorted(theirs) == ["Default", "gone", "states", "sweep 扫描", "training"]
         if origin.uri.startswith("file:"):
             _as_servers_say(theirs)
         for name, expected in theirs.items():
             assert ours[name] == expected
+        assert our_models == their_models
         for address in origin.addresses:
             again = moved(address, "--server", url)
             assert again["verified"]
@@ -130,7 +133,7 @@ def test_a_dry_run_changes_nothing(origin: Origin, data_dir: Path) -> None:
 @pytest.mark.parametrize("origin", ["server-3.17.2"], indirect=True)
 def test_a_killed_import_goes_on_where_it_was(origin: Origin, data_dir: Path, tmp_path: Path) -> None:
     words: list[str | Path] = [MLWRIGHT, "import", "mlflow", *origin.addresses[-1], "--data", data_dir]
-    for killed_at_line in (2, 4, 5):
+    for killed_at_line in (2, 4, 5, 7):
         process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         assert process.stderr is not None
         for _ in range(killed_at_line):

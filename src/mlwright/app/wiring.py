@@ -38,6 +38,7 @@ from mlwright.kernel.resources import Kinds
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.api.described import DescribedApi
 from mlwright.registry.api.gates import GatesApi
+from mlwright.registry.api.importing import ImportRegistryApi
 from mlwright.registry.api.materials import MaterialsApi
 from mlwright.registry.api.models import ModelsApi
 from mlwright.registry.api.signatures import SignaturesApi
@@ -114,6 +115,7 @@ class Platform:
             *tracking_api.operations(self.database),
             *ModelsApi(self.database).operations(),
             *DescribedApi(self.database).operations(),
+            *ImportRegistryApi(self.database, VersionFiles(self.blobs)).operations(),
             *ReproductionsApi(self.database).operations(),
             *GatesApi(self.database).operations(),
             *MaterialsApi(self.database, VersionFiles(self.blobs)).operations(),

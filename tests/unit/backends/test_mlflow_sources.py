@@ -11,6 +11,7 @@ from mlwright.backends.mlflow.artifacts import ArtifactStore
 from mlwright.backends.mlflow.opening import open_source
 from mlwright.backends.mlflow.server import ServerSource
 from mlwright.kernel.errors import Invalid, NotFound, Unavailable
+from mlwright.registry.ports import MovedRegisteredModel
 from mlwright.tracking import points as packed
 from mlwright.tracking.ports import MovedFile
 from mlwright.tracking.spec import Param, RunStatus, Tag
@@ -56,6 +57,7 @@ def test_an_old_database_is_read(old_database: Path) -> None:
     assert list(histories) == ["a", "m"]
     assert repr(packed.unpack(histories["m"])) == repr([(1, 10, 0.5), (2, 11, math.nan)])
     assert list(source.models(old)) == []
+    assert source.registered_models() == []  # type: ignore[attr-defined]
     (file,) = source.files(old, run)
     assert file == MovedFile("sub/file", 5)
     assert b"".join(source.read(old, run, file)) == b"bytes"
@@ -100,6 +102,29 @@ def test_a_folder_is_read(folder: Path) -> None:
     assert key == "deep/m"
     assert repr(packed.unpack(data)) == repr([(1, 10, 0.5), (0, 11, math.nan), (3, 12, math.inf)])
     assert list(source.files(gone, run)) == [MovedFile("file", 5)]
+
+
+def test_the_registry_of_a_folder_is_read(folder: Path) -> None:
+    model = folder / "models" / "m"
+    for name in ("tags", "aliases", "version-10", "version-2", "version-3"):
+        (model / name).mkdir(parents=True)
+    (model / "meta.yaml").write_text("name: m\ncreation_timestamp: 5\ndescription: null\n")
+    (model / "tags" / "team").write_text("red")
+    (model / "aliases" / "champion").write_text("10")
+    for number, stage in (("10", "Production"), ("2", "None"), ("3", "Deleted_Internal")):
+        (model / f"version-{number}" / "meta.yaml").write_text(f"current_stage: {stage}\nsource: s\nuser_id: ada\n")
+    source = open_source(str(folder))
+    (found,) = source.registered_models()  # type: ignore[attr-defined]
+    assert found == MovedRegisteredModel("m", "", 5, 5, {"team": "red"}, {"champion": 10})
+    versions = source.versions(found)  # type: ignore[attr-defined]
+    assert [(each.version, each.stage.value, each.author) for each in versions] == [
+        (2, "None", "ada"),
+        (10, "Production", "ada"),
+    ]
+    assert [each.name for each in source.experiments()] == ["gone"]
+    (model / "aliases" / "champion").write_text("ten")
+    with pytest.raises(Invalid, match="'ten' is not the number of a version"):
+        source.registered_models()  # type: ignore[attr-defined]
 
 
 def test_a_broken_line_is_named(folder: Path) -> None:

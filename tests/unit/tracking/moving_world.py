@@ -7,6 +7,7 @@ from typing import Any
 from mlwright.app.local import LocalTransport
 from mlwright.app.settings import Settings
 from mlwright.kernel.client import Answer
+from mlwright.registry.ports import MovedRegisteredModel, MovedVersion
 from mlwright.tracking import points as packed
 from mlwright.tracking.importer.counts import Counts
 from mlwright.tracking.points import Point
@@ -60,6 +61,8 @@ class MemorySource:
         }
         point = Metric("f1", 0.5, 3, 0, MODEL_ID, run_id=RUN_IDS[1])
         self.model = MovedModel(MODEL_ID, "tree", 10, 20, source_run_id=RUN_IDS[1], metrics=[point])
+        self.registered: list[MovedRegisteredModel] = []
+        self.numbered: list[MovedVersion] = []
         self.closed = False
 
     def experiments(self) -> list[MovedExperiment]:
@@ -81,6 +84,12 @@ class MemorySource:
     def read(self, experiment: MovedExperiment, owner: MovedRun | MovedModel, file: MovedFile) -> Iterator[bytes]:
         content = self.content[owner.run_id if isinstance(owner, MovedRun) else owner.model_id][file.path]
         return (content[start : start + 1_000_000] for start in range(0, len(content), 1_000_000))
+
+    def registered_models(self) -> list[MovedRegisteredModel]:
+        return self.registered
+
+    def versions(self, model: MovedRegisteredModel) -> list[MovedVersion]:
+        return self.numbered
 
     def close(self) -> None:
         self.closed = True

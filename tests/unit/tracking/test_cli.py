@@ -12,10 +12,11 @@ from click.testing import CliRunner, Result
 
 from mlwright.app.cli import cli
 from mlwright.kernel.errors import Conflict, Denied, Invalid, NotFound
+from mlwright.registry.ports import MovedRegisteredModel, MovedVersion
 from mlwright.tracking.api.views import RunView
 from mlwright.tracking.cli import moving
 from mlwright.tracking.cli.runs import FIELDS
-from tests.unit.tracking.moving_world import RUN_IDS, MemorySource
+from tests.unit.tracking.moving_world import MODEL_ID, RUN_IDS, MemorySource
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_experiments_from_creation_to_restoration(typed: Any) -> None:
 def test_an_import_prints_the_comparison(typed: Any, moved_in: MemorySource) -> None:
     assert moved_in.closed
     result = typed("import", "mlflow", "memory")
-    assert "runs         5        5         yes" in result.stdout
+    assert "runs               5        5         yes" in result.stdout
     assert "changed: 0 changes" in result.stderr
     assert "counts and digests are equal" in result.stderr
     document = json.loads(typed("import", "mlflow", "memory", "-o", "json", "--no-progress").stdout)
@@ -83,7 +84,53 @@ def test_an_import_that_differs_exits_with_1(
     result = CliRunner().invoke(cli, ["import", "mlflow", "memory"])
     assert result.exit_code == 1
     assert f"error: {RUN_IDS[0]} differs from the source" in result.stderr
-    assert "points       1500     0         no" in result.stdout
+    assert "points             1500     0         no" in result.stdout
+
+
+def test_registered_models_come_along_as_far_as_gates_let_them(
+    typed: Any, moved_in: MemorySource, tmp_path: Path
+) -> None:
+    policy = """
+        apiVersion: mlwright.dev/v1
+        kind: GatePolicy
+        metadata: {name: production}
+        spec: {aliases: [champion], gates: [{name: people, approval: {approvers: [ann]}}]}
+    """
+    (tmp_path / "policy.yaml").write_text(policy)
+    typed("apply", "-f", str(tmp_path / "policy.yaml"))
+    leads = {"champion": 1, "far": 3}
+    moved_in.registered = [MovedRegisteredModel("trees", "", 5, 6, {}, leads), MovedRegisteredModel("other", "", 5, 6)]
+    moved_in.numbered = [
+        MovedVersion(1, f"models:/{MODEL_ID}", model_id=MODEL_ID, created_ms=7, updated_ms=8),
+        MovedVersion(3, "s3://far/model", created_ms=7, updated_ms=8),
+    ]
+    words = ("import", "mlflow", "memory", "--model", "trees", "--model-prefix", "old ")
+    assert typed(*words, "--dry-run").stderr.endswith("would change: 1 registered_models, 2 versions, 2 aliases\n")
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 1
+    assert "registered model 1 of 1: trees" in result.stderr
+    assert "not pinned, its files are not among those of the runs here: old trees/3 (s3://far/model)" in result.stderr
+    assert "skipped: @champion does not lead to old trees/1: Version 1 of 'old trees' may not be" in result.stderr
+    assert "error: old trees@champion differs from the source" in result.stderr
+    assert "aliases            2        1         no" in result.stdout
+    done = typed(*words, "--override", "it ran for a year")
+    assert "changed: 1 aliases" in done.stderr
+    assert "counts and digests are equal" in done.stderr
+    assert typed("models", "list", "-o", "name").stdout == "old trees\n"
+    version = json.loads(typed("models", "show", "old trees/1", "-o", "json").stdout)
+    assert (version["files"], version["aliases"]) == (1, ["champion"])
+    assert "changed: 0 changes" in typed("import", "mlflow", "memory", "--no-models").stderr
+    typed(*words[:-4], "--model", "none", fails=NotFound)
+
+
+def test_files_that_were_changed_since_they_were_pinned_are_noticed(typed: Any, moved_in: MemorySource) -> None:
+    moved_in.registered = [MovedRegisteredModel("trees")]
+    moved_in.numbered = [MovedVersion(1, f"runs:/{RUN_IDS[0]}/a")]
+    typed("import", "mlflow", "memory")
+    moved_in.content[RUN_IDS[0]]["a/b.txt"] = b"other words"
+    result = CliRunner().invoke(cli, ["import", "mlflow", "memory"])
+    assert result.exit_code == 1
+    assert "error: trees/1 differs from the source" in result.stderr
 
 
 def test_runs_are_listed_compared_and_commented(typed: Any, moved_in: MemorySource) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from mlwright.backends.mlflow.artifacts import ArtifactStore
+from mlwright.backends.mlflow.registered import DELETED, model_id_of, stage_of
 from mlwright.backends.mlflow.rows import Rows
 from mlwright.kernel.errors import Invalid
+from mlwright.registry.ports import MovedRegisteredModel, MovedVersion
 from mlwright.tracking.ports import MovedExperiment, MovedFile, MovedModel, MovedRun
 from mlwright.tracking.spec import (
     Dataset,
@@ -145,6 +147,40 @@ class DatabaseSource:
     def read(self, experiment: MovedExperiment, owner: MovedRun | MovedModel, file: MovedFile) -> Iterator[bytes]:
         return self._artifacts.read(self._place(experiment, owner), file)
 
+    def registered_models(self) -> list[MovedRegisteredModel]:
+        tags = self._by_first("registered_model_tags", "name", ("key", "value"))
+        aliases = self._by_first("registered_model_aliases", "name", ("alias", "version"))
+        columns = ("name", "description", "creation_time", "last_updated_time")
+        return [
+            MovedRegisteredModel(
+                name, text or "", created or 0, updated or created or 0, _texts(tags.get(name)),
+                {alias: int(version) for alias, version in sorted(aliases.get(name, []))},
+            )
+            for name, text, created, updated in self._select("registered_models", columns, "name")
+        ]  # fmt: skip
+
+    def versions(self, model: MovedRegisteredModel) -> list[MovedVersion]:
+        where, values = " WHERE name = ?", (model.name,)
+        tags: Grouped = defaultdict(list)
+        for number, *pair in self._select("model_version_tags", ("version", "key", "value"), "", where, values):
+            tags[str(number)].append(tuple(pair))
+        columns = (
+            "version", "source", "storage_location", "run_id", "run_link", "description", "user_id", "current_stage",
+            "creation_time", "last_updated_time",
+        )  # fmt: skip
+        found = []
+        for row in self._select("model_versions", columns, "version", where, values):
+            number, source, storage, run_id, link, text, user, stage, created, updated = row
+            if stage != DELETED:
+                found.append(
+                    MovedVersion(
+                        int(number), source or "", storage or "", run_id or "", model_id_of(source or ""), link or "",
+                        text or "", user or "", stage_of(stage), created or 0, updated or created or 0,
+                        _texts(tags.get(str(number))),
+                    )
+                )  # fmt: skip
+        return found
+
     def close(self) -> None:
         self._rows.close()
 
@@ -209,6 +245,10 @@ class DatabaseSource:
                 for key, value, at, step, name, digest, run_id in rows
             ]
         return found
+
+
+def _texts(pairs: Sequence[tuple[Any, ...]] | None) -> dict[str, str]:
+    return {key: value or "" for key, value in sorted(pairs or ())}
 
 
 def _model_status(number: int) -> ModelStatus:

@@ -8,7 +8,9 @@ from typing import Any
 import yaml
 
 from mlwright.backends.mlflow.artifacts import ArtifactStore
+from mlwright.backends.mlflow.registered import DELETED, stage_of
 from mlwright.kernel.errors import Invalid, NotFound, Unavailable
+from mlwright.registry.ports import MovedRegisteredModel, MovedVersion
 from mlwright.tracking.ports import MovedExperiment, MovedFile, MovedModel, MovedRun
 from mlwright.tracking.spec import (
     Dataset,
@@ -23,6 +25,8 @@ from mlwright.tracking.spec import (
 
 _META = "meta.yaml"
 _TRASH = ".trash"
+_MODELS = "models"
+_VERSION = "version-"
 _RUN_ID_DIGITS = 32
 _RECORD = struct.Struct("<qqd")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -39,6 +43,7 @@ class FolderSource:
         self._artifacts = artifacts
         self._folders: dict[str, Path] = {}
         self._locations: dict[str, str] = {}
+        self._models: dict[str, Path] = {}
         if not any(self._experiment_folders()):
             raise NotFound(
                 f"{root} holds no experiments", path="SOURCE", hint="an mlruns folder has folders with meta.yaml in it"
@@ -87,6 +92,25 @@ class FolderSource:
 
     def read(self, experiment: MovedExperiment, owner: MovedRun | MovedModel, file: MovedFile) -> Iterator[bytes]:
         return self._artifacts.read(self._place(experiment, owner), file)
+
+    def registered_models(self) -> list[MovedRegisteredModel]:
+        found = []
+        for folder in _subfolders(self._root / _MODELS):
+            if (folder / _META).is_file():
+                found.append(_registered_model(folder))
+                self._models[found[-1].name] = folder
+        return found
+
+    def versions(self, model: MovedRegisteredModel) -> list[MovedVersion]:
+        folders = [
+            folder
+            for folder in _subfolders(self._models[model.name])
+            if folder.name.startswith(_VERSION) and (folder / _META).is_file()
+        ]
+        found = [
+            _version(folder, meta) for folder in folders if (meta := _meta(folder)).get("current_stage") != DELETED
+        ]
+        return sorted(found, key=lambda each: each.version)
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -186,6 +210,44 @@ def _model(folder: Path) -> MovedModel:
         [Tag(key, value) for key, value in _texts(folder / "tags")],
         metrics,
     )
+
+
+def _registered_model(folder: Path) -> MovedRegisteredModel:
+    meta = _meta(folder)
+    created = int(meta.get("creation_timestamp") or 0)
+    return MovedRegisteredModel(
+        str(meta.get("name") or folder.name),
+        str(meta.get("description") or ""),
+        created,
+        int(meta.get("last_updated_timestamp") or created),
+        dict(_texts(folder / "tags")),
+        {alias: _number(text, f"{folder}/aliases/{alias}") for alias, text in _texts(folder / "aliases")},
+    )
+
+
+def _version(folder: Path, meta: Mapping[str, Any]) -> MovedVersion:
+    created = int(meta.get("creation_timestamp") or 0)
+    return MovedVersion(
+        _number(folder.name.removeprefix(_VERSION), str(folder)),
+        str(meta.get("source") or ""),
+        str(meta.get("storage_location") or ""),
+        str(meta.get("run_id") or ""),
+        str(meta.get("model_id") or ""),
+        str(meta.get("run_link") or ""),
+        str(meta.get("description") or ""),
+        str(meta.get("user_id") or ""),
+        stage_of(meta.get("current_stage")),
+        created,
+        int(meta.get("last_updated_timestamp") or created),
+        dict(_texts(folder / "tags")),
+    )
+
+
+def _number(text: str, where: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise Invalid(f"{text!r} is not the number of a version", path=where) from error
 
 
 def _point(words: list[str], where: str) -> bytes:

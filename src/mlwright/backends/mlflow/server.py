@@ -10,8 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
+from mlwright.backends.mlflow import registered
 from mlwright.kernel.client import HttpTransport
 from mlwright.kernel.errors import Denied, Invalid, NotFound, Unavailable
+from mlwright.registry.ports import MovedRegisteredModel, MovedVersion
+from mlwright.registry.spec import PROMPT_TAG
 from mlwright.tracking.ports import MovedExperiment, MovedFile, MovedModel, MovedRun
 from mlwright.tracking.spec import (
     Dataset,
@@ -27,6 +30,7 @@ from mlwright.tracking.spec import (
 _API = "/api/2.0/mlflow"
 _PAGE = 500
 _POINTS = 25_000
+_REGISTERED = 100
 _THREADS = 4
 _TIMEOUT_S = 300.0
 _RECORD = struct.Struct("<qqd")
@@ -150,6 +154,31 @@ class ServerSource:
             path = f"{base}?artifact_file_path={quote(file.path, safe='')}"
         return self._transport().pieces(path, self._headers)
 
+    def registered_models(self) -> list[MovedRegisteredModel]:
+        found = {}
+        try:
+            for condition in ("", registered.PROMPTS):
+                for each in self._listed("registered-models/search", condition, "registered_models"):
+                    found[each["name"]] = registered.model_of(each)
+        except (NotFound, Unavailable) as error:  # old servers over a folder have no registry
+            raise type(error)(
+                error.message, path="SOURCE", hint="leave registered models out with --no-models"
+            ) from error
+        return [found[name] for name in sorted(found)]
+
+    def versions(self, model: MovedRegisteredModel) -> list[MovedVersion]:
+        is_prompt = model.tags.get(PROMPT_TAG, "").lower() == "true"
+        condition = registered.named(model.name) + (f" AND {registered.PROMPTS}" if is_prompt else "")
+        found = list(self._listed("model-versions/search", condition, "model_versions"))
+        places = itertools.repeat("") if is_prompt else self._pool.map(self._download_uri, found)
+        moved = [registered.version_of(each, place) for each, place in zip(found, places, strict=False)]
+        return sorted(moved, key=lambda each: each.version)
+
+    def _download_uri(self, version: Mapping[str, Any]) -> str:
+        query = {"name": version["name"], "version": version["version"]}
+        found: str = self._get(f"{_API}/model-versions/get-download-uri", query).get("artifact_uri") or ""
+        return found
+
     def close(self) -> None:
         self._pool.shutdown()
 
@@ -170,6 +199,16 @@ class ServerSource:
             token = page.get("next_page_token") or ""
             if not token:
                 return
+
+    def _listed(self, path: str, condition: str, name: str) -> Iterator[dict[str, Any]]:
+        """What the registry lists, page by page."""
+        query: dict[str, Any] = {"max_results": _REGISTERED} | ({"filter": condition} if condition else {})
+        while True:
+            page = self._get(f"{_API}/{path}", query)
+            yield from page.get(name, ())
+            if not page.get("next_page_token"):
+                return
+            query["page_token"] = page["next_page_token"]
 
     def _get(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
         return self._send("GET", f"{path}?{urlencode(query)}", None)

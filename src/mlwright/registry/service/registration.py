@@ -3,9 +3,9 @@
 import asyncio
 import itertools
 import json
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from sqlalchemy import bindparam, insert, update
@@ -34,6 +34,8 @@ _VERSIONS_TAG = "mlflow.modelVersions"
 _ATTEMPTS = 3
 #: A description is parsed in a millisecond up to this length.
 _BRIEF_BYTES = 4_096
+
+T = TypeVar("T")
 
 _insert = Query(
     insert(model_versions)
@@ -72,12 +74,31 @@ class Description(NamedTuple):
     facts: Facts = Facts()
 
 
+class Past(NamedTuple):
+    """What a version keeps that was registered elsewhere, before now.
+
+    Attributes:
+        origin: the registry that it comes from, for the event.
+    """
+
+    number: int
+    author: str
+    created_ms: int
+    updated_ms: int
+    origin: str
+
+
 async def register(database: Database, files: ReadFiles, caller: Caller, new: NewVersion) -> ModelVersion:
     """Register a version. Raises as `create` does; UnreadError only when its files change all the time."""
+    return await describing(database, files, lambda tx, known: create(tx, caller, new, known))
+
+
+async def describing(database: Database, files: ReadFiles, work: Callable[[Tx, Description], T]) -> T:
+    """Do `work`, which creates a version, and again with the model's own description when that had to be read."""
     known = Description()
     for attempt in itertools.count(1):
         try:
-            return await database.write(partial(create, caller=caller, new=new, known=known), brief=True)
+            return await database.write(_with(work, known), brief=True)
         except UnreadError as error:
             if attempt == _ATTEMPTS:
                 raise
@@ -85,12 +106,18 @@ async def register(database: Database, files: ReadFiles, caller: Caller, new: Ne
     raise AssertionError  # unreachable: the loop returns or raises
 
 
+def _with(work: Callable[[Tx, Description], T], known: Description) -> Callable[[Tx], T]:
+    return lambda tx: work(tx, known)
+
+
 def _read(files: ReadFiles, file: ArtifactFile) -> Description:
     return Description(file.digest, facts.of_description(files.read(file, facts.MAX_BYTES + 1)))
 
 
-def create(tx: Tx, caller: Caller, new: NewVersion, known: Description, source: Source | None = None) -> ModelVersion:
-    """Create the next version of a model and pin its files.
+def create(
+    tx: Tx, caller: Caller, new: NewVersion, known: Description, source: Source | None = None, past: Past | None = None
+) -> ModelVersion:
+    """Create the next version of a model, or the one that `past` is about, and pin its files.
 
     Args:
         known: what the model's own description says, if it was read before.
@@ -102,7 +129,8 @@ def create(tx: Tx, caller: Caller, new: NewVersion, known: Description, source: 
     _check(new)
     model = models.find(tx, caller, new.name, Role.EDITOR)
     source = source or sources.resolve(tx, caller, new)
-    number, now = model.last_version + 1, tx.now_ms()
+    now = tx.now_ms()
+    number, author, created, updated, _ = past or Past(model.last_version + 1, caller.name, now, now, "")
     pinned = _pin(tx, caller, source, pinning.folder(model.row, number), model.project)
     described = _described(tx, new, pinned, known)
     found = ModelVersion(
@@ -116,25 +144,26 @@ def create(tx: Tx, caller: Caller, new: NewVersion, known: Description, source: 
         model_id=source.model_id,
         run_link=new.run_link,
         description=new.description,
-        author=caller.name,
+        author=author,
         stage=Stage.NONE,
         digest=pinned.digest,
         size=pinned.size,
         files=len(pinned.files),
         facts=facts.complete(described, pinned.files, _lineage(tx, caller, source)),
-        created_ms=now,
-        updated_ms=now,
+        created_ms=created,
+        updated_ms=updated,
         tags=new.tags,
     )
     internal = {"model": model.row, "copied_from": source.copied or None}
     row = tx.one(_insert, {**msgspec.structs.asdict(found), **_encoded(found), **internal})
     found = msgspec.structs.replace(found, row=int(row[0]) if row else 0)
     versions.add_tags(tx, found.row, new.tags)
-    tx.run(_count, {"model_": model.row, "number": number, "now": now})
-    _link(tx, caller, new, source, number)
+    tx.run(_count, {"model_": model.row, "number": max(number, model.last_version), "now": now})
+    if past is None:  # a logged model that was moved in says already what it was registered as
+        _link(tx, caller, new, source, number)
     if source.copied:
         trust.copy(tx, source.copied, found.row)
-    _emit(tx, caller, found)
+    _emit(tx, caller, found, past)
     gates.request(tx, caller, found)
     return found
 
@@ -201,8 +230,12 @@ def _list(text: str) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _emit(tx: Tx, caller: Caller, found: ModelVersion) -> None:
+def _emit(tx: Tx, caller: Caller, found: ModelVersion, past: Past | None) -> None:
     names = ("source", "run_id", "model_id", "digest", "size", "files", "description", "tags")
     subject, data = f"model-version/{found.name}/{found.version}", {name: getattr(found, name) for name in names}
     tx.topics |= {TOLD, models.topic(found.project, found.name)}
-    tx.emit(Draft(caller.name, found.project, "registry.version.created", subject, data))
+    if past is None:
+        tx.emit(Draft(caller.name, found.project, "registry.version.created", subject, data))
+        return
+    data |= {"origin": past.origin, "author": past.author}
+    tx.emit(Draft(caller.name, found.project, "registry.version.imported", subject, data))

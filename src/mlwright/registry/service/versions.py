@@ -98,12 +98,14 @@ def describe(
 
 
 def transition(
-    tx: Tx, caller: Caller, name: str, version: int, stage: Stage, *, archive: bool = False, project: str = ""
-) -> ModelVersion:
+    tx: Tx, caller: Caller, name: str, version: int, stage: Stage, *, archive: bool = False, project: str = "",
+    override: str = "",
+) -> ModelVersion:  # fmt: skip
     """Move a version to a stage.
 
     Args:
         archive: whether the versions that are in that stage go to Archived; only for Staging and Production.
+        override: why it shall go there though a gate is closed; for administrators of the project.
     """
     if archive and stage not in _ACTIVE_STAGES:
         raise Invalid(
@@ -112,7 +114,7 @@ def transition(
             path="archive_existing_versions",
         )
     model, found = find(tx, caller, name, version, Role.EDITOR, project)
-    gates.guard(tx, caller, found, stage=stage)
+    gates.guard(tx, caller, found, stage=stage, override=override)
     now = tx.now_ms()
     others = tx.all(_in_stage, {"model": model.row, "stage": stage.value, "version": version}) if archive else []
     tx.many(_set_stage, [{"version_": row, "new_stage": Stage.ARCHIVED.value, "now": now} for row, _ in others])

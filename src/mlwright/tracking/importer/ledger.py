@@ -40,7 +40,7 @@ class Ledger:
         self._experiments: dict[str, tuple[Place, MovedExperiment | None]] = {}
         self._runs: dict[str, _Entry] = {}
         self._models: dict[str, _Entry] = {}
-        self._files: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+        self.files: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
 
     def experiment(self, place: Place) -> None:
         self._experiments[place.source_id] = (place, None)
@@ -61,7 +61,7 @@ class Ledger:
 
     def file(self, address: str, path: str, size: int, digest: str) -> None:
         """A file of a run or model; `digest` is empty when it was not read."""
-        self._files[address].append((path, size, digest))
+        self.files[address].append((path, size, digest))
         self.source.add(files=1, bytes=size)
 
     # --- comparing ---------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ class Ledger:
         return [each["model_id"] for each in self._client.post_packed("/v1/import/models", body) if each["changed"]]
 
     def _compare_files(self, found: Counts, differing: list[str]) -> None:
-        for address, files in self._files.items():
+        for address, files in self.files.items():
             owner = address.partition("/")[2]
             if owner in differing and self._dry_run:
                 continue

@@ -1,7 +1,7 @@
 """The move itself: experiment by experiment, runs in batches, histories packed, files streamed."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -70,6 +70,11 @@ class Mover:
         rows, differing = self._ledger.compare()
         verified = all(row.equal for row in rows)
         return Outcome(verified, self._changes, rows, places, differing)
+
+    @property
+    def files(self) -> Mapping[str, Sequence[tuple[str, int, str]]]:
+        """Path, size in bytes and digest of all files of runs and logged models, by their address in the API."""
+        return self._ledger.files
 
     def _chosen(self) -> list[MovedExperiment]:
         found = self._source.experiments()
