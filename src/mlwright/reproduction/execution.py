@@ -1,10 +1,5 @@
-"""Runs that one execution of a command starts: found by a tag that MLflow's clients put on each of them.
+"""Runs that one execution of a command starts: found by a tag that MLflow's clients put on each of them."""
 
-They do so with what the variable MLFLOW_RUN_CONTEXT holds, a JSON object of tags (mlflow/tracking/context/
-system_environment_context.py); `mlflow.start_run` and autologging, but not `MlflowClient.create_run`.
-"""
-
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +10,8 @@ from mlwright.kernel.errors import MlwrightError
 from mlwright.kernel.ids import Ids
 from mlwright.reproduction import spec
 from mlwright.reproduction.recording import Recording
+from mlwright.tracking.service import context
 
-CONTEXT = "MLFLOW_RUN_CONTEXT"
 _MOST_RUNS = 10_000
 #: A clock that is not ours may have set the time of start.
 _MARGIN_MS = 86_400_000
@@ -44,12 +39,7 @@ class Execution:
 
     def variables(self, recording: Recording, environment: Mapping[str, str]) -> dict[str, str]:
         """What its environment gets, so that its runs have the tags of the recording and those given already."""
-        try:
-            given = json.loads(environment.get(CONTEXT, "") or "{}")
-        except ValueError:
-            given = {}
-        own = {**recording.tags, spec.EXECUTION_TAG: self.id}
-        return {CONTEXT: json.dumps({**(given if isinstance(given, dict) else {}), **own})}
+        return context.variables({**recording.tags, spec.EXECUTION_TAG: self.id}, environment)
 
     def runs(self) -> list[dict[str, Any]]:
         """The runs that it has started, oldest first."""
@@ -82,11 +72,8 @@ def end_run(client: Client, run_id: str, status: str) -> None:
 
 def runs_of(client: Client, execution: str, started_ms: int = 0) -> list[dict[str, Any]]:
     """The runs of an execution, oldest first."""
-    query = f"tags.`{spec.EXECUTION_TAG}` = '{execution}'"
-    if started_ms:
-        query += f" AND attributes.start_time > {started_ms - _MARGIN_MS}"
-    order = ["attributes.start_time ASC"]
-    return client.pages("/v1/runs", _MOST_RUNS, filter=query, order_by=order)
+    since = f"attributes.start_time > {started_ms - _MARGIN_MS}" if started_ms else ""
+    return context.runs(client, spec.EXECUTION_TAG, execution, "ASC", _MOST_RUNS, since)
 
 
 def put(client: Client, run_id: str, path: str, text: str) -> None:

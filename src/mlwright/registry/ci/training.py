@@ -1,10 +1,5 @@
-"""Running a training program as it is, and finding what it logged.
+"""Running a training program as it is, and finding what it logged by a tag, without a change in the program."""
 
-MLflow's clients put the tags in MLFLOW_RUN_CONTEXT on every run that they start: so runs of this very job are found
-without a change in the program.
-"""
-
-import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +8,7 @@ from typing import Any, NamedTuple
 from mlwright.kernel.client import Client
 from mlwright.kernel.errors import Conflict, Invalid, NotFound
 from mlwright.registry.ci.spec import CiSpec, Mode
+from mlwright.tracking.service import context
 
 #: The tag of runs and versions that says which job made them.
 JOB_TAG = "mlwright.ci.job"
@@ -57,7 +53,7 @@ def train(client: Client, spec: CiSpec, job: str, source: Source, environment: M
     variables = {
         **environment,
         "MLFLOW_TRACKING_URI": address.url,
-        "MLFLOW_RUN_CONTEXT": json.dumps(tags),
+        **context.variables(tags, environment),
         **({"MLFLOW_EXPERIMENT_NAME": spec.experiment} if spec.experiment else {}),
         **({"MLFLOW_TRACKING_TOKEN": address.token} if address.token else {}),
     }
@@ -98,8 +94,7 @@ def find(client: Client, spec: CiSpec, job: str) -> Trained:
 
 def _runs(client: Client, job: str) -> list[dict[str, Any]]:
     """The finished runs with the job's tag, the newest first."""
-    query = f"tags.`{JOB_TAG}` = '{job}' AND attributes.status = 'FINISHED'"
-    return client.pages("/v1/runs", _MOST_RUNS, filter=query, order_by=["attributes.start_time DESC"])
+    return context.runs(client, JOB_TAG, job, "DESC", _MOST_RUNS, "attributes.status = 'FINISHED'")
 
 
 def _ordered(runs: Sequence[dict[str, Any]], metric: str, mode: Mode) -> list[dict[str, Any]]:
