@@ -117,6 +117,10 @@ def clean_requests_needed(evidence: Evidence, limit: float, wanted: float) -> in
     return most
 
 
-def mean(values: Sequence[float]) -> float:
-    """Several e-values about one decision as one: the average of e-values is an e-value, whatever ties them."""
-    return sum(values) / len(values) if values else 1.0
+def mean(values: Sequence[tuple[float, float]]) -> float:
+    """Several e-values about one decision as one: their weighted average is an e-value too, whatever ties them.
+
+    Args:
+        values: weights and e-values; the weights were chosen before anything was seen.
+    """
+    return sum(weight * value for weight, value in values) / sum(weight for weight, _ in values)

@@ -14,6 +14,8 @@ from mlwright.serving.evidence import Counts, Evidence
 from mlwright.serving.spec import Rollout, Strategy
 
 _ENOUGH_NUMBERS = 100
+#: Of the evidence against a candidate: errors are worth more than delay.
+_WEIGHTS = {"it is slower": 0.2}
 
 
 class Verdict(StrEnum):
@@ -161,7 +163,7 @@ def judge(plan: Rollout, state: State, now_ms: int) -> Judgement:
     against = {"it fails more often": state.errors.e, "it is slower": state.latency.e}
     if plan.strategy is Strategy.SHADOW:
         against["it answers differently"] = state.differing.e
-    worse, worse_at = evidence.mean(list(against.values())), 1 / plan.alpha
+    worse, worse_at = evidence.mean([(_WEIGHTS.get(name, 1.0), e) for name, e in against.items()]), 1 / plan.alpha
     kept, kept_at = state.objective.e, 1 / plan.promotion_alpha
 
     def judged(verdict: Verdict, reason: str) -> Judgement:
