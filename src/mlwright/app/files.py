@@ -78,13 +78,7 @@ class VersionFiles:
     def store(self, data: bytes) -> Stored:
         if len(data) <= SMALL_BYTES:
             return Stored(blob_of(data), data)
-        writer = self._blobs.writer()
-        try:
-            writer.write(data)
-            return Stored(writer.commit(), None)
-        except BaseException:  # whatever went wrong: half a blob must not stay
-            writer.abort()
-            raise
+        return Stored(transfer.stored(self._blobs, [data]), None)
 
     def check(self, file: ArtifactFile) -> None:
         if file.content is None:

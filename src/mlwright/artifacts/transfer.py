@@ -59,7 +59,7 @@ async def _receive(
     allow: Callable[[Tx], object],
 ) -> Blob:
     if _size(first) < PIECE_BYTES:  # all of it: one trip to a thread does everything
-        return await database.read(lambda tx: (allow(tx), _stored(blobs, first))[1])
+        return await database.read(lambda tx: (allow(tx), stored(blobs, first))[1])
     await database.read(allow)
     return await _receive_rest(stream, blobs, first)
 
@@ -101,7 +101,8 @@ def _write(writer: BlobWriter, parts: Sequence[bytes]) -> None:
         writer.write(part)
 
 
-def _stored(blobs: Blobs, parts: Sequence[bytes]) -> Blob:
+def stored(blobs: Blobs, parts: Sequence[bytes]) -> Blob:
+    """The parts, one after the other, as a blob; half a one never stays. Blocks."""
     writer = blobs.writer()
     try:
         _write(writer, parts)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mlwright.kernel.blobs import PIECE_BYTES, PREFIX, Blob, BlobWriter, altered, checked, verify
-from mlwright.kernel.errors import Invalid, NotFound, StorageFull, Unavailable
+from mlwright.kernel.blobs import PIECE_BYTES, PREFIX, Blob, BlobWriter, check_once, checked, missing
+from mlwright.kernel.errors import Invalid, StorageFull, Unavailable
 from mlwright.kernel.soundness import Soundness
 
 _FOLDER = "sha256"
@@ -73,12 +73,7 @@ class ObjectStoreBlobs:
         return False  # asking the store would take as long as whoever asks must not wait
 
     def check(self, digest: str) -> None:
-        stamp = self._stamp(digest)
-        if self._soundness.knows(digest, stamp):
-            return
-        if not verify(self, digest):
-            raise altered(digest)
-        self._soundness.note(digest, stamp)
+        check_once(self, self._soundness, digest, self._stamp(digest))
 
     def _stamp(self, digest: str) -> object:
         import obstore
@@ -86,7 +81,7 @@ class ObjectStoreBlobs:
         try:
             found = obstore.head(self._store, _key(checked(digest)))
         except FileNotFoundError:
-            raise NotFound(f"there is no blob {digest}", hint="run: mlwright doctor") from None
+            raise missing(digest) from None
         except obstore.exceptions.BaseError as error:
             raise self._unavailable(error) from error
         return found["size"], found["last_modified"], found.get("e_tag"), found.get("version")
@@ -102,7 +97,7 @@ class ObjectStoreBlobs:
                 return iter(())
             found = obstore.get(self._store, key, options={"range": (start, stop)})
         except FileNotFoundError:
-            raise NotFound(f"there is no blob {digest}", hint="run: mlwright doctor") from None
+            raise missing(digest) from None
         except obstore.exceptions.BaseError as error:
             raise self._unavailable(error) from error
         return self._pieces(found)

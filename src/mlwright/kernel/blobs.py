@@ -127,6 +127,11 @@ def blob_of(data: bytes) -> Blob:
     return Blob(f"{PREFIX}{hashlib.sha256(data).hexdigest()}", len(data))
 
 
+def missing(digest: str) -> NotFound:
+    """The error for a blob that is not there."""
+    return NotFound(f"there is no blob {digest}", hint="run: mlwright doctor")
+
+
 def altered(digest: str) -> Untrusted:
     """The error for a blob that holds other bytes than those it is named by."""
     return Untrusted(
@@ -141,6 +146,15 @@ def verify(blobs: Blobs, digest: str) -> bool:
     for piece in blobs.read(digest):
         found.update(piece)
     return found.hexdigest() == checked(digest)
+
+
+def check_once(blobs: Blobs, soundness: Soundness, digest: str, stamp: object) -> None:
+    """Read a blob whose stamp is not known yet, and note it. Raises Untrusted when its bytes are others."""
+    if soundness.knows(digest, stamp):
+        return
+    if not verify(blobs, digest):
+        raise altered(digest)
+    soundness.note(digest, stamp)
 
 
 class DirectoryBlobs:
@@ -176,12 +190,7 @@ class DirectoryBlobs:
         return self._soundness.knows(digest, self._stamp(digest))
 
     def check(self, digest: str) -> None:
-        stamp = self._stamp(digest)
-        if self._soundness.knows(digest, stamp):
-            return
-        if not verify(self, digest):
-            raise altered(digest)
-        self._soundness.note(digest, stamp)
+        check_once(self, self._soundness, digest, self._stamp(digest))
 
     def written(self, digest: str) -> None:
         """The blob has just been written as it is named."""
@@ -192,14 +201,14 @@ class DirectoryBlobs:
         try:
             status = self.file(checked(digest)).stat()
         except FileNotFoundError:
-            raise _missing(digest) from None
+            raise missing(digest) from None
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
     def read(self, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         try:
             file = self.file(checked(digest)).open("rb")
         except FileNotFoundError:
-            raise _missing(digest) from None
+            raise missing(digest) from None
         return _pieces(file, start, end)
 
     def delete(self, digest: str) -> None:
@@ -304,10 +313,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _missing(digest: str) -> NotFound:
-    return NotFound(f"there is no blob {digest}", hint="run: mlwright doctor")
 
 
 def _explained(error: OSError, path: Path) -> Exception:
