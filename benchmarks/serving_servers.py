@@ -87,8 +87,8 @@ def host(root: Path, name: str, endpoints: Sequence[Mapping[str, Any]]) -> Serve
     folder, port = root / name, free_port()
     folder.mkdir(parents=True)
     (folder / "state.json").write_text(json.dumps({"generation": 1, "endpoints": list(endpoints)}))
-    keeper = [sys.executable, "-I", KEEPER, folder, HOST, str(port)]
-    command = [*keeper, "--", sys.executable, "-m", "mlwright.serving.host.main", folder]
+    keeper: list[str | Path] = [sys.executable, "-I", KEEPER, folder, HOST, str(port)]
+    command: list[str | Path] = [*keeper, "--", sys.executable, "-m", "mlwright.serving.host.main", folder]
     return Server(name, pinned(*command), folder, port, dict(KEEP_BYTE_CODE))
 
 
@@ -98,7 +98,15 @@ def host(root: Path, name: str, endpoints: Sequence[Mapping[str, Any]]) -> Serve
 def mlflow_serve(root: Path, python: Path, model: Path) -> Server:
     """`mlflow models serve` with one worker, on one core; not started."""
     port = free_port()
-    command = [python.parent / "mlflow", "models", "serve", "--env-manager", "local", "--model-uri", model]
+    command: list[str | Path] = [
+        python.parent / "mlflow",
+        "models",
+        "serve",
+        "--env-manager",
+        "local",
+        "--model-uri",
+        model,
+    ]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"  # it starts `python`, and wants its own
     environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path, **KEEP_BYTE_CODE}

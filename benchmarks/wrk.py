@@ -51,7 +51,7 @@ def drive(
 
     Raises UnexpectedAnswerError when an answer is no 2xx, or fails.
     """
-    command = [
+    command: list[str | Path] = [
         "wrk",
         "-t1",
         f"-c{connections}",
