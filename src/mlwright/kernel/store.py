@@ -98,6 +98,8 @@ def apply(tx: Tx, caller: Caller, kind: Kind, manifest: Manifest, *, dry_run: bo
     after = _created(tx, kind, project, manifest, spec) if before is None else _changed(before, manifest, spec)
     if after == before:
         return Applied("unchanged", after)
+    if kind.before_save is not None and not dry_run:
+        kind.before_save(tx, after)
     if before is not None:
         after = _versioned(tx, after)
     if before is None:

@@ -88,7 +88,7 @@ async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
         loop.add_signal_handler(each, stopped.set)
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ALONE
     places, hosted = WorkerPlaces(environment, sys.stderr.fileno()), Hosted()
-    host = Host(hosted, places, folder / "state.json", time.perf_counter)
+    host = Host(hosted, places, folder / "state.json", time.perf_counter, f"{os.getpid()}-{time.time_ns()}")
     await host.start()
     clients, control = Listening(Predictions(hosted)), Listening(Control(host))
     await clients.accept(listen)
