@@ -53,18 +53,20 @@ class Arm(msgspec.Struct, frozen=True, omit_defaults=True):
     disagreements: int = 0
 
 
-class Look(msgspec.Struct, frozen=True):
+class Look(msgspec.Struct, frozen=True, omit_defaults=True):
     """What both versions did since the look before.
 
     Attributes:
         at_ms: when it ended, Unix time.
         step: the place in the plan's steps.
+        tripped: why the host gives the candidate no more requests; empty when it does.
     """
 
     at_ms: int
     step: int
     candidate: Arm
     stable: Arm
+    tripped: str = ""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -140,7 +142,7 @@ def seen(plan: Rollout, state: State, look: Look) -> State:
         differing=differing,
         objective=objective,
         requests=state.requests + candidate.requests,
-        broken=state.broken or _broken(plan, candidate, run),
+        broken=state.broken or look.tripped or _broken(plan, candidate, run),
         error_run=run if candidate.requests else state.error_run,
     )
 

@@ -11,13 +11,16 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.serving import verdicts
-from mlwright.serving.service import endpoints, rows
+from mlwright.serving.service import endpoints, rewards, rows
 from mlwright.serving.service.endpoints import SYSTEM, TOPIC, subject
 from mlwright.serving.service.rows import Serving
 from mlwright.serving.spec import RevisionState, Rollout, RolloutRecord, RolloutState, Strategy, Traffic
 from mlwright.serving.tables import endpoint_revisions, rollout_looks, rollouts
 from mlwright.serving.tables import endpoints as endpoints_table
 from mlwright.serving.verdicts import Judgement, Look, State, Verdict
+
+#: A bandit moves the traffic by no less.
+_LEAST_MOVE = 0.01
 
 _revisions, _rollouts, _looks = endpoint_revisions.c, rollouts.c, rollout_looks.c
 _ready = Query(
@@ -202,9 +205,11 @@ def evidence(tx: Tx, rollout: RolloutRecord) -> State:
     return _state.decode(row[0])
 
 
-def shifted(tx: Tx, serving: Serving, rollout: RolloutRecord, given: float) -> None:
-    """Give the candidate another share, as a bandit does."""
-    _serve_now(tx, serving, Traffic(serving.traffic.stable, rollout.number, given))
+def divide(tx: Tx, serving: Serving, rollout: RolloutRecord) -> None:
+    """Divide the traffic of a bandit by what the answers were worth; a hundredth more or less changes nothing."""
+    given = rewards.share(*(rewards.of(tx, serving.row, number) for number in (rollout.number, rollout.stable)))
+    if serving.traffic.candidate == rollout.number and abs(given - serving.traffic.share) >= _LEAST_MOVE:
+        _serve_now(tx, serving, Traffic(serving.traffic.stable, rollout.number, round(given, 2)))
 
 
 def loaded(tx: Tx, serving: Serving, rollout: RolloutRecord) -> None:
