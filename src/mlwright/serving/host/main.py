@@ -76,8 +76,9 @@ class Listening:
                 await asyncio.sleep(_DRAIN_S)
         for connection in self._connections():
             connection.shutdown()
-        if self._state.tasks:
-            await asyncio.wait(self._state.tasks, timeout=_LAST_S)
+        for _ in range(round(_LAST_S / _DRAIN_S)):
+            if self._state.connections:
+                await asyncio.sleep(_DRAIN_S)
 
 
 async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
