@@ -1,7 +1,7 @@
 """Packs the prediction log: `python -m mlwright.serving.packing FOLDER`. Run by a serving host now and then.
 
-What hosts wrote down is sorted by endpoint and day into complete files; lines of JSON become Parquet once pyarrow is there;
-what is too old, or too much, is removed. Killed anywhere, the next run does the same again: files have the same names.
+What hosts wrote down is sorted by endpoint and day into complete files; lines of JSON become Parquet once pyarrow is
+there; what is too old, or too much, is removed. Killed anywhere, the next run does the same again: files have the same names.
 """
 
 import contextlib

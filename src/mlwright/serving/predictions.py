@@ -1,7 +1,7 @@
 """Reads the prediction log: what was asked and answered, also what a host wrote down a moment ago.
 
-Below its folder lie `ENDPOINT/date=YYYY-MM-DD/` with complete files (`segments.py`), and `.spool/` with what is not packed
-yet (`spool.py`). Whoever reads both sees each prediction once, whatever is packed meanwhile.
+Below its folder lie `ENDPOINT/date=YYYY-MM-DD/` with complete files (`segments.py`), and `.spool/` with what is not
+packed yet (`spool.py`). Whoever reads both sees each prediction once, whatever is packed meanwhile.
 """
 
 import heapq

@@ -154,6 +154,4 @@ def _read_parquet(path: Path) -> Iterator[Prediction]:
 def _object(value: dict[str, Any] | None, name: str, marked: set[tuple[str, str]]) -> Any:
     if value is None:
         return None if name == "inputs" else {}
-    return {
-        key: json.loads(each) if (name, key) in marked else each for key, each in value.items() if each is not None
-    }
+    return {key: json.loads(each) if (name, key) in marked else each for key, each in value.items() if each is not None}

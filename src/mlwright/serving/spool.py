@@ -1,7 +1,7 @@
 """Predictions as a host writes them down while it answers: frames at the end of a file, in Messagepack.
 
-A frame is its length, its CRC-32 and a list of entries; arrays stay the bytes that they were. Whoever is killed while he
-writes leaves a frame that is not whole, and all before it. A file that somebody still writes to is locked (`flock`).
+A frame is its length, its CRC-32 and a list of entries; arrays stay the bytes that they were. Whoever is killed while
+he writes leaves a frame that is not whole, and all before it. A file that somebody still writes to is locked (`flock`).
 """
 
 import struct

@@ -1,7 +1,7 @@
 """The prediction log, as far as the host goes: entries are kept in memory, and written by a thread a moment later.
 
-What is full drops and counts; nothing here ever waits. A host that is killed loses what it has not handed to the kernel:
-at most `FLUSH_S` of it, if the disk keeps up. Files are packed by a program of its own (`serving/packing.py`).
+What is full drops and counts; nothing here ever waits. A host that is killed loses what it has not handed to the
+kernel: at most `FLUSH_S` of it, if the disk keeps up. Files are packed by a program of its own (`serving/packing.py`).
 """
 
 import asyncio
@@ -37,6 +37,8 @@ _FRAME_ENTRIES = 64
 #: A file is closed, and packed, when it is so large or so old.
 _FILE_BYTES = 32 << 20
 _FILE_S = 600.0
+#: What is too old is looked for so often, also where nothing is added.
+_PACK_S = 86_400.0
 _COMPLAIN_S = 60.0
 
 
@@ -77,6 +79,7 @@ class Recorder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlwright-predictions")
         self._now = now
         self._complained_s = -_COMPLAIN_S
+        self._packed_s = now()
 
     def record(
         self,
@@ -135,15 +138,25 @@ class Recorder:
             self._complained_s = self._now()
             _log.warning("predictions cannot be logged: %s", error)
 
-    def tend(self) -> None:
-        """Close a file that is old enough, although nothing is added to it. Called now and then."""
-        if self._file is not None and self._file.is_old:
-            self._thread.submit(lambda: self._file is not None and self._file.close() and self.pack())
+    async def run(self) -> None:
+        """Pack what earlier hosts left, and from time to time what is old enough. Until cancelled."""
+        loop = asyncio.get_running_loop()
+        while self._file is not None:
+            await loop.run_in_executor(self._thread, self._tend)
+            await asyncio.sleep(_FILE_S / 4)
+
+    def _tend(self) -> None:
+        assert self._file is not None
+        if self._file.is_old:
+            self._file.close()
+        if self._now() - self._packed_s >= _PACK_S or self._file.has_company:
+            self.pack()
 
     def pack(self) -> None:
         """Have all files that nobody writes to packed, unless that is going on. Blocks for a moment."""
         if self._folder is None or (self._packing is not None and self._packing.poll() is None):
             return
+        self._packed_s = self._now()
         command = [sys.executable, "-m", "mlwright.serving.packing", str(self._folder)]
         self._packing = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
 
@@ -167,6 +180,7 @@ class SpoolFile:
         self._folder = folder
         self._now = now
         self._descriptor = -1
+        self._path: Path | None = None
         self._size = 0
         self._since_s = 0.0
 
@@ -174,6 +188,11 @@ class SpoolFile:
     def is_old(self) -> bool:
         """Whether it is time to close it."""
         return self._descriptor >= 0 and self._now() - self._since_s >= _FILE_S
+
+    @property
+    def has_company(self) -> bool:
+        """Whether there are files beside it, as hosts leave them that are gone."""
+        return any(path != self._path for path in self._folder.glob(f"*{spool.SUFFIX}"))
 
     def append(self, frame: bytes) -> bool:
         """Add a frame; whether the file was closed after it. Raises OSError, and then has added nothing to it."""
@@ -199,14 +218,15 @@ class SpoolFile:
         except OSError:
             os.close(descriptor)
             raise
-        self._descriptor, self._size, self._since_s = descriptor, len(spool.MAGIC), self._now()
+        self._descriptor, self._path = descriptor, path
+        self._size, self._since_s = len(spool.MAGIC), self._now()
 
     def close(self) -> bool:
         """Let it be packed; whether there was one."""
         if self._descriptor < 0:
             return False
         os.close(self._descriptor)
-        self._descriptor = -1
+        self._descriptor, self._path = -1, None
         return True
 
 

@@ -1,4 +1,4 @@
-"""How many processes a version needs: a pure function of the load that was seen. Up at once, down after a quiet time."""
+"""How many processes a version needs: a pure function of the load that was seen. Up at once, down after a while."""
 
 import math
 from collections.abc import Sequence
