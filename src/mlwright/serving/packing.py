@@ -1,7 +1,8 @@
 """Packs the prediction log: `python -m mlwright.serving.packing FOLDER`. Run by a serving host now and then.
 
 What hosts wrote down is sorted by endpoint and day into complete files; lines of JSON become Parquet once pyarrow is
-there; what is too old, or too much, is removed. Killed anywhere, the next run does the same again: files have the same names.
+there; what is too old, or too much, is removed. Killed anywhere, the next run does the same again: files have the same
+names.
 """
 
 import contextlib
@@ -16,11 +17,12 @@ from pathlib import Path
 import msgspec
 
 from mlwright.kernel.clock import SystemClock
-from mlwright.serving import segments, spool
+from mlwright.serving import segments
+from mlwright.serving.host import spool
 from mlwright.serving.host.state import Desired
 from mlwright.serving.predictions import day_of, days, files, folder_of
 from mlwright.serving.spec import Logging
-from mlwright.serving.spool import Prediction
+from mlwright.serving.host.spool import Prediction
 
 _POLITE = 15
 

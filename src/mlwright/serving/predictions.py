@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from mlwright.serving import segments, spool
+from mlwright.serving import segments
+from mlwright.serving.host import spool
 from mlwright.serving.host.traces import made_ms
-from mlwright.serving.spool import Prediction
+from mlwright.serving.host.spool import Prediction
 
 _DATE = "date="
 _DAY_MS = 86_400_000

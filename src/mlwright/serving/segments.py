@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from mlwright.serving.spool import Prediction
+from mlwright.kernel.errors import Invalid
+from mlwright.serving.host.spool import Prediction
 
 PARQUET = ".parquet"
 LINES = ".jsonl.gz"
@@ -39,13 +40,19 @@ def write(folder: Path, stem: str, found: Sequence[Prediction]) -> Path:
 
 
 def read(path: Path) -> Iterator[Prediction]:
-    """All of a file. Nothing of one that was removed, or became Parquet, since it was listed."""
+    """All of a file, also of one that has become Parquet since it was listed; nothing of one that was removed.
+
+    Raises Invalid for Parquet without pyarrow.
+    """
+    if path.name.endswith(LINES):
+        with contextlib.suppress(FileNotFoundError), gzip.open(path) as lines:
+            yield from map(_decode, lines)
+            return
+        path = path.with_name(f"{stem_of(path)}{PARQUET}")
+    if not has_parquet():
+        raise Invalid("this part of the prediction log is Parquet", hint="pip install 'mlwright[parquet]'")
     with contextlib.suppress(FileNotFoundError):
-        if path.name.endswith(PARQUET):
-            yield from _read_parquet(path)
-        else:
-            with gzip.open(path) as lines:
-                yield from map(_decode, lines)
+        yield from _read_parquet(path)
 
 
 def stem_of(path: Path) -> str:

@@ -269,9 +269,8 @@ class _Request:
         except Exception as error:  # the boundary of a request
             self.refuse(error)
             return
-        if served.logging.predictions:
-            seconds = hosted.now() - self._began
-            hosted.recorder.record(self._ids, served, revision, self._entity, seconds, reading.asked, answer.arrays)
+        seconds = hosted.now() - self._began
+        hosted.recorder.record(self._ids, served, revision, self._entity, seconds, reading.asked, answer.arrays)
         body, headers = reply.body, self._extra
         headers += (
             (b"content-type", reply.content_type),

@@ -203,7 +203,7 @@ class Capacity:
 
 
 def _worth(placed: _Placed) -> tuple[int, float]:
-    """Those that get no requests go first, then those that may rest, then all others: each the one not used for longest."""
+    """First goes what gets no requests, then what may rest, then all others: of each what was not used for longest."""
     endpoint, version, history = placed
     rank = 0 if not endpoint.has_traffic(version) else 1 if endpoint.served.scaling.min == 0 else 2
     return rank, history.used_s

@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from mlwright.serving import spool
+from mlwright.serving.host import spool
 from mlwright.serving.host.state import Revision, Served
 from mlwright.serving.host.tensors import Array, Asked
 from mlwright.serving.host.traces import Ids
-from mlwright.serving.spool import Entry
+from mlwright.serving.host.spool import Entry
 
 _log = logging.getLogger(__name__)
 
@@ -250,5 +250,5 @@ def _entry(heard: _Heard) -> Entry:
         heard.latency_s * 1_000,
         heard.rows,
         spool.kept_outputs(heard.arrays),
-        None if heard.asked is None else spool.kept_inputs(heard.asked, redact),
+        (spool.kept_inputs(heard.asked, redact) or None) if heard.asked is not None else None,
     )
