@@ -19,10 +19,10 @@ import msgspec
 from mlwright.kernel.clock import SystemClock
 from mlwright.serving import segments
 from mlwright.serving.host import spool
+from mlwright.serving.host.spool import Prediction
 from mlwright.serving.host.state import Desired
 from mlwright.serving.predictions import day_of, days, files, folder_of
 from mlwright.serving.spec import Logging
-from mlwright.serving.host.spool import Prediction
 
 _POLITE = 15
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mlwright.serving import segments
 from mlwright.serving.host import spool
-from mlwright.serving.host.traces import made_ms
 from mlwright.serving.host.spool import Prediction
+from mlwright.serving.host.traces import made_ms
 
 _DATE = "date="
 _DAY_MS = 86_400_000

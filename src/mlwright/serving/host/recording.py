@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlwright.serving.host import spool
+from mlwright.serving.host.spool import Entry
 from mlwright.serving.host.state import Revision, Served
 from mlwright.serving.host.tensors import Array, Asked
 from mlwright.serving.host.traces import Ids
-from mlwright.serving.host.spool import Entry
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ _FRAME_ENTRIES = 64
 #: A file is closed, and packed, when it is so large or so old.
 _FILE_BYTES = 32 << 20
 _FILE_S = 600.0
+#: Bytes that may lie there until they are packed.
+_MOST_SPOOLED = 1 << 30
 #: What is too old is looked for so often, also where nothing is added.
 _PACK_S = 86_400.0
 _COMPLAIN_S = 60.0
@@ -208,6 +210,8 @@ class SpoolFile:
 
     def _open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
+        if sum(each.stat().st_size for each in self._folder.glob(f"*{spool.SUFFIX}")) >= _MOST_SPOOLED:
+            raise OSError("more is written than can be packed")
         path = self._folder / f"{time.time_ns() // 1_000_000:013d}-{os.getpid()}-{os.urandom(3).hex()}{spool.SUFFIX}"
         new = path.with_suffix(spool.NEW)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
