@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from mlwright.kernel.protocol import Protocol
-from mlwright.serving.host import metrics
+from mlwright.serving.host import metrics, sockets
 from mlwright.serving.host.app import Hosted, Predictions
 from mlwright.serving.host.control import Control, Host
 from mlwright.serving.host.places import WorkerPlaces
@@ -98,7 +98,7 @@ async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
     measured = partial(metrics.text, hosted.endpoints.values(), recorder, places, host.capacity)
     clients, control = Listening(Predictions(hosted, measured)), Listening(Control(host))
     await clients.accept(listen)
-    await control.accept(_control_socket(folder / "control.sock"))
+    await control.accept(sockets.listening(folder / "control.sock"))
     os.write(ready, b"1")
     os.close(ready)
     looking = [asyncio.create_task(each) for each in (host.capacity.run(), recorder.run())]
@@ -108,18 +108,6 @@ async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
         task.cancel()
     await recorder.close()
     places.close()
-
-
-def _control_socket(path: Path) -> socket.socket:
-    """The newest host has the name; an older one keeps answering who is connected already."""
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
-    found.bind(str(new))
-    new.chmod(0o600)
-    found.listen(64)
-    new.replace(path)
-    return found
 
 
 def main() -> None:
