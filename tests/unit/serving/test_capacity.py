@@ -27,7 +27,7 @@ class Toy:
 
 
 def processes(host: Site) -> list[psutil.Process]:
-    return [each for each in host.host.children() if "start_model_worker.py" in " ".join(each.cmdline())]
+    return [each for each in host.host.children() if each.status() != psutil.STATUS_ZOMBIE]
 
 
 def revision(host: Site, number: int = 1) -> Any:

@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import msgspec
+
 from mlwright.kernel.errors import Unavailable
 from mlwright.serving import programs
 from mlwright.serving.host import memory
+from mlwright.serving.host.answering import encode
 from mlwright.serving.programs.modelworker import frames
 
+_REAP_S = 0.05
 _START = Path(programs.__file__ or "").parent / "start_model_worker.py"
 
 
@@ -60,7 +64,7 @@ class Worker(asyncio.Protocol):
         self.process = process
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self._splitter = frames.Splitter()
+        self._splitter = frames.Splitter(msgspec.json.decode)
         self._transport: asyncio.Transport
         self._batches: dict[int, tuple[str, Callable[[Answered | WorkerDied], None]]] = {}
         self._loading: dict[str, asyncio.Future[float]] = {}
@@ -111,7 +115,14 @@ class Worker(asyncio.Protocol):
         batches, self._batches = self._batches, {}
         for place, (_, answer) in enumerate(batches.values()):  # batches are answered in order
             answer(WorkerDied(while_answering=place == 0))
+        self._reap()
         self._ended(self)
+
+    def _reap(self) -> None:
+        """A process that has hung up is of no use, should it still run."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self._loop.call_later(_REAP_S, self._reap)
 
     def data_received(self, data: bytes) -> None:
         for frame in self._splitter.feed(data):
@@ -219,7 +230,7 @@ class Worker(asyncio.Protocol):
         number = next(self._numbers)
         self._batches[number] = (model, answer)
         head = {"kind": "predict", "batch": number, "model": model, "inputs": inputs, "parts": parts, "table": table}
-        self._transport.write(frames.encode(head, *data))
+        self._transport.write(frames.joined(encode(head), *data))
 
     def kill(self) -> None:
         """End it at once."""
