@@ -19,7 +19,7 @@ import msgspec
 from mlwright.kernel.clock import SystemClock
 from mlwright.serving import segments
 from mlwright.serving.host import spool
-from mlwright.serving.host.spool import Prediction
+from mlwright.serving.host.spool import Entry
 from mlwright.serving.host.state import Desired
 from mlwright.serving.predictions import day_of, days, files, folder_of
 from mlwright.serving.spec import Logging
@@ -53,9 +53,9 @@ def pack(folder: Path, policies: Mapping[str, Logging], today: date) -> None:
 def _pack_spool(folder: Path, path: Path) -> None:
     if not _nobody_has(path):
         return
-    found: dict[tuple[str, date], list[Prediction]] = defaultdict(list)
+    found: dict[tuple[str, date], list[Entry]] = defaultdict(list)
     for entry in spool.entries(path):
-        found[entry.endpoint, day_of(entry.time_ms)].append(spool.prediction(entry))
+        found[entry.endpoint, day_of(entry.time_ms)].append(entry)
     for (endpoint, day), some in found.items():
         segments.write(folder_of(folder, endpoint, day), path.stem, some)
     path.unlink()

@@ -19,7 +19,7 @@ from mlwright.serving.host import recording, spool
 from mlwright.serving.host.recording import Recorder, SpoolFile
 from mlwright.serving.host.spool import Entry, Kept, Prediction
 from mlwright.serving.host.state import Revision, Served
-from mlwright.serving.host.tensors import Array, Asked, Shape, packed
+from mlwright.serving.host.tensors import SIZES, Array, Asked, Shape, packed
 from mlwright.serving.host.traces import Naming
 from mlwright.serving.predictions import PredictionLog, day_of
 from mlwright.serving.spec import Logging
@@ -32,7 +32,7 @@ COLUMNS = ["age", "zip"]
 
 def entry(number: int, endpoint: str = "toy", time_ms: int = NOON_MS) -> Entry:
     data = struct.pack("<4d", number, float("nan"), float("inf"), 4)
-    inputs = [Kept("", "FP64", [2, 2], data, COLUMNS), Kept("text", "BYTES", [2], ["a", "é"])]
+    inputs = [Kept("", "FP64", [2, 2], data, "age\0zip"), Kept("text", "BYTES", [2], ["a", "é"])]
     outputs = [
         Kept("p", "FP64", [2], struct.pack("<2d", 0.5, number)),
         Kept("v", "INT64", [2, 2], struct.pack("<4q", 1, 2, 3, 4)),
@@ -198,6 +198,39 @@ def test_whatever_models_say_is_read_as_it_was(given_: list[tuple[dict[str, Any]
         assert list(segments.read(segments.write(Path(folder), "x", found))) == found
 
 
+kinds = st.sampled_from(["BOOL", "INT8", "UINT16", "INT64", "UINT64", "FP16", "FP32", "FP64", "BYTES"])
+
+
+@st.composite
+def arrays(draw: st.DrawFn, rows: int, datatype: str, per_row: int, place: int) -> Kept:
+    count = rows * per_row
+    shape = [rows] if per_row == 1 else [rows, per_row]
+    if datatype == "BYTES":
+        return Kept(f"a{place}", datatype, shape, draw(st.lists(st.text(), min_size=count, max_size=count)))
+    size = SIZES[datatype] * count
+    data = draw(st.binary(min_size=size, max_size=size))
+    if datatype == "BOOL":
+        data = bytes(each & 1 for each in data)
+    columns = "\0".join(f"c{at}" for at in range(per_row)) if place == 0 and per_row > 1 else ""
+    return Kept("" if columns else f"a{place}", datatype, shape, data, columns)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.lists(st.tuples(kinds, st.integers(1, 3)), min_size=1, max_size=3), st.integers(1, 4))
+def test_arrays_become_the_same_columns_as_their_values(
+    data: st.DataObject, described: list[tuple[str, int]], count: int
+) -> None:
+    found = []
+    for number in range(count):
+        rows = data.draw(st.integers(1, 3))
+        kept = [data.draw(arrays(rows, kind, per_row, place)) for place, (kind, per_row) in enumerate(described)]
+        inputs = kept if data.draw(st.booleans()) else None
+        found.append(Entry(f"{number}", "", "", "toy", 1, "m", 1, "", NOON_MS, 1.0, rows, kept, inputs))
+    with tempfile.TemporaryDirectory() as folder:
+        read = list(segments.read(segments.write(Path(folder), "x", found)))
+    assert read == [spool.prediction(each) for each in found]
+
+
 # --- in the host --------------------------------------------------------------------------------------------------
 
 
@@ -245,7 +278,7 @@ def test_what_is_redacted_is_not_in_the_bytes(cells: list[int], gone: set[str]) 
     whole = Asked(Shape(("",), ("UINT8",), ((4,),), names), 3, (packed("UINT8", cells, ""),))
     kept = spool.kept_inputs(whole, sorted(gone))
     left = [name for name in names if name not in gone]
-    assert [name for each in kept for name in each.columns] == left
+    assert [name for each in kept for name in spool.columns_of(each.columns)] == left
     for each in kept:
         assert list(each.data) == [cells[row * 4 + names.index(name)] for row in range(3) for name in left]
 

@@ -8,6 +8,7 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,18 @@ MAGIC = b"mlwright-spool-1\n"
 _HEAD = struct.Struct("<II")
 _OPAQUE = {1: "B", 2: "H", 4: "I", 8: "Q"}
 #: What an array without a name is called.
-_UNNAMED = "data"
+UNNAMED = "data"
+_BETWEEN = "\0"
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """An array. `columns`: names of the columns that it holds, if it is a table."""
+    """An array. `columns`: names of the columns that it holds, one after the other, if it is a table."""
 
     name: str
     datatype: str
     shape: list[int]
     data: bytes | list[Any]
-    columns: list[str] = []
+    columns: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -105,23 +107,36 @@ def kept_inputs(asked: Asked, redact: Sequence[str]) -> list[Kept]:
     for place, name in enumerate(shape.names):
         whole = Kept(name, shape.datatypes[place], [asked.rows, *shape.rows[place]], asked.arrays[place])
         if shape.table and len(shape.names) == 1 and name == "":
-            found += _without(whole, list(shape.table), redact)
+            found += _without(whole, shape.table, redact)
         elif name not in redact:
             found.append(whole)
     return found
 
 
-def _without(matrix: Kept, columns: list[str], redact: Sequence[str]) -> list[Kept]:
+def _without(matrix: Kept, names: tuple[str, ...], redact: Sequence[str]) -> list[Kept]:
     """A table in one array without some of its columns."""
-    gone = [place for place, name in enumerate(columns) if name in redact]
+    gone = [place for place, name in enumerate(names) if name in redact] if redact else ()
     data = matrix.data
+    columns = list(names)
     if gone:
         cells = array(_OPAQUE[SIZES[matrix.datatype]], data)
         for width, place in zip(range(len(columns), 0, -1), reversed(gone), strict=False):
             del cells[place::width]
             columns.pop(place)
         data = cells.tobytes()
-    return [Kept("", matrix.datatype, [matrix.shape[0], len(columns)], data, columns)] if columns else []
+    shape = [matrix.shape[0], len(columns)]
+    return [Kept("", matrix.datatype, shape, data, _joined(tuple(columns)))] if columns else []
+
+
+@cache
+def _joined(columns: tuple[str, ...]) -> str:
+    return _BETWEEN.join(name.replace(_BETWEEN, "?") for name in columns)
+
+
+@cache
+def columns_of(joined: str) -> tuple[str, ...]:
+    """The names of columns."""
+    return tuple(joined.split(_BETWEEN))
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -149,21 +164,22 @@ def entries(path: Path) -> Iterator[Entry]:
 def prediction(entry: Entry) -> Prediction:
     """An entry in plain values."""
     found = {name: getattr(entry, name) for name in Entry.__struct_fields__}
-    inputs = None if entry.inputs is None else _plain(entry.inputs, entry.rows)
-    return Prediction(**{**found, "outputs": _plain(entry.outputs, entry.rows), "inputs": inputs})
+    inputs = None if entry.inputs is None else plain(entry.inputs, entry.rows)
+    return Prediction(**{**found, "outputs": plain(entry.outputs, entry.rows), "inputs": inputs})
 
 
-def _plain(arrays: Sequence[Kept], rows: int) -> dict[str, list[Any]]:
+def plain(arrays: Sequence[Kept], rows: int) -> dict[str, list[Any]]:
+    """Arrays of so many rows as values, by name."""
     found: dict[str, list[Any]] = {}
     for each in arrays:
         values = _values(each)
         if each.columns:
-            width = len(each.columns)
-            found |= {name: values[place::width] for place, name in enumerate(each.columns)}
+            names = columns_of(each.columns)
+            found |= {name: values[place :: len(names)] for place, name in enumerate(names)}
             continue
         per_row = len(values) // rows if rows else 0
         split = values if per_row == 1 else [values[at * per_row : (at + 1) * per_row] for at in range(rows)]
-        found[each.name or _UNNAMED] = split
+        found[each.name or UNNAMED] = split
     return found
 
 
