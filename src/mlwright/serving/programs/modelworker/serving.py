@@ -1,5 +1,8 @@
 """Answers batches, one after the other, and loads and drops models meanwhile."""
 
+import contextlib
+import ctypes
+import gc
 import importlib.util
 import json
 import os
@@ -60,8 +63,8 @@ class Worker:
             self._predict(head, data)
         elif kind == "load":
             threading.Thread(target=self._load, args=(head, data), daemon=True).start()
-        elif kind == "drop":
-            self._models.pop(head["model"], None)
+        elif kind == "drop" and self._models.pop(head["model"], None) is not None:
+            _give_back_memory()
 
     def _send(self, head: dict[str, Any], *data: bytes) -> None:
         message = frames.encode(head, *data)
@@ -166,6 +169,13 @@ def _warmed(head: dict[str, Any], data: bytes) -> Model:
     outputs(answer, next(iter(named.values())).shape[0])
     single = head["table"] and len(named) == 1 and head["loader"] != "mlflow"
     return model._replace(matrix=model.matrix or (single and _same_by_matrix(predict, named, answer)))
+
+
+def _give_back_memory() -> None:
+    """To the machine; by itself, the C library keeps what has been freed for later."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _same_by_matrix(predict: Predict, named: dict[str, Any], answer: Any) -> bool:
