@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "gate": ("mlwright.registry.cli.gates:gate", "Gates of model versions: run, explain, approve, reject."),
     "release": ("mlwright.registry.cli.releasing:release", "Make the same files a version in another project."),
     "ci": ("mlwright.registry.cli.ci:ci", "Train, register, gate and promote in one command; workflows."),
+    "image": ("mlwright.app.commands.images:image", "Container images of model versions: build."),
     "webhooks": (
         "mlwright.registry.cli.webhooks:webhooks",
         "Webhooks of the registry: list, create, test, deliveries.",

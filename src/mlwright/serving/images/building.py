@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -121,7 +121,10 @@ class Builder:
         base = self._base(wishes, minor, architecture)
         packages = [*base.packages, *host.packages, *environment.packages]
         name = wishes.tag or _tag(source)
-        materials = bill(Subject(name, source.name, source.version, _hex(source.digest), source.files), packages)
+        subject = Subject(
+            _tag(source).rpartition(":")[0], source.name, source.version, _hex(source.digest), source.files
+        )
+        materials = bill(subject, packages)
         parts = [
             *(Part(layer, f"ground: {base.described}") for layer in base.layers),
             Part(host.layer, "packages of the serving host"),
@@ -134,6 +137,15 @@ class Builder:
         settings = _settings(source, wishes, base, how)
         return Built(image(name, architecture, settings, parts), materials, f"linux/{architecture}", minor, self.layers)
 
+    def collect(self, before_s: float) -> None:
+        """Remove what no image has needed since a Unix time in seconds."""
+        self.layers.collect(before_s)
+        notes = self._folder / "notes"
+        for note in notes.iterdir() if notes.is_dir() else ():
+            with suppress(FileNotFoundError):  # somebody else was faster
+                if note.stat().st_mtime < before_s:
+                    note.unlink()
+
     def _base(self, wishes: Wishes, minor: str, architecture: str) -> Base:
         if wishes.base:
             return given.base(wishes.base, minor, architecture, self.layers)
@@ -145,24 +157,28 @@ class Builder:
         with tempfile.TemporaryDirectory(prefix="mlwright-image-") as folder:
             asked = needs(source.folder, how, Path(folder))
             key = f"{builds} {described(asked)}"
-            return self._made(key, asked, f"{ENVIRONMENT}/lib/python{{minor}}/site-packages", builds=builds)
+            place = f"{ENVIRONMENT}/lib/python{{minor}}/site-packages"
+            return self._made("of the model", key, asked, place, builds=builds)
 
     def _host(self, minor: str) -> Made:
         """The packages of the host, for the same Python."""
         with tempfile.TemporaryDirectory(prefix="mlwright-image-") as folder:
             content.host_needs(minor, Path(folder))
-            made = self._made(described(Path(folder)), Path(folder), SITE)
+            made = self._made("of the host", described(Path(folder)), Path(folder), SITE)
         if made.python != minor:
             raise Invalid(f"the model needs Python {minor}, and there is {made.python}")
         return made
 
-    def _made(self, key: str, asked: Path, place: str, *, builds: bool = False) -> Made:
+    def _made(self, whose: str, key: str, asked: Path, place: str, *, builds: bool = False) -> Made:
         """Packages as a layer, known again by what is asked for."""
-        key = f"packages {key} {place}"
-        return noted(self._folder / "notes", key, self.layers, lambda: self._packages(asked, place, builds))
 
-    def _packages(self, asked: Path, place: str, builds: bool) -> Made:
-        self._say("making the environment")
+        def make() -> Made:
+            self._say(f"making the environment {whose}")
+            return self._packages(asked, place, builds=builds)
+
+        return noted(self._folder / "notes", f"packages {key} {place}", self.layers, make)
+
+    def _packages(self, asked: Path, place: str, *, builds: bool) -> Made:
         with self._environments.ready(asked, _LIMITS, builds=builds) as found:
             folder, minor = Path(found.folder), ".".join(found.python.split(".")[:2])
             entries = content.packages_of(folder, minor, place.format(minor=minor))
@@ -207,7 +223,7 @@ def _settings(source: Source, wishes: Wishes, base: Base, how: Running) -> dict[
         "HOME": "/tmp",  # noqa: S108 - of a container
         "LANG": "C.UTF-8",
         "MLWRIGHT_PORT": str(_PORT),
-        "PATH": f"{base.python.rpartition('/')[0]}:/usr/bin",
+        "PATH": base.python.rpartition("/")[0],
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": f"/{SITE}",
         "PYTHONUNBUFFERED": "1",

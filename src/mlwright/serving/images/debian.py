@@ -19,7 +19,7 @@ from mlwright.serving.images.layers import Entry, Layer, Layers, tree
 from mlwright.serving.images.notes import Made, Package, noted
 
 #: Raised when the same packages are to become another ground.
-_RECIPE = "3"
+_RECIPE = "4"
 _SECONDS = 600.0
 _HINT = "give another ground: --base DIR, TAR or oci:DIR with Python {minor} in it"
 _ROOTS = ("ca-certificates", "libgomp1", "libstdc++6", "netbase", "tzdata")
@@ -37,6 +37,13 @@ _LEFT_OUT = re.compile(
     rf"|{_STDLIB}/lib-dynload/(nis|readline|_curses\w*|_dbm|_tkinter)\..*|var/.*)\Z"
 )
 _CERTIFICATES = "usr/share/ca-certificates/"
+#: Where OpenSSL looks; otherwise a part of its program's package.
+_OPENSSL = {
+    "cert.pem": "certs/ca-certificates.crt",
+    "certs": "certs",
+    "openssl.cnf": "openssl.cnf",
+    "private": "private",
+}
 _USERS = "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n"
 _GROUP = "root:x:0:\nnonroot:x:65532:\n"
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
@@ -120,6 +127,7 @@ class Debian:
         }
         links = {name: f"usr/{name}" for name in ("bin", "lib", "lib64", "sbin")}
         links |= {"usr/bin/python3": f"python{minor}"}
+        links |= {f"usr/lib/ssl/{name}": f"/etc/ssl/{target}" for name, target in _OPENSSL.items()}
         return [
             *kept,
             *compile_.compiled(kept),

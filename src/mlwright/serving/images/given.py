@@ -35,12 +35,16 @@ def base(given: str, minor: str, architecture: str, layers: Layers) -> Base:
         if path.is_dir() and (is_layout or (path / "oci-layout").is_file()):
             found = _layout(path, architecture, layers)
         elif path.is_dir():
-            found = [layers.files(list(tree(path, "")))]
+            entries = list(tree(path, ""))
+            python = _python([each.path for each in entries], minor, given)
+            return Base([layers.files(entries)], python, [], given)
         else:
             found = _tar(path, architecture, layers)
         names = [name for layer in found for name in _names(layers.blob(layer.digest))]
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, KeyError, msgspec.DecodeError, UnicodeError) as error:
-        raise Invalid(f"{given} is no root file system and no image: {error}", path="--base") from error
+        raise Invalid(
+            f"{given} is no root file system and no image: {' '.join(str(error).split())}", path="--base"
+        ) from error
     return Base(found, _python(names, minor, given), [], given)
 
 
