@@ -156,32 +156,32 @@ class Builder:
         """The packages of the model."""
         with tempfile.TemporaryDirectory(prefix="mlwright-image-") as folder:
             asked = needs(source.folder, how, Path(folder))
-            key = f"{builds} {described(asked)}"
+            key = f"{builds} {how.loader} {described(asked)}"
             place = f"{ENVIRONMENT}/lib/python{{minor}}/site-packages"
-            return self._made("of the model", key, asked, place, builds=builds)
+            return self._made("of the model", key, asked, place, how.loader, builds=builds)
 
     def _host(self, minor: str) -> Made:
         """The packages of the host, for the same Python."""
         with tempfile.TemporaryDirectory(prefix="mlwright-image-") as folder:
             content.host_needs(minor, Path(folder))
-            made = self._made("of the host", described(Path(folder)), Path(folder), SITE)
+            made = self._made("of the host", described(Path(folder)), Path(folder), SITE, "")
         if made.python != minor:
             raise Invalid(f"the model needs Python {minor}, and there is {made.python}")
         return made
 
-    def _made(self, whose: str, key: str, asked: Path, place: str, *, builds: bool = False) -> Made:
+    def _made(self, whose: str, key: str, asked: Path, place: str, loader: str, *, builds: bool = False) -> Made:
         """Packages as a layer, known again by what is asked for."""
 
         def make() -> Made:
             self._say(f"making the environment {whose}")
-            return self._packages(asked, place, builds=builds)
+            return self._packages(asked, place, loader, builds=builds)
 
         return noted(self._folder / "notes", f"packages {key} {place}", self.layers, make)
 
-    def _packages(self, asked: Path, place: str, *, builds: bool) -> Made:
+    def _packages(self, asked: Path, place: str, loader: str, *, builds: bool) -> Made:
         with self._environments.ready(asked, _LIMITS, builds=builds) as found:
             folder, minor = Path(found.folder), ".".join(found.python.split(".")[:2])
-            entries = content.packages_of(folder, minor, place.format(minor=minor))
+            entries = content.packages_of(folder, minor, place.format(minor=minor), loader)
             self._say(f"writing a layer of {len(entries):,} files")
             with compiler(found.interpreter, minor) as compile_:
                 key = f"compiled {key_of(entries)}"

@@ -23,6 +23,11 @@ _THEIRS = ("anyio", "click", "h11", "idna", "sniffio", "typing_extensions")
 _PROGRAMS = ("host_keeper", "start_model_worker", "start_container", "check_container", "modelworker.serving")
 #: What a machine adds to an environment by itself.
 _LEFT_OUT = {"__pycache__", "_virtualenv.py", "_virtualenv.pth", "uv_cache.json", "direct_url.json"}
+#: What compilers and type checkers read.
+_DEVELOPERS = (".pyi", ".pyx", ".pxd", ".h")
+#: By loader, tools that its library brings.
+_TOOLS = ("datasets", "quantization", "tools", "transformers")
+_SPARED = {"onnx": {*(f"onnxruntime/{name}" for name in _TOOLS), "numpy/distutils", "numpy/f2py"}}
 _LICENCE = re.compile(r"License :: (?:OSI Approved :: )?(.+)")
 
 
@@ -78,15 +83,20 @@ def _imported(name: str, path: Path) -> Iterator[str]:
             yield from (base, *(f"{base}.{each.name}" for each in node.names))
 
 
-def packages_of(environment: Path, minor: str, place: str) -> list[Entry]:
-    """The packages of a virtual environment, as entries below `place`, without the tests of their developers."""
+def packages_of(environment: Path, minor: str, place: str, loader: str = "") -> list[Entry]:
+    """The packages of a virtual environment, as entries below `place`, without what is of use to developers only.
+
+    Args:
+        loader: of the model; what it never imports is left out, too.
+    """
     site = environment / "lib" / f"python{minor}" / "site-packages"
     if not site.is_dir():
         raise Unavailable(f"{environment} has no packages for Python {minor}")
 
     def is_left_out(path: str) -> bool:
         above, _, name = path.rpartition("/")
-        return name in _LEFT_OUT or (name == "tests" and (site / above / "__init__.py").is_file())
+        is_for_developers = name.endswith(_DEVELOPERS) or (name == "tests" and (site / above / "__init__.py").is_file())
+        return name in _LEFT_OUT or is_for_developers or path in _SPARED.get(loader, ())
 
     return list(tree(site, f"{place}/", is_left_out))
 

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from contextlib import suppress
 
 from mlwright.kernel.errors import Unavailable
 from mlwright.serving.images.archive import Image, pour
@@ -28,16 +29,13 @@ def load(image: Image, layers: Layers) -> None:
     program = shutil.which("docker")
     if program is None:
         raise Unavailable("there is no program `docker` here", hint=_HINT)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [program, "load", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        with process.stdin:
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError), process.stdin:  # it says why
             pour(image, layers, process.stdin)
-    except BrokenPipeError:  # it says why
-        pass
-    said = " ".join(process.stdout.read().decode(errors="replace").split())
-    if process.wait():
+        said = " ".join(process.stdout.read().decode(errors="replace").split())
+    if process.returncode:
         raise Unavailable(f"docker load failed: {said[-500:]}", hint=_HINT)

@@ -7,6 +7,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -20,6 +21,11 @@ from mlwright.serving.images.layers import Layer, Layers, tree
 #: Where interpreters are looked for, the first first.
 _PLACES = ("usr/local/bin", "usr/bin", "opt/python/bin", "bin")
 _MOST = 4 << 20
+#: What comes of tars that are none, and of documents of any shape.
+_ODD = (
+    tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, msgspec.DecodeError, LookupError, ValueError, TypeError,
+    AttributeError,
+)  # fmt: skip
 
 
 def base(given: str, minor: str, architecture: str, layers: Layers) -> Base:
@@ -41,7 +47,7 @@ def base(given: str, minor: str, architecture: str, layers: Layers) -> Base:
         else:
             found = _tar(path, architecture, layers)
         names = [name for layer in found for name in _names(layers.blob(layer.digest))]
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, KeyError, msgspec.DecodeError, UnicodeError) as error:
+    except _ODD as error:
         raise Invalid(
             f"{given} is no root file system and no image: {' '.join(str(error).split())}", path="--base"
         ) from error
