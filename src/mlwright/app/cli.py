@@ -38,7 +38,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Webhooks of the registry: list, create, test, deliveries.",
     ),
     "artifacts": ("mlwright.artifacts.cli:artifacts", "Files of runs and logged models."),
-    "export": ("mlwright.tracking.cli.export:export", "Write runs or metric histories to a table file."),
+    "export": ("mlwright.app.commands.exports:export", "Write runs, metrics or manifests of images to files."),
     "import": ("mlwright.tracking.cli.moving:import_", "Move in what was tracked elsewhere, such as in MLflow."),
     "users": ("mlwright.security.cli:users", "People, service accounts and agents."),
     "tokens": ("mlwright.security.cli:tokens", "Access tokens, for MLFLOW_TRACKING_TOKEN and scripts."),

@@ -132,9 +132,8 @@ def write_tar(found: Image, layers: Layers, target: Path) -> None:
             pour(found, layers, file)
         Path(name).chmod(0o644)
         Path(name).replace(target)
-    except BaseException:
+    finally:
         Path(name).unlink(missing_ok=True)
-        raise
 
 
 def pour(found: Image, layers: Layers, file: IO[bytes]) -> None:

@@ -120,9 +120,13 @@ class Builder:
         host = self._host(minor)
         base = self._base(wishes, minor, architecture)
         packages = [*base.packages, *host.packages, *environment.packages]
-        name = wishes.tag or _tag(source)
+        name = wishes.tag or name_of(source.name, source.version)
         subject = Subject(
-            _tag(source).rpartition(":")[0], source.name, source.version, _hex(source.digest), source.files
+            name_of(source.name, source.version).rpartition(":")[0],
+            source.name,
+            source.version,
+            _hex(source.digest),
+            source.files,
         )
         materials = bill(subject, packages)
         parts = [
@@ -272,10 +276,10 @@ def _architecture(asked: str) -> str:
     return here
 
 
-def _tag(source: Source) -> str:
-    """A name that registries take: https://github.com/distribution/reference"""
-    name = re.sub(r"[^a-z0-9]+", "-", source.name.lower()).strip("-") or "model"
-    return f"mlwright/{name}:{source.version}"
+def name_of(model: str, version: int) -> str:
+    """A name of an image that registries take: https://github.com/distribution/reference"""
+    name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "model"
+    return f"mlwright/{name}:{version}"
 
 
 def _hex(digest: str) -> str:

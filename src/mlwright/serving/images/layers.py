@@ -136,9 +136,8 @@ class Layers:
                 file.flush()
                 Path(file.name).chmod(0o444)
                 Path(file.name).replace(self.blob(hashing.digest))
-            except BaseException:
+            finally:
                 Path(file.name).unlink(missing_ok=True)
-                raise
         made = Layer(hashing.digest, hashing.digest, hashing.size)
         new = note.with_name(f"{note.name}.{os.getpid()}")
         new.write_bytes(msgspec.json.encode(made))

@@ -8,6 +8,7 @@ import csv
 import importlib
 import importlib.util
 import json
+import re
 import sys
 import time
 import traceback
@@ -195,10 +196,26 @@ def _converted_somehow(model: Any, asked: dict[str, Any]) -> tuple[str, Any]:
         _ease(each)
     for form in _forms(asked):
         try:
-            return form, _converted(model, asked, form)
+            return form, _with_names(_converted(model, asked, form), form, asked)
         except Exception as error:  # the boundary of the converter, which tells no reason by its types
             failures.append(f"{form}: {type(error).__name__}: {' '.join(str(error).split())}"[:500])
     raise Refusal(f"it cannot be converted: {'; '.join(failures)}")
+
+
+def _with_names(graph: Any, form: str, asked: dict[str, Any]) -> Any:
+    """The graph with its inputs named as the model's columns: the converter writes "a b" as "a_b"."""
+    if form == "matrix":
+        return graph
+    names, inputs = [name for name, _ in asked["columns"]], [each.name for each in graph.graph.input]
+    if len(inputs) != len(names):  # those that the model does not use are gone
+        written = {re.sub(r"\W", "_", name, flags=re.A): name for name in names}
+        names = [written[each] for each in inputs]
+    known = dict(zip(inputs, names, strict=True))
+    for each in graph.graph.input:
+        each.name = known[each.name]
+    for node in graph.graph.node:
+        node.input[:] = [known.get(name, name) for name in node.input]
+    return graph
 
 
 def _ease(model: Any) -> None:
