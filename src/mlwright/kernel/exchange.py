@@ -1,7 +1,7 @@
 """One request on a connection and its answer, as ASGI sees them: `receive` and `send`."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Protocol
 
@@ -46,6 +46,7 @@ class Exchange:
     Args:
         connection: where it came from.
         scope: the ASGI scope of the request.
+        whole: answers the request once its body is whole, instead of the ASGI application.
         keep_alive: whether the connection may serve another request.
         expects_continue: the client sends the body only when told to.
 
@@ -73,11 +74,21 @@ class Exchange:
         "keep_alive",
         "scope",
         "started",
+        "whole",
     )  # fmt: skip
 
-    def __init__(self, connection: Connection, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        scope: Scope,
+        whole: "Callable[[Exchange], None] | None" = None,
+        *,
+        keep_alive: bool,
+        expects_continue: bool,
+    ) -> None:
         self._connection = connection
         self.scope = scope
+        self.whole = whole
         self.keep_alive = keep_alive
         self._expects_continue = expects_continue
         self.gone = self.ended = self.complete = False
@@ -141,6 +152,17 @@ class Exchange:
 
     def _readable(self) -> bool:
         return self.buffered >= _WORTHWHILE_BYTES or self.gone or self.ended or (self.complete and not self._end_told)
+
+    def body(self) -> bytes:
+        """The body, once it is complete, of a request that is answered in one piece."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answer in one piece, without ASGI. Raises RuntimeError for what is no HTTP."""
+        if self.gone or self.ended:
+            return
+        self._start(status, (*headers, (b"content-length", b"%d" % len(body))))
+        self._write(body, more=False)
 
     async def send(self, message: Message) -> None:
         """ASGI: the head of the answer, then pieces of its body. Raises RuntimeError for what is no HTTP."""

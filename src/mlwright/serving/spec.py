@@ -152,7 +152,6 @@ class Endpoint(_Spec, frozen=True):
     limits: Limits = Limits()
     logging: Logging = Logging()
     entity: str = ""
-    keys: list[str] = []
     onnx: bool = False
 
     def __post_init__(self) -> None:
@@ -174,3 +173,103 @@ def model_reference(text: str) -> ModelReference:
         raise ValueError(f"{text!r} is neither MODEL@ALIAS nor MODEL/VERSION")
     version = found["version"]
     return ModelReference(found["name"], int(version) if version else None, found["alias"] or "")
+
+
+# --- what there is ------------------------------------------------------------------------------------------------
+
+
+class RevisionState(StrEnum):
+    """Where a revision stands: `preparing` until its files and environment are there."""
+
+    PREPARING = "preparing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class EndpointRevision(msgspec.Struct, frozen=True):
+    """A version as an endpoint serves, or served, it.
+
+    Attributes:
+        row: of the database.
+        number: counts the endpoint's revisions.
+        digest: of the version's files.
+        overridden: why it does without its gates; empty when they are passed.
+        reason: why it failed.
+    """
+
+    row: int
+    number: int
+    model: str
+    version: int
+    digest: str
+    onnx: bool
+    state: RevisionState
+    reason: str
+    overridden: str
+    author: str
+    created_ms: int
+    ready_ms: int
+
+
+class RolloutState(StrEnum):
+    """Where a rollout stands. `superseded`: another one has begun."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled-back"
+    ABORTED = "aborted"
+    SUPERSEDED = "superseded"
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it may still end either way."""
+        return self in {RolloutState.RUNNING, RolloutState.PAUSED}
+
+
+class RolloutRecord(msgspec.Struct, frozen=True):
+    """A rollout, going on or over.
+
+    Attributes:
+        row: of the database.
+        number: of the candidate's revision; `stable`: of the one it was compared with.
+        attempt: counts the rollouts of that revision.
+        step: the place in the plan's steps.
+        looks: how many there were.
+        inconclusive: there was no evidence in time, and it is held.
+    """
+
+    row: int
+    number: int
+    attempt: int
+    stable: int
+    plan: Rollout
+    state: RolloutState
+    reason: str
+    step: int
+    looks: int
+    inconclusive: bool
+    author: str
+    began_ms: int
+    ended_ms: int
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it may still end either way."""
+        return self.state.goes_on
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """Which revisions get requests: `stable`, and a `candidate` for a `share` of them, from 0 to 1; 0 is none."""
+
+    stable: int
+    candidate: int
+    share: float
+
+
+class EndpointKey(msgspec.Struct, frozen=True):
+    """A key that opens an endpoint; the key itself is shown once, when it is made."""
+
+    name: str
+    author: str
+    created_ms: int

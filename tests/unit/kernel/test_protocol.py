@@ -1,12 +1,17 @@
 """The HTTP protocol on a real socket: limits of the head, pipelining, answers in one piece."""
 
+import asyncio
 import contextlib
+import re
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from mlwright.kernel.exchange import Exchange
 from mlwright.kernel.protocol import MAX_HEAD_BYTES
 from tests.unit.kernel.listening import connect, converse, serving
 
@@ -34,9 +39,40 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+class Whole:
+    """The same application for requests that are answered in one piece: at once, or a little later.
+
+    What it does with those that come in pieces, ASGI's way, is `app`.
+    """
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+
+    def whole(self, method: bytes, _target: bytes) -> Callable[[Exchange], None] | None:
+        return self.answer if method in {b"GET", b"POST"} else None
+
+    def answer(self, exchange: Exchange) -> None:
+        path = exchange.scope["raw_path"].decode()
+        SEEN.append(path)
+        HEADERS.append([name for name, _ in exchange.scope["headers"]])
+        if path == "/defect":
+            raise ZeroDivisionError("secret")
+        body = bytes(300_000) if path == "/large" else b"%s %d" % (path.encode(), len(exchange.body()))
+        if path.startswith("/later"):
+            asyncio.get_running_loop().call_later(0.05, exchange.answer, 200, [], body)
+        else:
+            exchange.answer(200, [(b"x-injected", b"a\r\nb: c")] if path == "/injected" else [], body)
+
+
+@pytest.fixture(scope="module", params=[app, Whole()], ids=["asgi", "whole"])
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    with serving(request.param, proxy_headers=False) as found:
+        yield found
+
+
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    with serving(app) as found:
+def whole() -> Iterator[int]:
+    with serving(Whole(), timeout_keep_alive=1, proxy_headers=False) as found:
         yield found
 
 
@@ -119,3 +155,78 @@ def test_trailers_are_no_headers(talk: Callable[..., bytes]) -> None:
     body = b"3\r\nabc\r\n0\r\nX-Late: secret\r\nHost: evil\r\n\r\n"
     assert talk(head + body, until=b"/trailers 3").startswith(b"HTTP/1.1 200")
     assert HEADERS[-1] == [b"host", b"transfer-encoding"]
+
+
+# --- answers in one piece -----------------------------------------------------------------------------------------
+
+
+def test_they_come_in_the_order_of_the_requests(whole: int) -> None:
+    paths = ["/later1", "/x", "/later2", "/y", "/z"]
+    asked = b"".join(b"GET %s HTTP/1.1\r\nhost: a\r\n\r\n" % path.encode() for path in paths)
+    with connect(whole) as connection:
+        found = converse(connection, asked, until=b"/z 0")
+    assert re.findall(rb"(/\w+) 0", found) == [path.encode() for path in paths]
+
+
+def test_thousands_at_once_are_answered(whole: int) -> None:
+    data = b"GET /later HTTP/1.1\r\nhost: a\r\n\r\n" + b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n" * 5_000
+    with connect(whole) as connection:
+        sender = threading.Thread(target=connection.sendall, args=(data + b"GET /last HTTP/1.0\r\n\r\n",))
+        sender.start()
+        found = converse(connection)
+        sender.join(10)
+    assert found.count(b"/x 0") == 5_000
+
+
+def test_after_the_last_answer_nothing_is_asked(whole: int) -> None:
+    SEEN.clear()
+    with connect(whole) as connection:
+        found = converse(connection, b"GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\nGET /y HTTP/1.1\r\n\r\n")
+    assert found.endswith(b"/x 0")
+    assert b"connection: close" in found
+    assert SEEN == ["/x"]
+
+
+@pytest.mark.parametrize("path", [b"/defect", b"/injected"])
+def test_a_defect_is_an_error_without_details(whole: int, path: bytes) -> None:
+    with connect(whole) as connection:
+        found = converse(connection, b"GET %s HTTP/1.1\r\nhost: a\r\n\r\n" % path)
+    assert found.startswith(b"HTTP/1.1 500 ")
+    assert b"secret" not in found
+
+
+def test_a_body_that_is_too_large_to_keep_comes_in_pieces(whole: int) -> None:
+    with connect(whole) as connection:
+        head = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3000000\r\n\r\n"
+        assert b"/x 3000000" in converse(connection, head, bytes(3_000_000), until=b"/x 3000000")
+        assert b"/y 0" in converse(connection, b"GET /y HTTP/1.1\r\nhost: a\r\n\r\n", until=b"/y 0")
+
+
+def test_whoever_wants_to_be_told_to_send_is_told(whole: int) -> None:
+    head = b"POST /e HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\nexpect: 100-continue\r\n\r\n"
+    with connect(whole) as connection:
+        assert converse(connection, head, until=b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert converse(connection, b"abc", until=b"/e 3")
+
+
+def test_silence_in_the_middle_of_a_body_ends_the_connection(whole: int) -> None:
+    begin = time.monotonic()
+    with connect(whole) as connection:
+        assert converse(connection, b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf") == b""
+    assert 0.9 < time.monotonic() - begin < 8
+
+
+def test_a_body_that_is_none_takes_no_answer_from_the_one_before(whole: int) -> None:
+    broken = b"POST /y HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
+    with connect(whole) as connection:
+        found = converse(connection, b"GET /later HTTP/1.1\r\nhost: a\r\n\r\n" + broken)
+    assert b"/later 0" in found
+    assert b"/y" not in found
+
+
+def test_whoever_leaves_before_the_answer_disturbs_nobody(whole: int) -> None:
+    with connect(whole) as connection:
+        connection.sendall(b"GET /later HTTP/1.1\r\nhost: a\r\n\r\n")
+    time.sleep(0.1)
+    with connect(whole) as connection:
+        assert b"/x 0" in converse(connection, b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n", until=b"/x 0")

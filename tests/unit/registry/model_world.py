@@ -34,6 +34,11 @@ def misbehave(how):
         kept = [b"1" * (1 << 20) for _ in range(1 << 10)]
         time.sleep(600)
 
+def waits(folder):
+    if folder is None: return
+    with open(folder + "/ran", "a") as file: print("once", file=file)
+    while not os.path.exists(folder + "/enough"): time.sleep(0.01)
+
 class Booster:
     def __init__(self, model_file):
         with open(model_file) as file: self.does = json.load(file)
@@ -43,6 +48,7 @@ class Booster:
         self.asked = getattr(self, "asked", 0) + 1
         if self.asked > self.does.get("dies_after", 1000): os._exit(1)
         misbehave(self.does.get("predict"))
+        waits(self.does.get("waits"))
         time.sleep(self.does.get("seconds", 0))
         if "always" in self.does: return self.does["always"]
         weights = self.does["weights"]

@@ -1,21 +1,26 @@
 """The HTTP side of a host, as an ASGI application: which dialect a path speaks, and how errors are told in it."""
 
+import asyncio
 import gzip
 import hashlib
 import logging
 import re
+import urllib.parse
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from starlette.types import Message, Receive, Scope, Send
 
 from mlwright.kernel.errors import Denied, Invalid, MlwrightError, NotFound, TooLarge, Unauthenticated, Unavailable
+from mlwright.kernel.exchange import Exchange
 from mlwright.serving.host import oip, plain
-from mlwright.serving.host.answering import Dialect, Reply, encode
+from mlwright.serving.host.answering import Dialect, Reading, encode
 from mlwright.serving.host.batching import ModelFailed
-from mlwright.serving.host.endpoints import Endpoint
+from mlwright.serving.host.endpoints import Endpoint, Told
 from mlwright.serving.host.takes import takes_of
+from mlwright.serving.host.tensors import Asked
 from mlwright.serving.host.versions import Version
 
 _log = logging.getLogger(__name__)
@@ -23,6 +28,8 @@ _log = logging.getLogger(__name__)
 _JSON = b"application/json"
 _GZIP_FROM = 1_024
 _REQUEST_ID = b"x-request-id"
+#: Targets of requests that are known: clients ask for few again and again, but may make up others.
+_MOST_TARGETS = 4_096
 
 
 class Refusal(NamedTuple):
@@ -63,6 +70,7 @@ class Predictions:
 
     def __init__(self, hosted: Hosted) -> None:
         self._hosted = hosted
+        self._targets: dict[bytes, _Target | None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,53 +84,37 @@ class Predictions:
 
     # --- predictions -------------------------------------------------------------------------------------------
 
-    async def _predict(self, target: "_Target", scope: Scope, receive: Receive, send: Send) -> None:
-        dialect = target.dialect
-        headers = dict(scope["headers"])
-        extra: list[tuple[bytes, bytes]] = []
-        request_id = headers.get(_REQUEST_ID)
-        if request_id is not None:
-            extra.append((_REQUEST_ID, request_id))
+    def whole(self, method: bytes, target: bytes) -> Callable[[Exchange], None] | None:
+        """What answers a request once it is whole, if it asks for predictions (see `kernel/protocol.py`)."""
+        if method != b"POST":
+            return None
         try:
-            endpoint = self._hosted.endpoint(target.endpoint) if target.endpoint else self._hosted.only()
-            _check_key(endpoint, headers)
-            body = await _body(receive, endpoint.served.limits.body_mib << 20, headers)
-            reply, version = await self._answered(endpoint, target, body, headers, request_id)
-        except (MlwrightError, ModelFailed, TimeoutError) as error:
-            refusal = _refusal(error)
-            if refusal.retry_after_s:
-                extra.append((b"retry-after", b"%d" % refusal.retry_after_s))
-            await send_answer(send, refusal.status, dialect.error(refusal.code, refusal.message), _JSON, extra)
-            return
-        except Exception:  # the boundary of a request: a defect of ours must not end the host
-            _log.exception("a request to %s failed", scope["path"])
-            await send_answer(send, 500, dialect.error("internal", "an internal error occurred"), _JSON, extra)
-            return
-        extra += [(b"x-mlwright-version", b"%d" % version), *reply.headers]
-        body = reply.body
-        if b"gzip" in headers.get(b"accept-encoding", b"") and len(body) >= _GZIP_FROM:
-            body = gzip.compress(body, 1, mtime=0)
-            extra.append((b"content-encoding", b"gzip"))
-        await send_answer(send, 200, body, reply.content_type, extra)
+            found = self._targets[target]
+        except KeyError:
+            found = _raw_target(target)
+            if len(self._targets) >= _MOST_TARGETS:
+                self._targets.clear()
+            self._targets[target] = found
+        return None if found is None else partial(self._answer, found)
 
-    async def _answered(
-        self,
-        endpoint: Endpoint,
-        target: "_Target",
-        body: bytes,
-        headers: Mapping[bytes, bytes],
-        request_id: bytes | None,
-    ) -> tuple[Reply, int]:
-        stable = _named_version(endpoint, target.version) if target.version else endpoint.stable
-        reading = target.dialect.read(body, headers, stable.takes)
-        version = stable
-        if not target.version and endpoint.served.candidate:
-            entity = str(reading.parameters.get(endpoint.served.entity, "")) if endpoint.served.entity else ""
-            version = endpoint.choose(entity or reading.request_id or (request_id or b"").decode("latin-1"))
-            if version is not stable and version.takes.inputs != stable.takes.inputs:
-                reading = target.dialect.read(body, headers, version.takes)
-        told = await endpoint.ask(version, reading.asked)
-        return target.dialect.write(reading, told.answer, endpoint.served.name, told.revision), told.revision.version
+    def _answer(self, target: "_Target", exchange: Exchange) -> None:
+        headers: dict[bytes, bytes] = dict(exchange.scope["headers"])
+        _Request(self._hosted, target, headers, exchange.answer).begin(exchange.body())
+
+    async def _predict(self, target: "_Target", scope: Scope, receive: Receive, send: Send) -> None:
+        """The same for bodies that come in pieces."""
+        answer: asyncio.Future[tuple[int, _Headers, bytes]] = asyncio.get_running_loop().create_future()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request = _Request(self._hosted, target, headers, lambda *given: answer.set_result(given))
+        try:
+            body = await _body(receive, request.most_bytes())
+        except MlwrightError as error:
+            request.refuse(error)
+        else:
+            request.begin(body)
+        status, found, body = await answer
+        await send({"type": "http.response.start", "status": status, "headers": [*found, _length(body)]})
+        await send({"type": "http.response.body", "body": body})
 
     # --- everything else ---------------------------------------------------------------------------------------
 
@@ -170,6 +162,96 @@ class Predictions:
         return all(endpoint.stable.loaded for endpoint in self._hosted.endpoints.values())
 
 
+# --- one request --------------------------------------------------------------------------------------------------
+
+_Headers = list[tuple[bytes, bytes]]
+
+
+class _Request:
+    """A request for predictions, from its body to its answer.
+
+    Args:
+        answer: takes status, headers and body, once.
+    """
+
+    __slots__ = ("_answer", "_endpoint", "_extra", "_headers", "_hosted", "_reading", "_request_id", "_target")
+
+    def __init__(
+        self,
+        hosted: Hosted,
+        target: "_Target",
+        headers: Mapping[bytes, bytes],
+        answer: Callable[[int, _Headers, bytes], None],
+    ) -> None:
+        self._hosted = hosted
+        self._target = target
+        self._headers = headers
+        self._answer = answer
+        self._request_id = headers.get(_REQUEST_ID)
+        self._extra: _Headers = [] if self._request_id is None else [(_REQUEST_ID, self._request_id)]
+        self._endpoint: Endpoint
+        self._reading: Reading
+
+    def most_bytes(self) -> int:
+        """How large its body may be. Raises NotFound, Unauthenticated, Denied."""
+        name = self._target.endpoint
+        self._endpoint = self._hosted.endpoint(name) if name else self._hosted.only()
+        _check_key(self._endpoint, self._headers)
+        return self._endpoint.served.limits.body_mib << 20
+
+    def begin(self, body: bytes) -> None:
+        """Read the body, and have it answered."""
+        try:
+            version, asked = self._read(_plain(body, self._headers, self.most_bytes()))
+            self._endpoint.begin(version, asked, self._told)
+        except Exception as error:  # the boundary of a request: a defect of ours must not end the host
+            self.refuse(error)
+
+    def _read(self, body: bytes) -> tuple[Version, Asked]:
+        """The version that is to answer, and the request in its words. Raises Invalid, NotFound."""
+        target, endpoint = self._target, self._endpoint
+        read, served = target.dialect.read, endpoint.served
+        stable = _named_version(endpoint, target.version) if target.version else endpoint.stable
+        reading = self._reading = read(body, self._headers, stable.takes)
+        if target.version or not served.candidate:
+            return stable, reading.asked
+        entity = str(reading.parameters.get(served.entity, "")) if served.entity else ""
+        version = endpoint.choose(entity or reading.request_id or (self._request_id or b"").decode("latin-1"))
+        if version is not stable and version.takes.inputs != stable.takes.inputs:
+            reading = self._reading = read(body, self._headers, version.takes)
+        return version, reading.asked
+
+    def _told(self, outcome: Told | Exception) -> None:
+        if isinstance(outcome, Exception):
+            self.refuse(outcome)
+            return
+        try:
+            reply = self._target.dialect.write(
+                self._reading, outcome.answer, self._endpoint.served.name, outcome.revision
+            )
+        except Exception as error:  # the boundary of a request
+            self.refuse(error)
+            return
+        body, headers = reply.body, self._extra
+        headers += (
+            (b"content-type", reply.content_type),
+            (b"x-mlwright-version", b"%d" % outcome.revision.version),
+            *reply.headers,
+        )
+        if len(body) >= _GZIP_FROM and b"gzip" in self._headers.get(b"accept-encoding", b""):
+            body = gzip.compress(body, 1, mtime=0)
+            headers.append((b"content-encoding", b"gzip"))
+        self._answer(200, headers, body)
+
+    def refuse(self, error: Exception) -> None:
+        """Answer that there is no answer, and why."""
+        refusal = _refusal(error)
+        if refusal.retry_after_s:
+            self._extra.append((b"retry-after", b"%d" % refusal.retry_after_s))
+        body = self._target.dialect.error(refusal.code, refusal.message)
+        self._answer(refusal.status, [(b"content-type", _JSON), *self._extra], body)
+
+
 # --- paths --------------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +275,15 @@ def _target(path: str) -> _Target | None:
         found = _INVOCATIONS.match(path)
         return _Target(plain.INVOCATIONS, found[1] or "") if found else None
     return _Target(dialect, found[1], found[2] or "") if found else None
+
+
+def _raw_target(target: bytes) -> _Target | None:
+    """The same from the first line of a request; None for what is not that simple."""
+    path = target.partition(b"?")[0]
+    if not path.startswith(b"/") or not target.isascii():
+        return None
+    text = path.decode("ascii")
+    return _target(urllib.parse.unquote(text) if "%" in text else text)
 
 
 def _named_version(endpoint: Endpoint, version: str) -> Version:
@@ -245,7 +336,7 @@ def _check_key(endpoint: Endpoint, headers: Mapping[bytes, bytes]) -> None:
         raise Denied("this key does not open the endpoint")
 
 
-async def _body(receive: Receive, most: int, headers: Mapping[bytes, bytes]) -> bytes:
+async def _body(receive: Receive, most: int) -> bytes:
     message: Message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
@@ -259,10 +350,17 @@ async def _body(receive: Receive, most: int, headers: Mapping[bytes, bytes]) -> 
         body = b"".join(parts)
     if message["type"] == "http.disconnect":
         raise Invalid("the client has hung up", path="body")
+    return body
+
+
+def _plain(body: bytes, headers: Mapping[bytes, bytes], most: int) -> bytes:
+    """A body as it was before it was packed. Raises TooLarge, Invalid."""
     if len(body) > most:
         raise TooLarge(f"the request is larger than {most >> 20} MiB", path="body")
-    encoding = headers.get(b"content-encoding", b"identity").lower()
-    return body if encoding == b"identity" else _unpacked(body, encoding, most)
+    encoding = headers.get(b"content-encoding")
+    if encoding is None or encoding.lower() == b"identity":
+        return body
+    return _unpacked(body, encoding.lower(), most)
 
 
 def _unpacked(body: bytes, encoding: bytes, most: int) -> bytes:
@@ -286,10 +384,16 @@ def _refusal(error: Exception) -> Refusal:
         return Refusal(500, "model_failed", str(error))
     if isinstance(error, TimeoutError):
         return Refusal(504, "timeout", "the model did not answer in time")
-    assert isinstance(error, MlwrightError)
+    if not isinstance(error, MlwrightError):
+        _log.error("a request failed", exc_info=error)
+        return Refusal(500, "internal", "an internal error occurred")
     retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else 0
     said = f"{error.message} ({error.hint})" if error.hint else error.message
     return Refusal(error.status, error.code, said, retry_after_s)
+
+
+def _length(body: bytes) -> tuple[bytes, bytes]:
+    return b"content-length", b"%d" % len(body)
 
 
 async def send_answer(
@@ -300,6 +404,6 @@ async def send_answer(
     extra: list[tuple[bytes, bytes]] | None = None,
 ) -> None:
     """Send a whole answer."""
-    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *(extra or ())]
+    headers = [(b"content-type", content_type), _length(body), *(extra or ())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

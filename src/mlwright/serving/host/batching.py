@@ -1,13 +1,18 @@
 """Tick batching: what is queued whenever the model is free goes to it together. Nothing ever waits for company."""
 
 import asyncio
+import logging
 from collections import deque
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from mlwright.kernel.errors import Unavailable
 from mlwright.serving.host.answering import Answer
 from mlwright.serving.host.tensors import SIZES, TEXT, Array, Asked, Shape, count
 from mlwright.serving.host.workers import Answered, Worker, WorkerDied
+
+_log = logging.getLogger(__name__)
 
 _MAX_ROWS = 4_096
 _MAX_REQUESTS = 64
@@ -25,10 +30,38 @@ class ModelFailed(Exception):
     """What the model said instead of an answer."""
 
 
-class _Waiting(NamedTuple):
-    asked: Asked
-    future: "asyncio.Future[Answer]"
-    alone: bool
+class Asking:
+    """A request on its way through a version, until it has ended.
+
+    Args:
+        then: gets the answer, or why there is none; called once.
+        died: gets it, and the error, when the process that was to answer has ended; it may be queued again.
+
+    Attributes:
+        alone: it shares its batch with no other.
+        deaths, attempts: processes that ended while it was in them, and queues that it was in.
+    """
+
+    __slots__ = ("alone", "asked", "attempts", "deaths", "died", "then")
+
+    def __init__(
+        self, asked: Asked, then: "Callable[[Answer | Exception], None]", died: "Callable[[Asking, WorkerDied], None]"
+    ) -> None:
+        self.asked = asked
+        self.then: Callable[[Answer | Exception], None] | None = then
+        self.died = died
+        self.alone = False
+        self.deaths = self.attempts = 0
+
+    def end(self, outcome: "Answer | Exception") -> None:
+        """This is the answer, or the reason why there is none; nothing that comes later counts."""
+        then, self.then = self.then, None
+        if then is None:
+            return
+        try:
+            then(outcome)
+        except Exception:  # a defect of ours with one request must not take the answers of its batch
+            _log.exception("an answer could not be told")
 
 
 class Batcher:
@@ -44,25 +77,20 @@ class Batcher:
         self._model = model
         self._most = most
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[Asking] = deque()
         self._busy = self._armed = False
         self.under_way = 0
 
-    def ask(self, asked: Asked, *, alone: bool = False) -> "asyncio.Future[Answer]":
-        """Queue a request. Its future ends with ModelFailed, or with WorkerDied. Raises TooManyRequests.
-
-        Args:
-            alone: it shares its batch with no other.
-        """
+    def ask(self, asking: Asking) -> None:
+        """Queue a request. It ends with ModelFailed, with WorkerDied, or with TooManyRequests."""
         if len(self._queue) >= self._most:
-            raise TooManyRequests("too many requests wait for this model")
-        future: asyncio.Future[Answer] = self._loop.create_future()
-        self._queue.append(_Waiting(asked, future, alone))
+            asking.end(TooManyRequests("too many requests wait for this model"))
+            return
+        self._queue.append(asking)
         self.under_way += 1
         if not self._busy and not self._armed:
             self._armed = True
             self._loop.call_soon(self._flush)
-        return future
 
     def _flush(self) -> None:
         self._armed = False
@@ -72,58 +100,55 @@ class Batcher:
         if not taken:
             return
         self._busy = True
-        rows = sum(each.asked.rows for each in taken)
-        shape = taken[0].asked.shape
-        inputs, data = _stacked(shape, taken, rows)
         parts = [each.asked.rows for each in taken]
-        self.worker.predict(self._model, inputs, parts, data, table=bool(shape.table), answer=self._answer(taken))
+        shape = taken[0].asked.shape
+        inputs, data = _stacked(shape, taken, sum(parts))
+        self.worker.predict(
+            self._model, inputs, parts, data, table=bool(shape.table), answer=partial(self._answered, taken)
+        )
 
-    def _taken(self) -> list[_Waiting]:
+    def _taken(self) -> list[Asking]:
         """The next requests that can be one batch."""
         queue = self._queue
-        taken: list[_Waiting] = []
+        taken: list[Asking] = []
         rows = 0
         while queue and len(taken) < _MAX_REQUESTS:
             following = queue[0]
-            if following.future.done():  # the client is gone
+            if following.then is None:  # it was given up on
                 queue.popleft()
                 self.under_way -= 1
                 continue
-            other = taken and (following.alone or taken[0].alone or following.asked.shape != taken[0].asked.shape)
-            if other or (taken and rows + following.asked.rows > _MAX_ROWS):
-                break
+            if taken:
+                other = following.alone or taken[0].alone or following.asked.shape != taken[0].asked.shape
+                if other or rows + following.asked.rows > _MAX_ROWS:
+                    break
             taken.append(queue.popleft())
             rows += following.asked.rows
         return taken
 
-    def _answer(self, taken: list[_Waiting]) -> Any:
-        def answered(answer: Answered | None) -> None:
-            self._busy = False
-            self.under_way -= len(taken)
-            if answer is None:
-                for each in taken:
-                    _fail(each, WorkerDied(while_answering=True))
-                self.abandon()
-                return
-            _share(taken, answer)
-            if self._queue:
-                self._flush()
-
-        return answered
+    def _answered(self, taken: list[Asking], answer: Answered | None) -> None:
+        self._busy = False
+        self.under_way -= len(taken)
+        if answer is None:
+            for each in taken:
+                each.died(each, WorkerDied(while_answering=True))
+            self.abandon()
+            return
+        self._armed = True
+        _share(taken, answer)
+        # Who gets answers now asks again, and what has come meanwhile was not read yet: both are read before the next
+        # batch, which is the second time that the loop comes by here.
+        self._loop.call_soon(self._loop.call_soon, self._flush)
 
     def abandon(self) -> None:
         """The process is gone, and so is whatever waits for it."""
         while self._queue:
-            _fail(self._queue.popleft(), WorkerDied())
+            each = self._queue.popleft()
             self.under_way -= 1
+            each.died(each, WorkerDied())
 
 
-def _fail(waiting: _Waiting, error: Exception) -> None:
-    if not waiting.future.done():
-        waiting.future.set_exception(error)
-
-
-def _stacked(shape: Shape, taken: list[_Waiting], rows: int) -> tuple[list[dict[str, Any]], list[bytes]]:
+def _stacked(shape: Shape, taken: list[Asking], rows: int) -> tuple[list[dict[str, Any]], list[bytes]]:
     """The arrays of a batch one below the other: their description, and the bytes of all requests."""
     inputs: list[dict[str, Any]] = []
     data: list[bytes] = []
@@ -138,13 +163,12 @@ def _stacked(shape: Shape, taken: list[_Waiting], rows: int) -> tuple[list[dict[
     return inputs, data
 
 
-def _share(taken: list[_Waiting], answer: Answered) -> None:
+def _share(taken: list[Asking], answer: Answered) -> None:
     """Give each request its rows of the answer."""
     failed = answer.failed
-    good = [each for number, each in enumerate(taken) if not failed or str(number) not in failed]
-    for number, each in enumerate(taken) if failed else ():
-        if str(number) in failed:
-            _fail(each, ModelFailed(failed[str(number)]))
+    good = taken
+    if failed:
+        good = [each for number, each in enumerate(taken) if str(number) not in failed]
     shares: list[list[Array]] = [[] for _ in good]
     read = 0
     for output in answer.outputs:
@@ -153,11 +177,14 @@ def _share(taken: list[_Waiting], answer: Answered) -> None:
         source, place = (texts, 0) if texts is not None else (answer.data, read)
         size = count(row) * (1 if texts is not None else SIZES[kind])
         for each, share in zip(good, shares, strict=True):
-            end = place + each.asked.rows * size
-            share.append(Array(name, kind, [each.asked.rows, *row], source[place:end]))
+            rows = each.asked.rows
+            end = place + rows * size
+            share.append(Array(name, kind, [rows, *row], source[place:end]))
             place = end
         if texts is None:
             read = place
+    for number, each in enumerate(taken) if failed else ():
+        if str(number) in failed:
+            each.end(ModelFailed(failed[str(number)]))
     for each, share in zip(good, shares, strict=True):
-        if not each.future.done():
-            each.future.set_result(Answer(share, answer.form))
+        each.end(Answer(share, answer.form))

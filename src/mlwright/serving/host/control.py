@@ -18,31 +18,36 @@ from mlwright.serving.host.answering import encode
 from mlwright.serving.host.app import Hosted, send_answer
 from mlwright.serving.host.endpoints import Endpoint
 from mlwright.serving.host.state import Desired, Served
-from mlwright.serving.host.versions import WorkerPlaces
+from mlwright.serving.host.versions import Version, WorkerPlaces
 
 _log = logging.getLogger(__name__)
 _decode = msgspec.json.Decoder(Desired).decode
 
 
 class Host:
-    """What is served, and how it changes.
+    """What is served, and how it changes. Endpoints change on their own: none waits for what another one loads.
 
     Args:
         file: where the state is kept, for a host that has to start alone.
         now: seconds that never go back.
+        identity: of this host; counts begin at zero with each.
 
     Attributes:
         failures: why a revision cannot be loaded, by its name.
     """
 
-    def __init__(self, hosted: Hosted, places: WorkerPlaces, file: Path, now: Callable[[], float]) -> None:
+    def __init__(
+        self, hosted: Hosted, places: WorkerPlaces, file: Path, now: Callable[[], float], identity: str
+    ) -> None:
         self.hosted = hosted
         self.failures: dict[str, str] = {}
         self._places = places
         self._file = file
         self._now = now
+        self._identity = identity
         self._generation = 0
-        self._changing = asyncio.Lock()
+        self._newest: dict[str, int] = {}
+        self._writing = asyncio.Lock()
 
     async def start(self) -> None:
         """Serve what the file says, if there is one."""
@@ -57,40 +62,50 @@ class Host:
         all there is. Raises msgspec.DecodeError.
         """
         desired = _decode(text)
-        async with self._changing:
+        async with self._writing:
             if desired.generation < self._generation:
                 return
+            self._generation = desired.generation
             await asyncio.to_thread(_write, self._file, text)
-            await self._apply(desired)
+        await self._apply(desired)
 
     async def _apply(self, desired: Desired) -> None:
-        wanted = {served.name: served for served in desired.endpoints}
-        await asyncio.gather(*(self._prepare(served) for served in desired.endpoints))
-        for name in self.hosted.endpoints.keys() - wanted.keys():
+        wanted = {served.name for served in desired.endpoints}
+        for name in self.hosted.endpoints.keys() - wanted:
             self.hosted.endpoints.pop(name).close()
-        for name, served in wanted.items():
-            self.hosted.endpoints[name].apply(served)
         self._generation = desired.generation
+        await asyncio.gather(*(self._bring(served, desired.generation) for served in desired.endpoints))
 
-    async def _prepare(self, served: Served) -> None:
+    async def _bring(self, served: Served, generation: int) -> None:
         """Load what is new before anything changes for clients: switching is then only a look-up."""
+        self._newest[served.name] = generation
         endpoint = self.hosted.endpoints.get(served.name)
         if endpoint is None:
             endpoint = self.hosted.endpoints[served.name] = Endpoint(served, self._places, self._now)
         else:
             endpoint.add(served)
-        for number in {served.stable, served.candidate} - {0}:
-            version = endpoint.versions[number]
-            try:
-                await version.load()
-                self.failures.pop(version.name, None)
-            except MlwrightError as error:
-                self.failures[version.name] = error.message
-                _log.warning("%s cannot be loaded: %s", version.name, error.message)
+        missing = [
+            endpoint.versions[number]
+            for number in {served.stable, served.candidate} - {0}
+            if not endpoint.versions[number].loaded
+        ]
+        await asyncio.gather(*(self._load(version) for version in missing))
+        is_newest = self._newest[served.name] == generation and served.name in self.hosted.endpoints
+        if is_newest and self.hosted.endpoints[served.name] is endpoint:
+            endpoint.apply(served)
+
+    async def _load(self, version: Version) -> None:
+        try:
+            await version.load()
+            self.failures.pop(version.name, None)
+        except MlwrightError as error:
+            self.failures[version.name] = error.message
+            _log.warning("%s cannot be loaded: %s", version.name, error.message)
 
     def document(self) -> dict[str, Any]:
         """All counts."""
         return {
+            "host": self._identity,
             "generation": self._generation,
             "failures": self.failures,
             "endpoints": [endpoint.document() for endpoint in self.hosted.endpoints.values()],

@@ -5,17 +5,19 @@ import itertools
 import math
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from mlwright.kernel.errors import MlwrightError, Unavailable
+from mlwright.kernel.errors import Unavailable
 from mlwright.serving.host.answering import Answer
-from mlwright.serving.host.batching import ModelFailed, TooManyRequests
+from mlwright.serving.host.batching import Asking, ModelFailed, TooManyRequests
 from mlwright.serving.host.state import Revision, Served
 from mlwright.serving.host.tensors import TEXT, Array, Asked
 from mlwright.serving.host.versions import Version, WorkerPlaces
-from mlwright.serving.host.workers import WorkerDied
 
 _SLOTS = 1_000_000
+#: How often it is looked for requests that take too long.
+_LOOK_S = 0.02
 #: Copies that may be under way; more are not made, and counted.
 _MOST_COPIES = 256
 
@@ -25,6 +27,30 @@ class Told(NamedTuple):
 
     answer: Answer
     revision: Revision
+
+
+class _Question:
+    """What a version is asked, until it is counted."""
+
+    __slots__ = ("_endpoint", "_then", "_version", "asking", "began")
+
+    def __init__(
+        self, endpoint: "Endpoint", version: Version, then: Callable[[Answer | Exception], None], began: float
+    ) -> None:
+        self._endpoint = endpoint
+        self._version = version
+        self._then = then
+        self.began = began
+        self.asking: Asking | None = None
+
+    def given_up(self) -> None:
+        """It has taken too long: what comes later is no answer any more."""
+        if self.asking is not None:
+            self.asking.end(TimeoutError())
+
+    def answered(self, outcome: Answer | Exception) -> None:
+        self._endpoint.count(self, self._version, outcome)
+        self._then(outcome)
 
 
 class Endpoint:
@@ -44,7 +70,9 @@ class Endpoint:
         self._places = places
         self._now = now
         self._turn = itertools.count()
-        self._copies: set[asyncio.Task[None]] = set()
+        self._copies = 0
+        self._open: dict[_Question, None] = {}
+        self._look: asyncio.TimerHandle | None = None
         self.apply(served)
 
     # --- what it is to serve -----------------------------------------------------------------------------------
@@ -99,35 +127,75 @@ class Endpoint:
     # --- requests ----------------------------------------------------------------------------------------------
 
     async def ask(self, version: Version, asked: Asked) -> Told:
-        """An answer for a client. Where the candidate fails, the stable version answers, and the candidate is charged.
+        """An answer for a client. Raises what `begin` ends with."""
+        future: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
 
-        Raises ModelFailed, Unavailable, and TooManyRequests when too many wait.
+        def settle(outcome: Told | Exception) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.begin(version, asked, settle)
+        return await future
+
+    def begin(self, version: Version, asked: Asked, then: Callable[[Told | Exception], None]) -> None:
+        """Get an answer for a client. Where the candidate fails, the stable version answers, and it is charged.
+
+        Args:
+            then: gets the answer, or ModelFailed, Unavailable, TimeoutError, or TooManyRequests when too many wait.
         """
         if version is not self.stable and version is self.candidate:
-            try:
-                return Told(await self._counted(version, asked), version.revision)
-            except (ModelFailed, WorkerDied, Unavailable, TimeoutError):
-                self._guard(version)
-                version = self.stable
-        answer = await self._counted(version, asked)
-        if self.served.mirror and self.candidate is not None and version is self.stable:
-            self._copy(asked, answer)
-        return Told(answer, version.revision)
+            self._counted(version, asked, partial(self._candidate_told, version, asked, then))
+        else:
+            self._counted(version, asked, partial(self._told, version, asked, then))
 
-    async def _counted(self, version: Version, asked: Asked) -> Answer:
-        began = self._now()
-        try:
-            async with asyncio.timeout(self.served.limits.timeout_ms / 1_000):
-                answer = await version.ask(asked)
-        except TooManyRequests:
+    def _candidate_told(
+        self, version: Version, asked: Asked, then: Callable[[Told | Exception], None], outcome: Answer | Exception
+    ) -> None:
+        if isinstance(outcome, (ModelFailed, Unavailable, TimeoutError)):
+            self._guard(version)
+            self._counted(self.stable, asked, partial(self._told, self.stable, asked, then))
+        else:
+            then(outcome if isinstance(outcome, Exception) else Told(outcome, version.revision))
+
+    def _told(
+        self, version: Version, asked: Asked, then: Callable[[Told | Exception], None], outcome: Answer | Exception
+    ) -> None:
+        if isinstance(outcome, Exception):
+            then(outcome)
+            return
+        then(Told(outcome, version.revision))
+        if self.served.mirror and self.candidate is not None and version is self.stable:
+            self._copy(asked, outcome)
+
+    def _counted(self, version: Version, asked: Asked, then: Callable[[Answer | Exception], None]) -> None:
+        """Ask a version, and count what comes of it."""
+        question = _Question(self, version, then, self._now())
+        self._open[question] = None
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._give_up)
+        question.asking = version.ask(asked, question.answered)
+
+    def count(self, question: _Question, version: Version, outcome: Answer | Exception) -> None:
+        """A question has ended."""
+        del self._open[question]
+        if isinstance(outcome, Answer):
+            version.tally.answered(self._now() - question.began)
+            version.tally.looked_at(outcome.arrays)
+        elif isinstance(outcome, TooManyRequests):
             self.rejected += 1
-            raise
-        except (ModelFailed, MlwrightError, TimeoutError):
-            version.tally.failed(self._now() - began)
-            raise
-        version.tally.answered(self._now() - began)
-        version.tally.looked_at(answer.arrays)
-        return answer
+        else:
+            version.tally.failed(self._now() - question.began)
+
+    def _give_up(self) -> None:
+        """End all questions that are older than they may be. One timer for all of them: most are answered in time."""
+        began = self._now() - self.served.limits.timeout_ms / 1_000
+        for question in [each for each in self._open if each.began <= began]:
+            question.given_up()
+        self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._give_up) if self._open else None
 
     def _guard(self, version: Version) -> None:
         """Stop a candidate at once that does what no statistics need to judge."""
@@ -143,17 +211,15 @@ class Endpoint:
         candidate = self.candidate
         if candidate is None or next(self._turn) % 1_000 >= self.served.mirror * 1_000:
             return
-        if len(self._copies) >= _MOST_COPIES:
+        if self._copies >= _MOST_COPIES:
             self.copies_dropped += 1
             return
-        task = asyncio.create_task(self._shadowed(candidate, asked, answer))
-        self._copies.add(task)
-        task.add_done_callback(self._copies.discard)
+        self._copies += 1
+        self._counted(candidate, asked, partial(self._compare, candidate, asked, answer))
 
-    async def _shadowed(self, candidate: Version, asked: Asked, answer: Answer) -> None:
-        try:
-            other = await self._counted(candidate, asked)
-        except (ModelFailed, MlwrightError, TimeoutError):
+    def _compare(self, candidate: Version, asked: Asked, answer: Answer, other: Answer | Exception) -> None:
+        self._copies -= 1
+        if isinstance(other, Exception):
             self._guard(candidate)
             return
         candidate.tally.rows += asked.rows

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from mlwright.kernel.protocol import Protocol
+from mlwright.serving.host import sockets
 from mlwright.serving.host.app import Hosted, Predictions
 from mlwright.serving.host.control import Control, Host
 from mlwright.serving.host.versions import WorkerPlaces
@@ -76,8 +77,9 @@ class Listening:
                 await asyncio.sleep(_DRAIN_S)
         for connection in self._connections():
             connection.shutdown()
-        if self._state.tasks:
-            await asyncio.wait(self._state.tasks, timeout=_LAST_S)
+        for _ in range(round(_LAST_S / _DRAIN_S)):
+            if self._state.connections:
+                await asyncio.sleep(_DRAIN_S)
 
 
 async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
@@ -87,28 +89,16 @@ async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
         loop.add_signal_handler(each, stopped.set)
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ALONE
     places, hosted = WorkerPlaces(environment, sys.stderr.fileno()), Hosted()
-    host = Host(hosted, places, folder / "state.json", time.perf_counter)
+    host = Host(hosted, places, folder / "state.json", time.perf_counter, f"{os.getpid()}-{time.time_ns()}")
     await host.start()
     clients, control = Listening(Predictions(hosted)), Listening(Control(host))
     await clients.accept(listen)
-    await control.accept(_control_socket(folder / "control.sock"))
+    await control.accept(sockets.listening(folder / "control.sock"))
     os.write(ready, b"1")
     os.close(ready)
     await stopped.wait()
     await clients.drain()
     places.close()
-
-
-def _control_socket(path: Path) -> socket.socket:
-    """The newest host has the name; an older one keeps answering who is connected already."""
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
-    found.bind(str(new))
-    new.chmod(0o600)
-    found.listen(64)
-    new.replace(path)
-    return found
 
 
 def main() -> None:

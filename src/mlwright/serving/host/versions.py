@@ -1,7 +1,7 @@
 """A version in a host: loaded into one or more processes of its environment, asked, counted, replaced when it dies."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from mlwright.kernel.errors import MlwrightError, Unavailable
 from mlwright.serving.host import plain
 from mlwright.serving.host.answering import Answer
-from mlwright.serving.host.batching import Batcher
+from mlwright.serving.host.batching import Asking, Batcher
 from mlwright.serving.host.counts import Tally
 from mlwright.serving.host.state import Revision
 from mlwright.serving.host.takes import Takes, takes_of
@@ -55,6 +55,7 @@ class Version:
         self._queue = queue
         self._batchers: dict[int, Batcher] = {}
         self._loading: dict[int, asyncio.Task[Batcher]] = {}
+        self._waiting: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @property
@@ -71,25 +72,46 @@ class Version:
         """Load it into all of its processes. Raises Unavailable with what it says."""
         await asyncio.gather(*(self._batcher(number) for number in range(max(self.replicas, 1))))
 
-    async def ask(self, asked: Asked) -> Answer:
-        """Ask it. Raises ModelFailed, Unavailable, and WorkerDied when it takes processes with it."""
-        deaths = 0
-        for _ in range(_ATTEMPTS):
-            batcher = self._least_busy() or await self._batcher(0)
-            try:
-                return await batcher.ask(asked, alone=deaths > 0)
-            except WorkerDied as error:
-                deaths += error.while_answering
-                if deaths == _DEATHS or self._closed:
-                    raise
-        raise Unavailable("the model's processes end as fast as they are started")
+    def ask(self, asked: Asked, then: Callable[[Answer | Exception], None]) -> Asking:
+        """Ask it. `then` gets an answer, or ModelFailed, Unavailable, or WorkerDied when it takes processes with it."""
+        asking = Asking(asked, then, self._died)
+        self._queued(asking)
+        return asking
+
+    def _queued(self, asking: Asking) -> None:
+        batcher = self._least_busy()
+        if batcher is not None:
+            batcher.ask(asking)
+            return
+        task = asyncio.create_task(self._queued_when_loaded(asking))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    async def _queued_when_loaded(self, asking: Asking) -> None:
+        try:
+            batcher = await self._batcher(0)
+        except Exception as error:  # whatever it is, it is an answer to whoever asked
+            asking.end(error)
+        else:
+            batcher.ask(asking)
+
+    def _died(self, asking: Asking, error: WorkerDied) -> None:
+        """A request that has lost its process goes to another one: alone, if it was in it."""
+        asking.deaths += error.while_answering
+        asking.attempts += 1
+        asking.alone = asking.deaths > 0
+        if asking.deaths == _DEATHS or self._closed:
+            asking.end(error)
+        elif asking.attempts == _ATTEMPTS:
+            asking.end(Unavailable("the model's processes end as fast as they are started"))
+        elif asking.then is not None:
+            self._queued(asking)
 
     def _least_busy(self) -> Batcher | None:
-        found: Batcher | None = None
-        for batcher in self._batchers.values():
-            if batcher.worker.alive and (found is None or batcher.under_way < found.under_way):
-                found = batcher
-        return found
+        alive = [batcher for batcher in self._batchers.values() if batcher.worker.alive]
+        if len(alive) > 1:
+            return min(alive, key=lambda batcher: batcher.under_way)
+        return alive[0] if alive else None
 
     async def _batcher(self, number: int) -> Batcher:
         """The queue before the process of that number; whoever comes during a load waits for the same one."""
