@@ -157,15 +157,15 @@ def _said(error: Exception) -> str:
 
 def _warmed(head: dict[str, Any], data: bytes) -> Model:
     """Load a model and ask it once with its example, if there is one: the first answer is the slowest."""
-    predict = load(Path(head["folder"]), head["loader"], head["options"], head["generic"])
-    model = Model(predict, head["columns"], matrix=importlib.util.find_spec("pandas") is None)
+    predict, by_order = load(Path(head["folder"]), head["loader"], head["options"], head["generic"])
+    model = Model(predict, head["columns"], matrix=by_order or importlib.util.find_spec("pandas") is None)
     if not head["inputs"]:
         return model
     named = arrays(head["inputs"], memoryview(data))
     answer = _ask(model, named, table=head["table"])
     outputs(answer, next(iter(named.values())).shape[0])
-    single = head["table"] and len(named) == 1 and head["loader"] != "mlflow"
-    return model._replace(matrix=model.matrix or (single and _same_by_matrix(predict, named, answer)))
+    compared = head["table"] and len(named) == 1 and head["loader"] != "mlflow" and not model.matrix
+    return model._replace(matrix=model.matrix or (compared and _same_by_matrix(predict, named, answer)))
 
 
 def _same_by_matrix(predict: Predict, named: dict[str, Any], answer: Any) -> bool:
