@@ -78,24 +78,21 @@ def sizes(process: Process) -> list[int]:
     return [len(data) // 8 for data, _ in process.batches]
 
 
-def test_what_comes_together_goes_together() -> None:
+def test_what_waits_goes_together() -> None:
     async def play() -> None:
         process, client = scene()
+        client.ask(0)
+        assert sizes(process) == [1]  # nothing waits while the model is free
         for value in (1, 2, 3):
             client.ask(value)
-        await turns()
-        client.ask(4)
-        client.ask(5, OTHER)
+        client.ask(4, OTHER)
+        process.echo()
         await turns()
         assert sizes(process) == [3]
         process.echo()
-        assert client.told == {1: [1], 2: [2], 3: [3]}
-        await turns()
-        assert sizes(process) == [1]
-        process.echo()
         await turns()
         process.echo()
-        assert client.told[5] == [5]
+        assert client.told == {value: [value] for value in range(5)}
         assert client.batcher.under_way == 0
 
     asyncio.run(play())
@@ -134,8 +131,10 @@ def test_who_was_given_up_on_is_not_asked() -> None:
 def test_a_defect_in_one_answer_takes_no_other(caplog: pytest.LogCaptureFixture) -> None:
     async def play() -> None:
         process, client = scene()
+        client.ask(0)
         client.ask(1, then=lambda: 1 / 0)
         client.ask(2)
+        process.echo()
         await turns()
         process.echo()
         assert client.told[2] == [2]

@@ -12,7 +12,7 @@ import json, sys, warnings
 sys.path.insert(0, sys.argv[1])
 warnings.simplefilter("ignore")
 import numpy, pandas
-from modelworker.loaders import _by_order
+from modelworker.loaders import _arrays_are_no_tables, _by_order
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -34,12 +34,16 @@ models = {
     "voting": VotingClassifier([("one", LogisticRegression())]),
     "own": Own(),
 }
-found = {}
+found, answers = {}, {}
 for name, model in models.items():
     model.fit(table, labels)
+    answers[name] = model.predict(table)
+_arrays_are_no_tables()
+for name, model in models.items():
     found[name] = _by_order(model)
+    assert (model.predict(table) == answers[name]).all()
     if found[name]:
-        assert (model.predict(table) == model.predict(table.to_numpy())).all()
+        assert (model.predict(table.to_numpy()) == answers[name]).all()
 print(json.dumps(found))
 """
 

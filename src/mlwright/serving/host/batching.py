@@ -89,8 +89,7 @@ class Batcher:
         self._queue.append(asking)
         self.under_way += 1
         if not self._busy and not self._armed:
-            self._armed = True
-            self._loop.call_soon(self._flush)
+            self._flush()
 
     def _flush(self) -> None:
         self._armed = False
@@ -134,11 +133,12 @@ class Batcher:
                 each.died(each, WorkerDied(while_answering=True))
             self.abandon()
             return
-        self._armed = True
+        self._armed = len(taken) > 1 or bool(self._queue)
         _share(taken, answer)
-        # Who gets answers now asks again, and what has come meanwhile was not read yet: both are read before the next
-        # batch, which is the second time that the loop comes by here.
-        self._loop.call_soon(self._loop.call_soon, self._flush)
+        if self._armed:
+            # Who gets answers now asks again, and what has come meanwhile was not read yet: both are read before the
+            # next batch, which is the second time that the loop comes by here.
+            self._loop.call_soon(self._loop.call_soon, self._flush)
 
     def abandon(self) -> None:
         """The process is gone, and so is whatever waits for it."""

@@ -1,5 +1,6 @@
 """Loads models with their own libraries, without MLflow. What is loaded was scanned and verified before."""
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Mapping
@@ -56,6 +57,7 @@ def _estimator(file: Path, options: Mapping[str, Any], generic: Mapping[str, Any
         with file.open("rb") as source:
             model = library.load(source)
     _alone(model)
+    _arrays_are_no_tables()
     return Loaded(getattr(model, generic.get("predict_fn") or "predict"), _by_order(model))
 
 
@@ -77,6 +79,28 @@ def _alone(model: Any) -> None:
     for each in (model, *(step for _, step in getattr(model, "steps", ()))):
         if getattr(each, "n_jobs", None) not in (None, 1):
             each.n_jobs = 1
+
+
+def _arrays_are_no_tables() -> None:
+    """Let scikit-learn know at once that arrays are no tables.
+
+    Since 1.9 it asks narwhals several times for each prediction, which takes as long as a small model itself.
+    """
+    asked = sys.modules.get("narwhals.stable.v2.dependencies")
+    for name in ("is_into_dataframe", "is_into_series"):
+        answer = getattr(asked, name, None)
+        if answer is not None and not hasattr(answer, "__wrapped__"):
+            setattr(asked, name, _but_not_of_arrays(answer))
+
+
+def _but_not_of_arrays(answer: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    array = importlib.import_module("numpy").ndarray
+
+    @functools.wraps(answer)
+    def answered(given: Any) -> bool:
+        return type(given) is not array and answer(given)
+
+    return answered
 
 
 def _xgboost(folder: Path, options: Mapping[str, Any], _generic: Mapping[str, Any]) -> Loaded:

@@ -1,5 +1,6 @@
 """Answers batches, one after the other, and loads and drops models meanwhile."""
 
+import gc
 import importlib.util
 import json
 import os
@@ -61,6 +62,7 @@ class Worker:
         elif kind == "load":
             threading.Thread(target=self._load, args=(head, data), daemon=True).start()
         elif kind == "drop":
+            gc.unfreeze()
             self._models.pop(head["model"], None)
 
     def _send(self, head: dict[str, Any], *data: bytes) -> None:
@@ -78,6 +80,7 @@ class Worker:
         except Exception as error:  # the boundary of the model: whatever it raises is why it cannot be served
             traceback.print_exc()
             told |= {"kind": "unloadable", "error": _said(error)}
+        gc.freeze()  # what libraries and models are made of stays: searching it for garbage would hold up answers
         self._send({**told, "seconds": time.perf_counter() - began})
 
     # --- predicting ------------------------------------------------------------------------------------------------
