@@ -9,8 +9,9 @@ import pytest
 
 from mlwright.serving.host.answering import Answer
 from mlwright.serving.host.batching import Asking, Batcher, TooManyRequests
+from mlwright.serving.host.counts import Tally
 from mlwright.serving.host.tensors import Asked, Shape
-from mlwright.serving.host.workers import Answered, Worker
+from mlwright.serving.host.workers import Answered, Worker, WorkerDied
 
 SHAPE = Shape(("x",), ("FP64",), ((1,),))
 OTHER = Shape(("y",), ("FP64",), ((1,),))
@@ -22,7 +23,7 @@ class Process:
     alive = True
 
     def __init__(self) -> None:
-        self.batches: list[tuple[bytes, Callable[[Answered | None], None]]] = []
+        self.batches: list[tuple[bytes, Callable[[Answered | WorkerDied], None]]] = []
 
     def predict(
         self,
@@ -32,7 +33,7 @@ class Process:
         data: list[bytes],
         *,
         table: bool,
-        answer: Callable[[Answered | None], None],
+        answer: Callable[[Answered | WorkerDied], None],
     ) -> None:
         assert not table
         assert inputs[0]["shape"][0] == sum(parts)
@@ -71,7 +72,7 @@ async def turns(count: int = 3) -> None:
 
 def scene(most: int = 100) -> tuple[Process, Client]:
     process = Process()
-    return process, Client(Batcher(cast("Worker", process), "m", most))
+    return process, Client(Batcher(cast("Worker", process), "m", most, Tally()))
 
 
 def sizes(process: Process) -> list[int]:
@@ -155,7 +156,7 @@ def test_the_queue_has_an_end_and_a_death_tells_all() -> None:
             client.ask(value)
         assert client.told == {4: TooManyRequests}
         _, answer = process.batches.pop()
-        answer(None)
+        answer(WorkerDied(while_answering=True))
         assert client.deaths == [True, False, False]
         assert client.batcher.under_way == 0
 

@@ -1,5 +1,7 @@
 """Answers batches, one after the other, and loads and drops models meanwhile."""
 
+import contextlib
+import ctypes
 import gc
 import importlib.util
 import json
@@ -61,9 +63,8 @@ class Worker:
             self._predict(head, data)
         elif kind == "load":
             threading.Thread(target=self._load, args=(head, data), daemon=True).start()
-        elif kind == "drop":
-            gc.unfreeze()
-            self._models.pop(head["model"], None)
+        elif kind == "drop" and self._models.pop(head["model"], None) is not None:
+            _give_back_memory()
 
     def _send(self, head: dict[str, Any], *data: bytes) -> None:
         message = frames.encode(head, *data)
@@ -169,6 +170,15 @@ def _warmed(head: dict[str, Any], data: bytes) -> Model:
     outputs(answer, next(iter(named.values())).shape[0])
     compared = head["table"] and len(named) == 1 and head["loader"] != "mlflow" and not model.matrix
     return model._replace(matrix=model.matrix or (compared and _same_by_matrix(predict, named, answer)))
+
+
+def _give_back_memory() -> None:
+    """To the machine; by itself, the C library keeps what has been freed for later."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):  # another C library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _same_by_matrix(predict: Predict, named: dict[str, Any], answer: Any) -> bool:
