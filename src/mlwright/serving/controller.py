@@ -23,8 +23,8 @@ from mlwright.registry.service import gates, versions
 from mlwright.registry.spec import TOLD
 from mlwright.serving import observing
 from mlwright.serving.host.state import Desired, Revision, Served
-from mlwright.serving.host_process import HostProcess
 from mlwright.serving.observing import Document, Seen
+from mlwright.serving.ports import Host
 from mlwright.serving.preparing import Preparer
 from mlwright.serving.service import desired, endpoints, minutes, rollouts, rows, status
 from mlwright.serving.service.desired import Wanted
@@ -61,7 +61,7 @@ class ServingController:
     open_: whether an endpoint without keys lets everybody in: it can be reached from this machine only.
     """
 
-    def __init__(self, database: Database, preparer: Preparer, host: HostProcess, *, open_: bool) -> None:
+    def __init__(self, database: Database, preparer: Preparer, host: Host, *, open_: bool) -> None:
         self._database = database
         self._preparer = preparer
         self._host = host

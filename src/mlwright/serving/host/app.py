@@ -144,7 +144,10 @@ class Predictions:
         try:
             if method not in {"GET", "HEAD"} and not path.startswith("/v2/repository/"):
                 return 405, dialect.error("invalid", f"{method} is not understood here"), _JSON
-            return 200, encode(self._document(path.strip("/").split("/"))), _JSON
+            document = self._document(path.strip("/").split("/"))
+            # Probes look at the status alone.
+            unready = isinstance(document, dict) and document.get("ready") is False
+            return 503 if unready else 200, encode(document), _JSON
         except MlwrightError as error:
             return error.status, dialect.error(error.code, error.message), _JSON
 
