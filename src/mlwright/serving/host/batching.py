@@ -99,8 +99,7 @@ class Batcher:
         self._queue.append(asking)
         self.under_way += 1
         if not self._busy and not self._armed:
-            self._armed = True
-            self._loop.call_soon(self._flush)
+            self._flush()
 
     def _has_room(self) -> bool:
         """Whether there is, without those that were given up on. They are looked for now and then only."""
@@ -159,11 +158,12 @@ class Batcher:
                 each.died(each, answer)
             self.abandon()
             return
-        self._armed = True
+        self._armed = len(taken) > 1 or bool(self._queue)
         _share(taken, answer)
-        # Who gets answers now asks again, and what has come meanwhile was not read yet: both are read before the next
-        # batch, which is the second time that the loop comes by here.
-        self._loop.call_soon(self._loop.call_soon, self._flush)
+        if self._armed:
+            # Who gets answers now asks again, and what has come meanwhile was not read yet: both are read before the
+            # next batch, which is the second time that the loop comes by here.
+            self._loop.call_soon(self._loop.call_soon, self._flush)
 
     def abandon(self) -> None:
         """The process is gone, and so is whatever waits for it."""

@@ -205,7 +205,7 @@ class Endpoint:
             return
         then(Told(outcome, version.revision))
         if self.served.mirror and self.candidate is not None and version is self.stable:
-            self._copy(asked, outcome)
+            asyncio.get_running_loop().call_soon(self._copy, asked, outcome)  # the client's answer leaves first
 
     def _counted(
         self, version: Version, asked: Asked, then: Callable[[Answer | Exception], None], until: float | None = None

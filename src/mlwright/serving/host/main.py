@@ -39,6 +39,8 @@ _RETIRE_S = 5.0
 _LAST_S = 30.0
 #: Threads in the models' own libraries compete with all that is served beside them.
 _ALONE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+#: Models are loaded in threads, and the C library would keep memory for each: half a megabyte more for every model.
+_ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "CUDA_VISIBLE_DEVICES")
 
 
@@ -89,7 +91,7 @@ async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stopped.set)
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ALONE
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ALONE | _ONE_HEAP
     places = WorkerPlaces(environment, sys.stderr.fileno())
     recorder = Recorder(folder / "predictions", time.perf_counter)
     hosted = Hosted(recorder, time.perf_counter)
