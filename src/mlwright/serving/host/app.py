@@ -96,7 +96,7 @@ class Predictions:
                 await self._predict(target, scope, receive, send)
                 return
         if path == "/metrics" and method == "GET":
-            await send_answer(send, *self._measured(dict(scope["headers"])))
+            await send_answer(send, *await self._measured(dict(scope["headers"])))
             return
         await send_answer(send, *self._told(method, path))
 
@@ -160,12 +160,12 @@ class Predictions:
         except MlwrightError as error:
             return error.status, dialect.error(error.code, error.message), _JSON
 
-    def _measured(self, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
+    async def _measured(self, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
         try:
             self._hosted.metrics_door.caller(headers)
         except MlwrightError as error:
             return error.status, oip.DIALECT.error(error.code, error.message), _JSON
-        return 200, self._metrics(), metrics.CONTENT_TYPE
+        return 200, await asyncio.to_thread(self._metrics), metrics.CONTENT_TYPE  # hundreds of models take a while
 
     def _document(self, parts: list[str]) -> Any:
         match parts:
