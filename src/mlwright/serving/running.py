@@ -11,7 +11,7 @@ from mlwright.kernel.errors import Invalid
 from mlwright.serving.host.takes import takes_of
 
 #: Flavors that are loaded with their own libraries, without MLflow; the first that a version has is taken.
-NATIVE = ("onnx", "sklearn", "skops", "xgboost", "lightgbm", "pytorch")
+NATIVE = ("sklearn", "skops", "xgboost", "lightgbm", "onnx", "pytorch")
 #: Distributions that only save models, by the loader that does without them.
 _SPARED = {"mlflow", "mlflow-skinny", "mlflow-tracing"}
 _SPARED_BY = {"onnx": {"cloudpickle", "onnx", "onnxmltools", "skl2onnx", "tf2onnx"}}
