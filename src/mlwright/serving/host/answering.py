@@ -54,6 +54,15 @@ class Dialect(NamedTuple):
     error: Callable[[str, str], bytes]
 
 
+class Refusal(NamedTuple):
+    """An answer that says no."""
+
+    status: int
+    code: str
+    message: str
+    retry_after_s: int = 0
+
+
 encode = msgspec.json.Encoder().encode
 
 

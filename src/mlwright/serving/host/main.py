@@ -2,7 +2,8 @@
 
 FOLDER holds `state.json`, what is to be served, and the control plane's socket `control.sock`. `--listen` is the
 listening socket, which the keeper (`programs/host_keeper.py`) owns: while a host is replaced, clients that connect wait
-in its queue. `--ready` is a pipe: a byte is written to it once all is loaded and clients are let in.
+in its queue. `--ready` is a pipe: a byte is written to it once all is loaded and clients are let in. `--grpc` is a port
+at the same address for gRPC (`grpc/server.py`).
 """
 
 import argparse
@@ -14,7 +15,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -22,9 +23,13 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from mlwright.kernel.protocol import Protocol
-from mlwright.serving.host.app import Hosted, Predictions
+from mlwright.serving.host.app import Predictions
 from mlwright.serving.host.control import Control, Host
+from mlwright.serving.host.hosted import Hosted
 from mlwright.serving.host.versions import WorkerPlaces
+
+if TYPE_CHECKING:
+    from mlwright.serving.host.grpc.server import GrpcServer
 
 _log = logging.getLogger(__name__)
 
@@ -81,8 +86,8 @@ class Listening:
                 await asyncio.sleep(_DRAIN_S)
 
 
-async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
-    """Serve until a signal says that it is enough."""
+async def serve(folder: Path, listen: socket.socket, ready: int, grpc_port: int) -> None:
+    """Serve until a signal says that it is enough. Over gRPC too where there is a port for it."""
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stopped.set)
@@ -90,14 +95,25 @@ async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
     places, hosted = WorkerPlaces(environment, sys.stderr.fileno()), Hosted()
     host = Host(hosted, places, folder / "state.json", time.perf_counter, f"{os.getpid()}-{time.time_ns()}")
     await host.start()
-    clients, control = Listening(Predictions(hosted)), Listening(Control(host))
+    predictions = Predictions(hosted)
+    clients, control = Listening(predictions), Listening(Control(host))
+    others = await _grpc(predictions, listen.getsockname()[0], grpc_port) if grpc_port else None
     await clients.accept(listen)
     await control.accept(_control_socket(folder / "control.sock"))
     os.write(ready, b"1")
     os.close(ready)
     await stopped.wait()
-    await clients.drain()
+    await asyncio.gather(*(each.drain() for each in (clients, others) if each is not None))
     places.close()
+
+
+async def _grpc(predictions: Predictions, address: str, port: int) -> "GrpcServer":
+    """The server for gRPC, whose libraries are heavy and need not be there."""
+    from mlwright.serving.host.grpc.server import GrpcServer
+
+    server = GrpcServer(predictions, predictions.repository)
+    await server.accept(address, port)
+    return server
 
 
 def _control_socket(path: Path) -> socket.socket:
@@ -118,11 +134,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--listen", type=int, required=True)
     parser.add_argument("--ready", type=int, required=True)
+    parser.add_argument("--grpc", type=int, default=0, help="the port for gRPC; 0: none")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     sock = socket.socket(fileno=given.listen)
     sock.setblocking(False)
-    uvloop.run(serve(given.folder, sock, given.ready))
+    uvloop.run(serve(given.folder, sock, given.ready, given.grpc))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from mlwright.serving.host.tensors import TEXT, Array
 
 _HEADER_LENGTH = b"inference-header-content-length"
 _LENGTH = struct.Struct("<I")
+#: Extensions of other servers: whoever asks for one would take what he gets for something else.
+_NOT_OFFERED = ("classification", "shared_memory_region")
 
 
 class _Tensor(msgspec.Struct):
@@ -105,13 +107,7 @@ def bytes_of(texts: Sequence[Any]) -> bytes:
 def write(reading: Reading, answer: Answer, model: str, revision: Revision) -> Reply:
     """Write the answer: what was asked for, as JSON or binary, as was asked."""
     request: InferRequest = reading.context
-    arrays = answer.arrays
-    if request.outputs:
-        by_name = {each.name: each for each in arrays}
-        unknown = [each.name for each in request.outputs if each.name not in by_name]
-        if unknown:
-            raise Invalid(f"the model has no outputs {unknown}", path="outputs", hint=f"it has {list(by_name)}")
-        arrays = [by_name[each.name] for each in request.outputs]
+    arrays = selected(answer.arrays, [(each.name, each.parameters) for each in request.outputs])
     everything_binary = request.parameters.get("binary_data_output") is True
     asked = {each.name: each.parameters.get("binary_data") for each in request.outputs}
     outputs: list[dict[str, Any]] = []
@@ -134,6 +130,21 @@ def write(reading: Reading, answer: Answer, model: str, revision: Revision) -> R
         return Reply(text)
     headers = ((_HEADER_LENGTH, b"%d" % len(text)),)
     return Reply(b"".join((text, *binary)), b"application/octet-stream", headers)
+
+
+def selected(arrays: list[Array], wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Array]:
+    """The outputs that were asked for, all of them without any. Raises Invalid for what there is not."""
+    if not wanted:
+        return arrays
+    by_name = {each.name: each for each in arrays}
+    unknown = [name for name, _ in wanted if name not in by_name]
+    if unknown:
+        raise Invalid(f"the model has no outputs {unknown}", path="outputs", hint=f"it has {list(by_name)}")
+    for name, parameters in wanted:
+        offered = next((each for each in _NOT_OFFERED if each in parameters), None)
+        if offered is not None:
+            raise Invalid(f"{offered} is not offered", path=f"outputs.{name}")
+    return [by_name[name] for name, _ in wanted]
 
 
 def error(_code: str, message: str) -> bytes:

@@ -56,7 +56,7 @@ class Version:
         self._batchers: dict[int, Batcher] = {}
         self._loading: dict[int, asyncio.Task[Batcher]] = {}
         self._waiting: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._closed = self._rests = False
 
     @property
     def under_way(self) -> int:
@@ -176,6 +176,22 @@ class Version:
                 self.tally.deaths += 1
                 batcher.abandon()
                 del self._batchers[number]
+
+    @property
+    def rests(self) -> bool:
+        """Whether it was taken out of its processes, and comes back with the next request."""
+        return self._rests and not self.loaded
+
+    def rest(self) -> bool:
+        """Take it out of its processes until the next request; not while there is one. Whether that was done."""
+        if self.under_way or self._loading or self._waiting:
+            return False
+        for batcher in self._batchers.values():
+            if batcher.worker.alive:
+                batcher.worker.drop(self.name)
+        self._batchers.clear()
+        self._rests = True
+        return True
 
     def drop(self) -> None:
         """Take it out of its processes, once all that was asked is answered."""
