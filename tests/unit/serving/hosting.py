@@ -80,14 +80,17 @@ class Site:
 
     Args:
         folder: where it keeps its state.
+        grpc: port for gRPC, if any.
     """
 
-    def __init__(self, folder: Path, *revisions: dict[str, Any], **endpoint: Any) -> None:
+    def __init__(self, folder: Path, *revisions: dict[str, Any], grpc: int = 0, **endpoint: Any) -> None:
         self.folder = folder
+        self.grpc = grpc
         self.served = {"name": "toy", "project": "default", "stable": 1, "revisions": list(revisions), **endpoint}
         self.generation = 0
         self.write()
         host = [sys.executable, "-m", "mlwright.serving.host.main", str(folder)]
+        host += ["--grpc", str(grpc)] if grpc else []
         command = [sys.executable, "-I", str(_PROGRAMS / "host_keeper.py"), str(folder), "127.0.0.1", "0", "--", *host]
         self.log = (folder / "log").open("wb")
         self.keeper = subprocess.Popen(command, stdout=self.log, stderr=self.log)
@@ -132,9 +135,15 @@ class Site:
         tensor = {"name": "in", "shape": [len(rows), len(rows[0])], "datatype": "FP64", "data": data}
         return self.post(path, json.dumps({"inputs": [tensor]}).encode(), **headers)
 
-    def post(self, path: str, body: bytes, **headers: str) -> Answer:
+    def post(self, path: str, body: bytes = b"", **headers: str) -> Answer:
+        return self.request("POST", path, body, headers)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.request("GET", path, None, headers)
+
+    def request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=_WAIT_S)) as connection:
-            connection.request("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             answer = connection.getresponse()
             return Answer(answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()})
 

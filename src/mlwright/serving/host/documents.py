@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
@@ -61,6 +62,7 @@ class Documents:
         self._admit = admit
         self._refusal = refusal
         routes: list[tuple[str, str, Callable[[_Asked], Document | Awaitable[Document]]]] = [
+            ("", "GET", self._root),
             ("/(ping|health)", "GET", lambda _: Document(200, b"\n", b"text/plain")),
             ("/version", "GET", lambda _: Document(200, b"3", b"text/plain")),
             ("/v2", "GET", lambda _: _said(repository.server())),
@@ -75,6 +77,8 @@ class Documents:
             (f"/v2/repository/models/{_NAME}/unload", "POST", self._unload),
             ("/v1/models", "GET", lambda _: _said({"models": sorted(hosted.endpoints)})),
             (f"/v1/models/{_NAME}", "GET", self._model_ready_v1),
+            ("/api/2.0/endpoints", "GET", self._mlflow_endpoints),
+            (f"/api/2.0/endpoints/{_NAME}", "GET", lambda asked: _said(_mlflow(hosted.endpoint(asked.names[0])))),
             ("/openapi.json", "GET", lambda _: _said(openapi.of_host())),
             (f"/endpoints/{_NAME}/openapi.json", "GET", self._openapi),
             (f"/endpoints/{_NAME}", "GET", self._page),
@@ -127,6 +131,9 @@ class Documents:
         self._repository.unload(asked.names[0], asked.headers)
         return _said({"name": asked.names[0], "unload": True})
 
+    def _mlflow_endpoints(self, _asked: _Asked) -> Document:
+        return _said({"endpoints": [_mlflow(each) for _, each in sorted(self._hosted.endpoints.items())]})
+
     # --- how it is asked ---------------------------------------------------------------------------------------
 
     def _may_see(self, endpoint: Endpoint, headers: Headers) -> bool:
@@ -135,6 +142,13 @@ class Documents:
         except (Unauthenticated, Denied):
             return False
         return True
+
+    def _root(self, asked: _Asked) -> Document:
+        """A list for people, and for others that the server is alive, as KServe's says it."""
+        if b"text/html" not in asked.headers.get(b"accept", b""):
+            return _said({"status": "alive"})
+        names = sorted(self._hosted.endpoints)
+        return Document(200, page.of_all(names, asked.headers), b"text/html; charset=utf-8", page.HEADERS)
 
     def _openapi(self, asked: _Asked) -> Document:
         endpoint = self._hosted.endpoint(asked.names[0])
@@ -151,6 +165,18 @@ class Documents:
 _ASKED = re.compile(
     r"/v2/models/[^/]+(/versions/[^/]+)?/infer\Z|/v1/models/[^/]+:predict\Z|(/endpoints/[^/]+)?/invocations\Z"
 )
+
+
+def _mlflow(endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint as the client in `mlflow.deployments` knows it."""
+    name = endpoint.served.name
+    return {
+        "name": name,
+        "endpoint_type": "mlwright/model",
+        "model": {"name": endpoint.stable.revision.model, "provider": "mlwright"},
+        "endpoint_url": f"/endpoints/{quote(name, safe='')}/invocations",
+        "limit": None,
+    }
 
 
 def _said(document: Any) -> Document:

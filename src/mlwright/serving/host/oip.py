@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from mlwright.kernel.errors import Invalid
-from mlwright.serving.host.answering import Answer, Dialect, Reading, Reply, encode
+from mlwright.serving.host.answering import Answer, Dialect, Reading, Reply, encode, read_json
 from mlwright.serving.host.state import Revision
 from mlwright.serving.host.takes import Takes
 from mlwright.serving.host.tensors import TEXT, Array
@@ -44,16 +44,13 @@ class InferRequest(msgspec.Struct):
     outputs: list[_Output] = []
 
 
-_decode = msgspec.json.Decoder(InferRequest).decode
+_DECODER = msgspec.json.Decoder(InferRequest)
 
 
 def read(body: bytes, headers: Mapping[bytes, bytes], takes: Takes) -> Reading:
     """Read a request. Raises Invalid."""
     text, binary = _split(body, headers)
-    try:
-        request = _decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"the request cannot be read: {error}", path="body") from None
+    request = read_json(text, _DECODER)
     given: list[tuple[str, str, Sequence[int] | None, Any]] = []
     for tensor in request.inputs:
         data: Any = tensor.data

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from urllib.parse import quote
 
@@ -55,44 +55,59 @@ HEADERS = [
     (b"vary", b"accept-language"),
 ]
 _ENGLISH = {
+    "language": "en", "endpoints": "Endpoints",
     "endpoint": "Endpoint", "serves": "Version {} answers.", "takes": "What it takes", "gives": "What it answers",
     "name": "Name", "type": "Type", "shape": "Shape", "ask": "Ask it", "try": "Try it", "key": "Key", "send": "Send",
-    "anything": "Nothing is known: the model has no signature.", "described": "Described in",
+    "anything": "The model's signature says nothing about it.", "described": "Described in",
     "needs": "Callers need a key; the values of the example are made up.",
 }  # fmt: skip
 _CHINESE = {
+    "language": "zh-TW", "endpoints": "端點",
     "endpoint": "端點", "serves": "目前由第 {} 版回應。", "takes": "輸入", "gives": "輸出",
     "name": "名稱", "type": "型別", "shape": "形狀", "ask": "如何呼叫", "try": "試試看", "key": "金鑰", "send": "送出",
-    "anything": "未知：這個模型沒有簽章。", "described": "介面說明：",
+    "anything": "模型的簽章沒有說明。", "described": "介面說明：",
     "needs": "呼叫時需要金鑰；範例中的值是虛構的。",
 }  # fmt: skip
 
 
 def of(endpoint: Endpoint, sample: Asked | None, headers: Mapping[bytes, bytes]) -> bytes:
     """The page, in Chinese for who prefers that."""
-    chinese = headers.get(b"accept-language", b"").lower().startswith(b"zh")
-    words = _CHINESE if chinese else _ENGLISH
-    served = endpoint.served
+    words = _words(headers)
     told = metadata(endpoint, "")
-    locked = bool(served.keys)
+    locked = bool(endpoint.served.keys)
     body = _indented(as_invocation(sample) if sample else {"inputs": []})
     key_field = f'<label>{words["key"]} <input name="key" type="password" autocomplete="off"></label>' if locked else ""
-    name, path = escape(served.name), quote(served.name, safe="")
-    return f"""<!doctype html>
-<html lang="{"zh-TW" if chinese else "en"}"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>{name}</title><style>{_STYLE}</style></head>
-<body><main><h1>{words["endpoint"]} {name}</h1>
+    name, path = escape(endpoint.served.name), quote(endpoint.served.name, safe="")
+    content = f"""<h1>{words["endpoint"]} {name}</h1>
 <p>{words["serves"].format(escape(_version(endpoint)))} {words["needs"] if locked else ""}</p>
 <h2>{words["takes"]}</h2>{_table(told["inputs"], words)}
 <h2>{words["gives"]}</h2>{_table(told["outputs"], words)}
 <h2>{words["ask"]}</h2>
-<pre>{escape(_commands(served.name, sample, headers, locked=locked))}</pre>
+<pre>{escape(_commands(endpoint.served.name, sample, headers, locked=locked))}</pre>
 <p>{words["described"]} <a href="{path}/openapi.json">OpenAPI</a></p>
 <h2>{words["try"]}</h2>
 <form action="{path}/invocations" method="post">{key_field}
 <textarea name="body" rows="12" spellcheck="false" aria-label="JSON">{escape(body)}</textarea>
-<button>{words["send"]}</button><output aria-live="polite"></output></form>
-</main><script>{_SCRIPT}</script></body></html>
+<button>{words["send"]}</button><output aria-live="polite"></output></form>"""
+    return _page(name, content, words, _SCRIPT)
+
+
+def of_all(names: Sequence[str], headers: Mapping[bytes, bytes]) -> bytes:
+    """A page that leads to those of all endpoints."""
+    words = _words(headers)
+    links = "".join(f'<li><a href="endpoints/{quote(name, safe="")}">{escape(name)}</a></li>' for name in names)
+    return _page(words["endpoints"], f"<h1>{words['endpoints']}</h1><ul>{links}</ul>", words)
+
+
+def _words(headers: Mapping[bytes, bytes]) -> Mapping[str, str]:
+    return _CHINESE if headers.get(b"accept-language", b"").lower().startswith(b"zh") else _ENGLISH
+
+
+def _page(title: str, content: str, words: Mapping[str, str], script: str = "") -> bytes:
+    return f"""<!doctype html>
+<html lang="{words["language"]}"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><style>{_STYLE}</style></head>
+<body><main>{content}</main>{f"<script>{script}</script>" if script else ""}</body></html>
 """.encode()
 
 

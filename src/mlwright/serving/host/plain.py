@@ -13,20 +13,17 @@ from typing import Any
 import msgspec
 
 from mlwright.kernel.errors import Invalid
-from mlwright.serving.host.answering import Answer, Dialect, Reading, Reply, by_rows, encode
+from mlwright.serving.host.answering import Answer, Dialect, Reading, Reply, by_rows, encode, read_json
 from mlwright.serving.host.state import Revision
 from mlwright.serving.host.takes import Takes
 from mlwright.serving.host.tensors import Asked
 
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-_decode = msgspec.json.Decoder().decode
+_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 def _document(body: bytes) -> dict[str, Any]:
-    try:
-        found = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"the request cannot be read: {error}", path="body") from None
+    found = read_json(body, _DECODER)
     if not isinstance(found, dict):
         raise Invalid("the request is no JSON object", path="body")
     return found

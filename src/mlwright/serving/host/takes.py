@@ -3,7 +3,10 @@
 Everything that is wrong with a request is found here, before it is stacked with others: a batch never fails for one.
 """
 
-from collections.abc import Mapping, Sequence
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from mlwright.kernel.errors import Invalid
@@ -88,7 +91,11 @@ class Takes:
             return Asked(self._matrix_shape, len(rows), (self._packed(self.matrix, values, ""),))
         used = order or list(range(width))
         present = [(each, at) for each, at in zip(self.inputs, used, strict=True) if at >= 0]
-        return _table([(each.name, each.datatype, [row[at] for row in rows]) for each, at in present])
+        columns = [(each, [row[at] for row in rows]) for each, at in present]
+        for each, values in columns:
+            if each.datatype == TEXT:
+                _check_texts(each, values)
+        return _table([(each.name, each.datatype, values) for each, values in columns])
 
     def _order(self, names: Sequence[str] | None) -> list[int]:
         """Where each input is among the names; empty when all are in order. -1 for optional ones that are not there."""
@@ -162,6 +169,8 @@ class Takes:
             shown = [-1, *wanted.row]
             raise Invalid(f"the input {name!r} has the shape {list(found.shape)} instead of {shown}", path="inputs")
         if found.datatype == wanted.datatype:
+            if found.datatype == TEXT and isinstance(found.data, list):
+                _check_texts(wanted, found.data)
             return found._replace(name=wanted.name)
         return Array(wanted.name, wanted.datatype, found.shape, self._converted(wanted, found))
 
@@ -212,7 +221,37 @@ def _tensor_input(each: Mapping[str, Any], place: int) -> Input:
     specification = each.get("tensor-spec", {})
     row = tuple(int(length) for length in specification.get("shape", [-1])[1:])
     datatype = _TENSORS.get(str(specification.get("dtype")), TEXT)
-    return Input(str(each.get("name") or f"input-{place}"), datatype, row)
+    kind = "string" if datatype == TEXT and "str" in str(specification.get("dtype")) else ""
+    return Input(str(each.get("name") or f"input-{place}"), datatype, row, kind=kind)
+
+
+def _check_texts(each: Input, values: Sequence[Any]) -> None:
+    """Raises Invalid where the model would get something else than the signature says, and fail."""
+    read = _TEXTS.get(each.kind)
+    if read is None:
+        return
+    for value in values:
+        try:
+            if value is not None:
+                read(value)
+        except (TypeError, ValueError):
+            shown = f"{value!r:.40}"
+            raise Invalid(
+                f"the input {each.name!r} has a value that is no {each.kind}: {shown}", path=f"inputs.{each.name}"
+            ) from None
+
+
+def _text(value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError
+
+
+#: What reads texts of a kind; of others nothing is known.
+_TEXTS: Mapping[str, Callable[[Any], object]] = {
+    "string": _text,
+    "datetime": datetime.fromisoformat,
+    "binary": partial(base64.b64decode, validate=True),
+}
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -237,7 +276,7 @@ def _read(name: str, datatype: str, shape: Sequence[int] | None, data: Any) -> A
     values = flat(data)
     if len(values) != expected:
         raise Invalid(f"the input {name!r} has {len(values)} values instead of {expected}", path=f"inputs.{name}")
-    return Array(name, datatype, shape, values if datatype == TEXT else packed(datatype, values, name))
+    return Array(name, datatype, shape, values if datatype == TEXT else _nan_packed(datatype, values, name))
 
 
 def _nesting(data: Any) -> list[int]:
