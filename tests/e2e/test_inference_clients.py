@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.components import free_port, mlflow_environment, mlflow_python, peer_python
+from tests.components import mlflow_environment, mlflow_python, peer_python
 from tests.unit.serving.hosting import SIGNATURE, Site, site, toy
 
 CLIENTS = Path(__file__).parent / "inference_clients"
@@ -21,7 +21,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     revisions = [
         toy(folder, number, version) | {"signature": SIGNATURE | ANSWERS} for number, version in ((0, 1), (100, 2))
     ]
-    with site(folder, *revisions, grpc=free_port()) as found:
+    with site(folder, *revisions, grpc=True) as found:
         yield found
 
 

@@ -80,22 +80,32 @@ class Site:
 
     Args:
         folder: where it keeps its state.
-        grpc: port for gRPC, if any.
+        grpc: whether it is asked over gRPC too.
     """
 
-    def __init__(self, folder: Path, *revisions: dict[str, Any], grpc: int = 0, **endpoint: Any) -> None:
+    def __init__(self, folder: Path, *revisions: dict[str, Any], grpc: bool = False, **endpoint: Any) -> None:
         self.folder = folder
-        self.grpc = grpc
         self.served = {"name": "toy", "project": "default", "stable": 1, "revisions": list(revisions), **endpoint}
         self.generation = 0
         self.write()
         host = [sys.executable, "-m", "mlwright.serving.host.main", str(folder)]
-        host += ["--grpc", str(grpc)] if grpc else []
-        command = [sys.executable, "-I", str(_PROGRAMS / "host_keeper.py"), str(folder), "127.0.0.1", "0", "--", *host]
+        ports = ["0", "0"] if grpc else ["0"]
+        command = [
+            sys.executable,
+            "-I",
+            str(_PROGRAMS / "host_keeper.py"),
+            str(folder),
+            "127.0.0.1",
+            *ports,
+            "--",
+            *host,
+        ]
         self.log = (folder / "log").open("wb")
         self.keeper = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         self.wait((folder / "control.sock").exists)
-        self.port: int = json.loads((folder / "keeper.json").read_text())["port"]
+        told = json.loads((folder / "keeper.json").read_text())
+        self.port: int = told["port"]
+        self.grpc: int = told.get("grpc_port", 0)
 
     def wait(self, wanted: Callable[[], object]) -> None:
         until = time.monotonic() + _WAIT_S

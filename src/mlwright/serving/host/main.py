@@ -2,8 +2,8 @@
 
 FOLDER holds `state.json`, what is to be served, and the control plane's socket `control.sock`. `--listen` is the
 listening socket, which the keeper (`programs/host_keeper.py`) owns: while a host is replaced, clients that connect wait
-in its queue. `--ready` is a pipe: a byte is written to it once all is loaded and clients are let in. `--grpc` is a port
-at the same address for gRPC (`grpc/server.py`).
+in its queue. `--ready` is a pipe: a byte is written to it once all is loaded and clients are let in. `--grpc` is
+another listening socket, for gRPC.
 """
 
 import argparse
@@ -86,8 +86,8 @@ class Listening:
                 await asyncio.sleep(_DRAIN_S)
 
 
-async def serve(folder: Path, listen: socket.socket, ready: int, grpc_port: int) -> None:
-    """Serve until a signal says that it is enough. Over gRPC too where there is a port for it."""
+async def serve(folder: Path, listen: socket.socket, ready: int, grpc: socket.socket | None) -> None:
+    """Serve until a signal says that it is enough. Over gRPC too where there is a socket for it."""
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stopped.set)
@@ -97,7 +97,7 @@ async def serve(folder: Path, listen: socket.socket, ready: int, grpc_port: int)
     await host.start()
     predictions = Predictions(hosted)
     clients, control = Listening(predictions), Listening(Control(host))
-    others = await _grpc(predictions, listen.getsockname()[0], grpc_port) if grpc_port else None
+    others = await _grpc(predictions, grpc) if grpc is not None else None
     await clients.accept(listen)
     await control.accept(_control_socket(folder / "control.sock"))
     os.write(ready, b"1")
@@ -107,12 +107,12 @@ async def serve(folder: Path, listen: socket.socket, ready: int, grpc_port: int)
     places.close()
 
 
-async def _grpc(predictions: Predictions, address: str, port: int) -> "GrpcServer":
+async def _grpc(predictions: Predictions, listen: socket.socket) -> "GrpcServer":
     """The server for gRPC, whose libraries are heavy and need not be there."""
     from mlwright.serving.host.grpc.server import GrpcServer
 
     server = GrpcServer(predictions, predictions.repository)
-    await server.accept(address, port)
+    await server.accept(listen)
     return server
 
 
@@ -134,12 +134,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--listen", type=int, required=True)
     parser.add_argument("--ready", type=int, required=True)
-    parser.add_argument("--grpc", type=int, default=0, help="the port for gRPC; 0: none")
+    parser.add_argument("--grpc", type=int)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    sock = socket.socket(fileno=given.listen)
-    sock.setblocking(False)
-    uvloop.run(serve(given.folder, sock, given.ready, given.grpc))
+    grpc = None if given.grpc is None else _inherited(given.grpc)
+    uvloop.run(serve(given.folder, _inherited(given.listen), given.ready, grpc))
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    found = socket.socket(fileno=descriptor)
+    found.setblocking(False)
+    return found
 
 
 if __name__ == "__main__":

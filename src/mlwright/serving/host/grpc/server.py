@@ -1,13 +1,14 @@
 """The Open Inference Protocol over gRPC, on a port of its own.
 
-Its requests are answered as those over HTTP are (`app.py`): what holds for one holds for the other. The socket belongs
-to gRPC's own library, which cannot be given one that listens already. So a new host listens on the same port beside the
-old one (SO_REUSEPORT), and the old one then tells its clients to connect again once their requests are answered.
+Its requests are answered as those over HTTP are (`app.py`): what holds for one holds for the other.
 """
 
 import asyncio
-import logging
+import shutil
+import socket
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,10 +16,9 @@ import grpc
 from mlwright.kernel.errors import Invalid, MlwrightError
 from mlwright.serving.host.app import Predictions, refusal
 from mlwright.serving.host.grpc.messages import KINDS
+from mlwright.serving.host.grpc.relay import Relay
 from mlwright.serving.host.grpc.tensors import dialect, parameters
 from mlwright.serving.host.repository import Repository
-
-_log = logging.getLogger(__name__)
 
 #: Of one message; that of an endpoint may be lower.
 MOST_BYTES = 64 << 20
@@ -57,8 +57,9 @@ class GrpcServer:
     def __init__(self, predictions: Predictions, repository: Repository) -> None:
         self._predictions = predictions
         self._repository = repository
+        self._folder = Path(tempfile.mkdtemp(prefix="mlwright-grpc-"))  # ours alone, and its name is short
+        self._relay: Relay | None = None
         options = [
-            ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", MOST_BYTES),
             ("grpc.max_send_message_length", -1),
         ]
@@ -72,15 +73,20 @@ class GrpcServer:
         handlers = {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
 
-    async def accept(self, address: str, port: int) -> None:
-        """Let clients in from now on. Raises RuntimeError when the port cannot be had."""
-        host = f"[{address}]" if ":" in address else address
-        self._server.add_insecure_port(f"{host}:{port}")
+    async def accept(self, sock: socket.socket) -> None:
+        """Let clients in from now on."""
+        path = self._folder / "socket"
+        self._server.add_insecure_port(f"unix:{path}")
         await self._server.start()
+        self._relay = Relay(path)
+        await self._relay.accept(sock)
 
     async def drain(self) -> None:
         """Accept nobody new, tell clients to connect again, and end when all that was asked is answered."""
-        await self._server.stop(_LAST_S)
+        if self._relay is not None:
+            await self._relay.drain(_LAST_S)
+        await self._server.stop(None)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     # --- predictions -------------------------------------------------------------------------------------------
 
