@@ -18,6 +18,7 @@ from mlwright.serving.host.tensors import TEXT, Array
 
 _HEADER_LENGTH = b"inference-header-content-length"
 _LENGTH = struct.Struct("<I")
+_MOST_DIGITS = 12
 #: Extensions of other servers: whoever asks for one would take what he gets for something else.
 _NOT_OFFERED = ("classification", "shared_memory_region")
 
@@ -69,7 +70,7 @@ def _split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
     length = headers.get(_HEADER_LENGTH)
     if length is None:
         return body, b""
-    if not length.isdigit() or int(length) > len(body):
+    if not length.isdigit() or len(length) > _MOST_DIGITS or int(length) > len(body):
         raise Invalid(f"the header {_HEADER_LENGTH.decode()} is no length within the body", path="headers")
     return body[: int(length)], body[int(length) :]
 
