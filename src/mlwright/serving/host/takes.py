@@ -5,8 +5,7 @@ Everything that is wrong with a request is found here, before it is stacked with
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from functools import partial
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from mlwright.kernel.errors import Invalid
@@ -92,10 +91,7 @@ class Takes:
         used = order or list(range(width))
         present = [(each, at) for each, at in zip(self.inputs, used, strict=True) if at >= 0]
         columns = [(each, [row[at] for row in rows]) for each, at in present]
-        for each, values in columns:
-            if each.datatype == TEXT:
-                _check_texts(each, values)
-        return _table([(each.name, each.datatype, values) for each, values in columns])
+        return _table([(each.name, each.datatype, _texts(each, values)) for each, values in columns])
 
     def _order(self, names: Sequence[str] | None) -> list[int]:
         """Where each input is among the names; empty when all are in order. -1 for optional ones that are not there."""
@@ -169,9 +165,8 @@ class Takes:
             shown = [-1, *wanted.row]
             raise Invalid(f"the input {name!r} has the shape {list(found.shape)} instead of {shown}", path="inputs")
         if found.datatype == wanted.datatype:
-            if found.datatype == TEXT and isinstance(found.data, list):
-                _check_texts(wanted, found.data)
-            return found._replace(name=wanted.name)
+            data = _texts(wanted, found.data) if isinstance(found.data, list) else found.data
+            return found._replace(name=wanted.name, data=data)
         return Array(wanted.name, wanted.datatype, found.shape, self._converted(wanted, found))
 
     def _converted(self, wanted: Input, found: Array) -> bytes | list[Any]:
@@ -225,33 +220,47 @@ def _tensor_input(each: Mapping[str, Any], place: int) -> Input:
     return Input(str(each.get("name") or f"input-{place}"), datatype, row, kind=kind)
 
 
-def _check_texts(each: Input, values: Sequence[Any]) -> None:
-    """Raises Invalid where the model would get something else than the signature says, and fail."""
-    read = _TEXTS.get(each.kind)
+def _texts(each: Input, values: list[Any]) -> list[Any]:
+    """Values as the model gets them. Raises Invalid where they are not as the signature says, and it would fail."""
+    read = _READERS.get(each.kind) if each.datatype == TEXT else None
     if read is None:
-        return
+        return values
+    found: list[Any] = []
     for value in values:
         try:
-            if value is not None:
-                read(value)
-        except (TypeError, ValueError):
+            found.append(None if value is None else read(value))
+        except (TypeError, ValueError, OverflowError):
             shown = f"{value!r:.40}"
             raise Invalid(
                 f"the input {each.name!r} has a value that is no {each.kind}: {shown}", path=f"inputs.{each.name}"
             ) from None
+    return found
 
 
-def _text(value: Any) -> None:
+def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
+    return value
 
 
+def _moment(value: Any) -> str:
+    """A moment as nanoseconds can hold it, in UTC if it has a time zone: a table has one kind of moments."""
+    found = datetime.fromisoformat(value)
+    if found.tzinfo is not None:
+        found = found.astimezone(UTC).replace(tzinfo=None)
+    if not _FIRST_YEAR <= found.year <= _LAST_YEAR:
+        raise ValueError
+    return found.isoformat()
+
+
+def _base64(value: Any) -> str:
+    base64.b64decode(value, validate=True)
+    return _string(value)
+
+
+_FIRST_YEAR, _LAST_YEAR = 1678, 2261
 #: What reads texts of a kind; of others nothing is known.
-_TEXTS: Mapping[str, Callable[[Any], object]] = {
-    "string": _text,
-    "datetime": datetime.fromisoformat,
-    "binary": partial(base64.b64decode, validate=True),
-}
+_READERS: Mapping[str, Callable[[Any], str]] = {"string": _string, "datetime": _moment, "binary": _base64}
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

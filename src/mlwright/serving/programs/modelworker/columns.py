@@ -59,7 +59,7 @@ def table_of(named: dict[str, Any], columns: dict[str, str]) -> Any:
     table = pandas.DataFrame(named)
     for name in named:
         if columns.get(name) == "datetime":
-            table[name] = pandas.to_datetime(table[name])
+            table[name] = pandas.to_datetime(table[name], format="ISO8601")
         elif columns.get(name) == "binary":
             table[name] = [None if text is None else base64.b64decode(text) for text in named[name]]
     return table
