@@ -32,6 +32,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "gate": ("mlwright.registry.cli.gates:gate", "Gates of model versions: run, explain, approve, reject."),
     "release": ("mlwright.registry.cli.releasing:release", "Make the same files a version in another project."),
     "ci": ("mlwright.registry.cli.ci:ci", "Train, register, gate and promote in one command; workflows."),
+    "deploy": ("mlwright.serving.cli.deploy:deploy", "Serve a model version under a name."),
+    "endpoints": ("mlwright.serving.cli.endpoints:endpoints", "Endpoints: list, get, revisions, keys, delete."),
+    "rollout": ("mlwright.serving.cli.rollout:rollout", "How a new version gets its traffic: explain, pause, promote."),
+    "rollback": ("mlwright.serving.cli.rollout:rollback", "Serve an earlier revision of an endpoint again."),
     "webhooks": (
         "mlwright.registry.cli.webhooks:webhooks",
         "Webhooks of the registry: list, create, test, deliveries.",

@@ -6,6 +6,7 @@ import logging.handlers
 import os
 import resource
 import secrets
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -106,11 +107,18 @@ def _run(platform: Platform, listening: socket.socket, lock: ServerLock, announc
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_DRAIN_S,
     )
+    signal.signal(signal.SIGTERM, _leave)  # uvicorn drains, and then raises it once more
     platform.database.listen()
     platform.gates.start()
     platform.webhooks.start()
+    platform.serving.start()
     gc.freeze()  # what the start made stays: a full collection of it would hold up all answers
     _Uvicorn(config, ready, platform.database.changes.close).run([listening])
+
+
+def _leave(*_: object) -> None:
+    """End by way of what has to be closed: the serving host, for one, is a process of its own."""
+    raise SystemExit(0)
 
 
 def _local_secret(data: Path) -> str:

@@ -11,6 +11,7 @@ import mlwright.registry.signatures.tables
 import mlwright.registry.tables
 import mlwright.registry.webhooks.tables
 import mlwright.security.tables
+import mlwright.serving.tables
 import mlwright.tracking.tables  # noqa: F401 - they register their tables
 from mlwright import __version__
 from mlwright.app import migrations, mlflow_ui
@@ -47,6 +48,7 @@ from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.mlflow import face as registry_face
 from mlwright.registry.service import approvals, gates, models, trust
 from mlwright.registry.service import graph as registry_graph
+from mlwright.registry.service.loading import VersionLoader
 from mlwright.registry.ui import face as registry_pages
 from mlwright.registry.webhooks import service as webhooks
 from mlwright.registry.webhooks.delivery import WebhookRunner
@@ -60,6 +62,11 @@ from mlwright.security.api import SecurityApi
 from mlwright.security.authentication import Authentication
 from mlwright.security.passwords import PasswordChecks
 from mlwright.security.sealing import Sealer
+from mlwright.serving.api.endpoints import EndpointsApi, ServingPlace
+from mlwright.serving.controller import ServingController
+from mlwright.serving.host_process import HostProcess
+from mlwright.serving.preparing import Preparer
+from mlwright.serving.service import endpoints
 from mlwright.tracking.api import face as tracking_api
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.mlflow.graphql import Graphql
@@ -90,7 +97,7 @@ class Platform:
         self.lineage = Lineage(
             [*tracking_graph.KINDS, *registry_graph.KINDS], [*tracking_graph.HOPS, *registry_graph.HOPS]
         )
-        self.kinds = Kinds([self.project, gates.KIND, trust.KIND])
+        self.kinds = Kinds([self.project, gates.KIND, trust.KIND, endpoints.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
         self.environments = Environments(settings.data.absolute() / "environments")
@@ -99,6 +106,8 @@ class Platform:
         sender, sealer = Sender(from_environment()), Sealer(key_from_environment(), self._key_path())
         self._webhooks = Webhooks(self.database, sender, sealer)
         self.webhooks = WebhookRunner(self.database, sender, sealer, random.SystemRandom())
+        self._host = self._serving_host()
+        self.serving = self._serving()
 
     def router(self) -> ASGIApp:
         """The ASGI application with all faces; who reads with a browser gets errors as pages."""
@@ -121,6 +130,7 @@ class Platform:
             *MaterialsApi(self.database, VersionFiles(self.blobs)).operations(),
             *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
             *WebhooksApi(self.database, self._webhooks).operations(),
+            *EndpointsApi(self.database, self._serving_place).operations(),
             *GarbageCollector(self.database, self.blobs, self.environments).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
@@ -153,9 +163,23 @@ class Platform:
         return await self.database.read(lambda tx: approvals.count(tx, caller))
 
     def close(self) -> None:
+        self.serving.close()
         self.gates.close()
         self.webhooks.close()
         self.database.close()
+
+    def _serving_host(self) -> HostProcess:
+        settings = self.settings
+        folder, log = settings.data.absolute() / "serving", settings.data.absolute() / "logs" / "serving.log"
+        return HostProcess(folder, log, settings.host, settings.serving_port or min(settings.port + 1, 65_535))
+
+    def _serving(self) -> ServingController:
+        loader = VersionLoader(self.database, VersionFiles(self.blobs))
+        preparer = Preparer(loader, self.environments, self.settings.data.absolute() / "serving" / "models")
+        return ServingController(self.database, preparer, self._host, open_=self.settings.loopback)
+
+    def _serving_place(self) -> ServingPlace:
+        return ServingPlace(self.settings.url_of(self._host.port), self._host.is_running)
 
     def _key_path(self) -> Path | None:
         """Where the key for secrets lies; nowhere when other servers are to read them too."""

@@ -217,7 +217,10 @@ class Protocol(asyncio.Protocol):
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
+        self._heard = True
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(_HEAD_TOO_LARGE)
         if not self._in_head:  # what follows a chunked body is a trailer: nobody saw it when the request was let in
             return
         name = name.lower()
@@ -254,7 +257,8 @@ class Protocol(asyncio.Protocol):
                 receiving.scope = self._scope(receiving.scope["http_version"])
                 if receiving is self._answering:
                     self._run(receiving)
-            self._adjust_reading()
+            if receiving.buffered > _BUFFERED_BYTES:
+                self._adjust_reading()
 
     def on_message_complete(self) -> None:
         self._heard = True
@@ -365,7 +369,8 @@ class Protocol(asyncio.Protocol):
         while self._answering is None and self._following and self._writable is None:
             self._run(self._following.popleft())
         self._going_on = False
-        self._adjust_reading()
+        if not self._reading:
+            self._adjust_reading()
 
 
 def _address(found: Any) -> tuple[str, int] | None:

@@ -6,22 +6,28 @@ import os
 import shutil
 import tempfile
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 from mlwright.artifacts.spec import ArtifactFile
-from mlwright.compute.environments import Environments
 from mlwright.compute.spec import Environment, Limits
 from mlwright.kernel.blobs import PREFIX
 from mlwright.kernel.errors import NoEnvironment
-from mlwright.registry.service.flavors import GENERIC, NATIVE, flavors, has_mlflow
-from mlwright.registry.service.loading import VersionLoader
+from mlwright.registry.service.loading import VersionLoader, how_to_load
 from mlwright.registry.spec import ModelVersion
 from mlwright.serving.host.state import Revision
 
 _BUILD = Limits(seconds=1_800.0, memory_bytes=8 << 30)
-#: Loaders beside those of the registry: gates leave torch to MLflow.
-_LOADERS = (*NATIVE, "pytorch")
 _EXAMPLES = ("serving_input_example.json", "input_example.json")
+
+
+class Environments(Protocol):
+    """What models need to run."""
+
+    def ready(self, model: Path, limits: Limits) -> AbstractContextManager[Environment]:
+        """The environment for the model in a folder, kept for the length of the block. Raises NoEnvironment."""
+        ...
 
 
 class Preparer:
@@ -46,7 +52,7 @@ class Preparer:
         """
         folder = self._files(version)
         environment = self._environment(folder)
-        loader, options, generic = how_to_load(folder, environment)
+        how = how_to_load(folder, environment.packages)
         example = next((str(folder / name) for name in _EXAMPLES if (folder / name).is_file()), "")
         return Revision(
             number,
@@ -54,9 +60,9 @@ class Preparer:
             version.version,
             str(folder),
             str(environment.interpreter),
-            loader,
-            options,
-            generic,
+            how.loader,
+            how.options,
+            how.generic,
             version.facts.signature or {},
             example,
             version.digest or "",
@@ -124,18 +130,3 @@ def _digest(path: Path) -> str:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     with os.fdopen(descriptor, "rb") as file:
         return PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def how_to_load(folder: Path, environment: Environment) -> tuple[str, dict[str, object], dict[str, object]]:
-    """The loader, its options, and the generic ones: by its own library where that can be, else as MLflow does.
-
-    Raises NoEnvironment when neither can be.
-    """
-    found = flavors(folder)
-    generic = found.get(GENERIC, {})
-    loader = next((name for name in _LOADERS if name in found), None)
-    if loader is not None:
-        return loader, found[loader], generic
-    if has_mlflow(environment.packages):
-        return "mlflow", {}, generic
-    raise NoEnvironment("the model needs MLflow to be loaded, and does not name it among its packages")

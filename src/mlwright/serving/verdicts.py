@@ -18,7 +18,7 @@ _ENOUGH_NUMBERS = 100
 _WEIGHTS = {"it is slower": 0.2}
 
 
-class Verdict(StrEnum):
+class RolloutVerdict(StrEnum):
     """What to do. `hold`: the evidence is not enough yet. `advance`: to the next step."""
 
     HOLD = "hold"
@@ -53,18 +53,20 @@ class Arm(msgspec.Struct, frozen=True, omit_defaults=True):
     disagreements: int = 0
 
 
-class Look(msgspec.Struct, frozen=True):
+class Look(msgspec.Struct, frozen=True, omit_defaults=True):
     """What both versions did since the look before.
 
     Attributes:
         at_ms: when it ended, Unix time.
         step: the place in the plan's steps.
+        tripped: why the host gives the candidate no more requests; empty when it does.
     """
 
     at_ms: int
     step: int
     candidate: Arm
     stable: Arm
+    tripped: str = ""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -98,7 +100,7 @@ class Judgement(msgspec.Struct, frozen=True):
         worse_at, kept_at: from where on they decide.
     """
 
-    verdict: Verdict
+    verdict: RolloutVerdict
     reason: str
     worse: float
     worse_at: float
@@ -140,7 +142,7 @@ def seen(plan: Rollout, state: State, look: Look) -> State:
         differing=differing,
         objective=objective,
         requests=state.requests + candidate.requests,
-        broken=state.broken or _broken(plan, candidate, run),
+        broken=state.broken or look.tripped or _broken(plan, candidate, run),
         error_run=run if candidate.requests else state.error_run,
     )
 
@@ -166,24 +168,26 @@ def judge(plan: Rollout, state: State, now_ms: int) -> Judgement:
     worse, worse_at = evidence.mean([(_WEIGHTS.get(name, 1.0), e) for name, e in against.items()]), 1 / plan.alpha
     kept, kept_at = state.objective.e, 1 / plan.promotion_alpha
 
-    def judged(verdict: Verdict, reason: str) -> Judgement:
+    def judged(verdict: RolloutVerdict, reason: str) -> Judgement:
         return Judgement(verdict, reason, worse, worse_at, kept, kept_at)
 
     if state.broken:
-        return judged(Verdict.ROLLBACK, state.broken)
+        return judged(RolloutVerdict.ROLLBACK, state.broken)
     if worse >= worse_at:
-        return judged(Verdict.ROLLBACK, f"{max(against, key=lambda each: against[each])} than the version that serves")
+        return judged(
+            RolloutVerdict.ROLLBACK, f"{max(against, key=lambda each: against[each])} than the version that serves"
+        )
     if plan.strategy in {Strategy.AB, Strategy.BANDIT}:
-        return judged(Verdict.HOLD, "somebody has to decide")
+        return judged(RolloutVerdict.HOLD, "somebody has to decide")
     if kept >= kept_at:
         last = plan.strategy is not Strategy.CANARY or state.step + 1 >= len(plan.steps)
         reason = "it keeps the objective" if plan.strategy is not Strategy.SHADOW else "it answers as the other does"
-        return judged(Verdict.PROMOTE if last else Verdict.ADVANCE, reason)
+        return judged(RolloutVerdict.PROMOTE if last else RolloutVerdict.ADVANCE, reason)
     if now_ms - state.began_ms >= plan.patience_seconds * 1_000:
         if plan.on_inconclusive == "rollback":
-            return judged(Verdict.ROLLBACK, "there was no evidence for it in time")
-        return judged(Verdict.INCONCLUSIVE, "there was no evidence for it in time")
-    return judged(Verdict.HOLD, "the evidence is not enough yet")
+            return judged(RolloutVerdict.ROLLBACK, "there was no evidence for it in time")
+        return judged(RolloutVerdict.INCONCLUSIVE, "there was no evidence for it in time")
+    return judged(RolloutVerdict.HOLD, "the evidence is not enough yet")
 
 
 def missing(plan: Rollout, state: State) -> str:
@@ -202,6 +206,6 @@ def replay(plan: Rollout, began_ms: int, looks: Iterable[Look]) -> list[Judgemen
     for look in looks:
         state = seen(plan, state, look)
         found.append(judge(plan, state, look.at_ms))
-        if found[-1].verdict is Verdict.ADVANCE:
+        if found[-1].verdict is RolloutVerdict.ADVANCE:
             state = advanced(state, look.at_ms)
     return found

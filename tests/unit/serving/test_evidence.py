@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlwright.serving import evidence
 from mlwright.serving.evidence import Counts, Evidence
 from mlwright.serving.spec import Rollout
-from mlwright.serving.verdicts import Arm, Look, Verdict, advanced, begin, judge, replay, seen
+from mlwright.serving.verdicts import Arm, Look, RolloutVerdict, advanced, begin, judge, replay, seen
 
 counts = st.integers(0, 2_000).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))).map(lambda two: Counts(*two))
 
@@ -84,7 +84,7 @@ def test_huge_evidence_stays_a_number() -> None:
 
 
 class Outcome(NamedTuple):
-    verdict: Verdict
+    verdict: RolloutVerdict
     minutes: float
     failed: int
 
@@ -102,9 +102,9 @@ def walk(random: np.random.Generator, plan: Rollout, per_minute: float, stable: 
         look = Look(now_ms, state.step, Arm(requests=asked, errors=errors), Arm(requests=total - asked, errors=others))
         state = seen(plan, state, look)
         found = judge(plan, state, now_ms)
-        if found.verdict is Verdict.ADVANCE:
+        if found.verdict is RolloutVerdict.ADVANCE:
             state = advanced(state, now_ms)
-        elif found.verdict is not Verdict.HOLD:
+        elif found.verdict is not RolloutVerdict.HOLD:
             return Outcome(found.verdict, now_ms / 60_000, failed)
 
 
@@ -115,25 +115,25 @@ def walks(count: int, per_minute: float, stable: float, candidate: float, **plan
 
 def test_2000_equal_versions_are_rolled_back_at_most_as_often_as_said() -> None:
     found = Counter(each.verdict for each in walks(2_000, 600, 0.005, 0.005, look_seconds=20))
-    assert found[Verdict.ROLLBACK] <= 0.01 * 2_000
-    assert found[Verdict.PROMOTE] >= 0.95 * 2_000
+    assert found[RolloutVerdict.ROLLBACK] <= 0.01 * 2_000
+    assert found[RolloutVerdict.PROMOTE] >= 0.95 * 2_000
 
 
 def test_ten_times_the_errors_are_found_within_three_minutes() -> None:
     found = walks(300, 600, 0.005, 0.05)
-    assert {each.verdict for each in found} == {Verdict.ROLLBACK}
+    assert {each.verdict for each in found} == {RolloutVerdict.ROLLBACK}
     assert median(each.minutes for each in found) <= 3
 
 
 def test_a_dead_candidate_fails_few_requests() -> None:
     found = walks(200, 6_000, 0.005, 1.0)
-    assert {each.verdict for each in found} == {Verdict.ROLLBACK}
+    assert {each.verdict for each in found} == {RolloutVerdict.ROLLBACK}
     assert median(each.failed for each in found) <= 30
 
 
 def test_close_to_the_objective_there_is_no_promotion_without_evidence() -> None:
     found = Counter(each.verdict for each in walks(60, 600, 0.02, 0.02, look_seconds=60))
-    assert found[Verdict.PROMOTE] <= 6  # at most 5 % in the long run
+    assert found[RolloutVerdict.PROMOTE] <= 6  # at most 5 % in the long run
 
 
 # --- replay -------------------------------------------------------------------------------------------------------
@@ -152,6 +152,6 @@ def test_the_same_looks_lead_to_the_same_verdicts(pairs: list[tuple[Arm, Arm]]) 
         looks.append(look)
         state = seen(plan, state, look)
         told.append(judge(plan, state, look.at_ms))
-        if told[-1].verdict is Verdict.ADVANCE:
+        if told[-1].verdict is RolloutVerdict.ADVANCE:
             state = advanced(state, look.at_ms)
     assert replay(plan, 0, looks) == told

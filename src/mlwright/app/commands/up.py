@@ -21,6 +21,12 @@ _START_S = 30.0
 @data_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65_535), help="Port to bind.")
+@click.option(
+    "--serving-port",
+    default=0,
+    type=click.IntRange(0, 65_535),
+    help="Port where endpoints answer (default: the one after --port).",
+)
 @click.option("--database", default="", help="Database URL (default: SQLite in the data directory).")
 @click.option(
     "--artifacts", default="", help="Artifact store URL (default: a folder in the data directory, with SQLite only)."
@@ -48,6 +54,7 @@ def up(
     data: Path,
     host: str,
     port: int,
+    serving_port: int,
     database: str,
     artifacts: str,
     auth: bool,
@@ -62,6 +69,7 @@ def up(
         data=data.absolute(),
         host=host,
         port=port,
+        serving_port=serving_port,
         database=database,
         artifacts=artifacts,
         authentication=auth,

@@ -17,10 +17,10 @@ import msgspec
 from mlwright.compute.service import Program
 from mlwright.compute.spec import Ending, Environment, Limits, Outcome
 from mlwright.kernel.errors import NoEnvironment, Unavailable
+from mlwright.registry.flavors import GENERIC, NATIVE, flavors, has_mlflow
 from mlwright.registry.gates import model_host, scanned
 from mlwright.registry.gates.room import Room
 from mlwright.registry.gates.spec import Check, Decision, GateVerdict, Hosting, conclude, undecided
-from mlwright.registry.service.flavors import GENERIC, NATIVE, flavors, has_mlflow
 
 _HOST = Path(model_host.__file__)
 _LOOK_S = 0.01

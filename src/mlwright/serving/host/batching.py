@@ -134,9 +134,11 @@ class Batcher:
                 each.died(each, WorkerDied(while_answering=True))
             self.abandon()
             return
+        self._armed = True
         _share(taken, answer)
-        if self._queue:
-            self._flush()
+        # Who gets answers now asks again, and what has come meanwhile was not read yet: both are read before the next
+        # batch, which is the second time that the loop comes by here.
+        self._loop.call_soon(self._loop.call_soon, self._flush)
 
     def abandon(self) -> None:
         """The process is gone, and so is whatever waits for it."""

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from mlwright.kernel.protocol import Protocol
+from mlwright.serving.host import sockets
 from mlwright.serving.host.app import Predictions
 from mlwright.serving.host.control import Control, Host
 from mlwright.serving.host.hosted import Hosted
@@ -99,7 +100,7 @@ async def serve(folder: Path, listen: socket.socket, ready: int, grpc: socket.so
     clients, control = Listening(predictions), Listening(Control(host))
     others = await _grpc(predictions, grpc) if grpc is not None else None
     await clients.accept(listen)
-    await control.accept(_control_socket(folder / "control.sock"))
+    await control.accept(sockets.listening(folder / "control.sock"))
     os.write(ready, b"1")
     os.close(ready)
     await stopped.wait()
@@ -114,18 +115,6 @@ async def _grpc(predictions: Predictions, listen: socket.socket) -> "GrpcServer"
     server = GrpcServer(predictions, predictions.repository)
     await server.accept(listen)
     return server
-
-
-def _control_socket(path: Path) -> socket.socket:
-    """The newest host has the name; an older one keeps answering who is connected already."""
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
-    found.bind(str(new))
-    new.chmod(0o600)
-    found.listen(64)
-    new.replace(path)
-    return found
 
 
 def main() -> None:

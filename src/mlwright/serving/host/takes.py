@@ -119,6 +119,10 @@ class Takes:
         """Named arrays: name, datatype, shape (None: as the lists are nested) and bytes, or lists. Raises Invalid."""
         if not given:
             raise Invalid("there are no inputs", path="inputs")
+        if self.matrix and len(given) == 1:
+            asked = self._whole_matrix(*given[0])
+            if asked is not None:
+                return asked
         if len({name for name, _, _, _ in given}) != len(given):
             raise Invalid("an input is there twice", path="inputs")
         if self.table:
@@ -132,6 +136,18 @@ class Takes:
             tuple(tuple(each.shape[1:]) for each in read),
         )
         return Asked(shape, rows, tuple(each.data for each in read))
+
+    def _whole_matrix(self, _name: str, datatype: str, shape: Sequence[int] | None, data: Any) -> Asked | None:
+        """What most clients send: all columns in one array, as a flat list; None when it is not that simple."""
+        if datatype != self.matrix or shape is None or len(shape) != 2 or not isinstance(data, list):
+            return None
+        rows, width = shape
+        if rows <= 0 or width != len(self.inputs) or len(data) != rows * width:
+            return None
+        try:
+            return Asked(self._matrix_shape, rows, (packed(datatype, data, ""),))
+        except Invalid:
+            return None
 
     def _tabled(self, given: Sequence[tuple[str, str, Sequence[int] | None, Any]]) -> Asked:
         """A table as one array of all columns, or as one array per column."""

@@ -91,6 +91,8 @@ class Array(NamedTuple):
 def packed(datatype: str, values: Sequence[Any], name: str) -> bytes:
     """Numbers as bytes. Raises Invalid for what is no number of that type."""
     try:
+        if datatype == "FP64":  # the same as an array of it, in half the time
+            return struct.pack(f"<{len(values)}d", *values)
         if datatype == "FP16":
             return struct.pack(f"<{len(values)}e", *values)
         if datatype == "BOOL":

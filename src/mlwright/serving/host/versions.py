@@ -108,11 +108,10 @@ class Version:
             self._queued(asking)
 
     def _least_busy(self) -> Batcher | None:
-        found: Batcher | None = None
-        for batcher in self._batchers.values():
-            if batcher.worker.alive and (found is None or batcher.under_way < found.under_way):
-                found = batcher
-        return found
+        alive = [batcher for batcher in self._batchers.values() if batcher.worker.alive]
+        if len(alive) > 1:
+            return min(alive, key=lambda batcher: batcher.under_way)
+        return alive[0] if alive else None
 
     async def _batcher(self, number: int) -> Batcher:
         """The queue before the process of that number; whoever comes during a load waits for the same one."""

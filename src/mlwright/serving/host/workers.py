@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import msgspec
+
 from mlwright.kernel.errors import Unavailable
 from mlwright.serving import programs
+from mlwright.serving.host.answering import encode
 from mlwright.serving.programs.modelworker import frames
 
 _START = Path(programs.__file__ or "").parent / "start_model_worker.py"
@@ -55,7 +58,7 @@ class Worker(asyncio.Protocol):
         self.process = process
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self._splitter = frames.Splitter()
+        self._splitter = frames.Splitter(msgspec.json.decode)
         self._transport: asyncio.Transport
         self._batches: dict[int, Callable[[Answered | None], None]] = {}
         self._loading: dict[str, asyncio.Future[float]] = {}
@@ -160,7 +163,7 @@ class Worker(asyncio.Protocol):
         number = next(self._numbers)
         self._batches[number] = answer
         head = {"kind": "predict", "batch": number, "model": model, "inputs": inputs, "parts": parts, "table": table}
-        self._transport.write(frames.encode(head, *data))
+        self._transport.write(frames.joined(encode(head), *data))
 
     def kill(self) -> None:
         """End it at once."""

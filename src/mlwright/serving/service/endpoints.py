@@ -127,12 +127,26 @@ def deploy(tx: Tx, caller: Caller, name: str, project: str = "", override: str =
         caller.require(serving.project, Role.ADMIN)
     spec = spec_of(resource)
     version = asked_version(tx, serving.project, model_reference(spec.model))
-    current = rows.revision(tx, serving.row, serving.traffic.candidate or serving.traffic.stable)
-    serves = current is not None and (current.model, current.version) == (version.name, version.version)
-    if current is not None and serves and current.onnx == spec.onnx and serving.considered == _asked(version, spec):
-        return current
+    newest = rows.revision(tx, serving.row, serving.last_revision)
+    if newest is not None and serving.considered == _asked(version, spec) and _is_on_its_way(serving, newest):
+        return newest
     _require_servable(tx, version, model_reference(spec.model), override)
     return _revise(tx, caller.name, serving, version, spec, override)
+
+
+def _is_on_its_way(serving: Serving, newest: EndpointRevision) -> bool:
+    """Whether a revision gets requests, or is about to."""
+    gets = newest.number in {serving.traffic.stable, serving.traffic.candidate}
+    return gets or newest.state is RevisionState.PREPARING
+
+
+def is_new(tx: Tx, resource: Resource) -> bool:
+    """Whether an endpoint is asked to serve something that it was not asked before. Raises NotFound."""
+    serving = rows.by_name(tx, resource.metadata.project, resource.metadata.name)
+    if serving is None:
+        return False
+    spec = spec_of(resource)
+    return serving.considered != _asked(asked_version(tx, serving.project, model_reference(spec.model)), spec)
 
 
 def consider(tx: Tx, resource: Resource) -> EndpointRevision | None:

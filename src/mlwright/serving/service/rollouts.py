@@ -11,13 +11,16 @@ from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.serving import verdicts
-from mlwright.serving.service import endpoints, rows
+from mlwright.serving.service import endpoints, rewards, rows
 from mlwright.serving.service.endpoints import SYSTEM, TOPIC, subject
 from mlwright.serving.service.rows import Serving
 from mlwright.serving.spec import RevisionState, Rollout, RolloutRecord, RolloutState, Strategy, Traffic
 from mlwright.serving.tables import endpoint_revisions, rollout_looks, rollouts
 from mlwright.serving.tables import endpoints as endpoints_table
-from mlwright.serving.verdicts import Judgement, Look, State, Verdict
+from mlwright.serving.verdicts import Judgement, Look, RolloutVerdict, State
+
+#: A bandit moves the traffic by no less.
+_LEAST_MOVE = 0.01
 
 _revisions, _rollouts, _looks = endpoint_revisions.c, rollouts.c, rollout_looks.c
 _ready = Query(
@@ -81,7 +84,7 @@ def ready(tx: Tx, endpoint: int, number: int, plan: Rollout) -> None:
     serving, revision = rows.by_row(tx, endpoint), rows.revision(tx, endpoint, number)
     if serving is None or revision is None or not tx.run(_ready, {"revision_": revision.row, "now": tx.now_ms()}):
         return
-    _emit(tx, SYSTEM.name, serving, "serving.revision.ready", {"revision": number})
+    _emit(tx, SYSTEM.name, serving, "revision.ready", {"revision": number})
     if serving.traffic.stable == 0:
         _serve_now(tx, serving, Traffic(number, 0, 0.0))
     elif number == serving.last_revision:
@@ -92,7 +95,7 @@ def failed(tx: Tx, endpoint: int, number: int, reason: str) -> None:
     """A revision cannot be served."""
     serving, revision = rows.by_row(tx, endpoint), rows.revision(tx, endpoint, number)
     if serving is not None and revision is not None and tx.run(_failed, {"revision_": revision.row, "text": reason}):
-        _emit(tx, SYSTEM.name, serving, "serving.revision.failed", {"revision": number, "reason": reason})
+        _emit(tx, SYSTEM.name, serving, "revision.failed", {"revision": number, "reason": reason})
 
 
 # --- a rollout begins ---------------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ def begin(tx: Tx, serving: Serving, number: int, plan: Rollout) -> RolloutRecord
     tx.run(_begin, values)
     _serve_now(tx, serving, Traffic(serving.traffic.stable, number, share(plan, 0)))
     data = {"revision": number, "stable": serving.traffic.stable, "strategy": plan.strategy.value}
-    _emit(tx, SYSTEM.name, serving, "serving.rollout.began", data)
+    _emit(tx, SYSTEM.name, serving, "rollout.began", data)
     found = rows.current_rollout(tx, serving.row)
     assert found is not None
     return found
@@ -156,9 +159,9 @@ def looked(tx: Tx, serving: Serving, rollout: RolloutRecord, look: Look) -> Judg
     judgement = verdicts.judge(plan, state, look.at_ms)
     tx.run(_look, {"rollout": rollout.row, "number": count, "look": _text(look), "judgement": _text(judgement)})
     paused = RolloutState(row[2]) is RolloutState.PAUSED
-    if judgement.verdict is Verdict.ADVANCE and not paused:
+    if judgement.verdict is RolloutVerdict.ADVANCE and not paused:
         state = verdicts.advanced(state, look.at_ms)
-    held = judgement.verdict is Verdict.INCONCLUSIVE
+    held = judgement.verdict is RolloutVerdict.INCONCLUSIVE
     tx.run(
         _saw,
         {"rollout_": rollout.row, "text": _text(state), "count": count, "place": state.step, "held": int(held)},
@@ -171,18 +174,18 @@ def _act(tx: Tx, serving: Serving, rollout: RolloutRecord, judgement: Judgement,
     """What is paused is still rolled back when it is bad; it only gets no more than it has."""
     numbers: dict[str, Any] = {"e_against": judgement.worse, "e_for": judgement.kept}
     match judgement.verdict:
-        case Verdict.ROLLBACK:
+        case RolloutVerdict.ROLLBACK:
             _back(tx, SYSTEM.name, serving, rollout, judgement.reason, numbers)
-        case Verdict.PROMOTE if not paused:
+        case RolloutVerdict.PROMOTE if not paused:
             _promoted(tx, SYSTEM.name, serving, rollout, judgement.reason, numbers)
-        case Verdict.ADVANCE if not paused:
+        case RolloutVerdict.ADVANCE if not paused:
             given = share(rollout.plan, state.step)
             _serve_now(tx, serving, Traffic(serving.traffic.stable, rollout.number, given))
             data = {"revision": rollout.number, "step": state.step, "share": given, **numbers}
-            _emit(tx, SYSTEM.name, serving, "serving.rollout.advanced", data)
-        case Verdict.INCONCLUSIVE if not rollout.inconclusive:
+            _emit(tx, SYSTEM.name, serving, "rollout.advanced", data)
+        case RolloutVerdict.INCONCLUSIVE if not rollout.inconclusive:
             data = {"revision": rollout.number, "missing": verdicts.missing(rollout.plan, state), **numbers}
-            _emit(tx, SYSTEM.name, serving, "serving.rollout.inconclusive", data)
+            _emit(tx, SYSTEM.name, serving, "rollout.inconclusive", data)
         case _:
             pass
 
@@ -202,9 +205,11 @@ def evidence(tx: Tx, rollout: RolloutRecord) -> State:
     return _state.decode(row[0])
 
 
-def shifted(tx: Tx, serving: Serving, rollout: RolloutRecord, given: float) -> None:
-    """Give the candidate another share, as a bandit does."""
-    _serve_now(tx, serving, Traffic(serving.traffic.stable, rollout.number, given))
+def divide(tx: Tx, serving: Serving, rollout: RolloutRecord) -> None:
+    """Divide the traffic of a bandit by what the answers were worth; a hundredth more or less changes nothing."""
+    given = rewards.share(*(rewards.of(tx, serving.row, number) for number in (rollout.number, rollout.stable)))
+    if serving.traffic.candidate == rollout.number and abs(given - serving.traffic.share) >= _LEAST_MOVE:
+        _serve_now(tx, serving, Traffic(serving.traffic.stable, rollout.number, round(given, 2)))
 
 
 def loaded(tx: Tx, serving: Serving, rollout: RolloutRecord) -> None:
@@ -225,7 +230,7 @@ def pause(tx: Tx, caller: Caller, name: str, project: str = "") -> RolloutRecord
     serving, rollout = _going_on(tx, caller, name, project)
     if rollout.state is RolloutState.RUNNING:
         tx.run(_move, {"rollout_": rollout.row, "word": RolloutState.PAUSED.value})
-        _emit(tx, caller.name, serving, "serving.rollout.paused", {"revision": rollout.number})
+        _emit(tx, caller.name, serving, "rollout.paused", {"revision": rollout.number})
     return _again(tx, serving)
 
 
@@ -234,7 +239,7 @@ def resume(tx: Tx, caller: Caller, name: str, project: str = "") -> RolloutRecor
     serving, rollout = _going_on(tx, caller, name, project)
     if rollout.state is RolloutState.PAUSED:
         tx.run(_move, {"rollout_": rollout.row, "word": RolloutState.RUNNING.value})
-        _emit(tx, caller.name, serving, "serving.rollout.resumed", {"revision": rollout.number})
+        _emit(tx, caller.name, serving, "rollout.resumed", {"revision": rollout.number})
     return _again(tx, serving)
 
 
@@ -277,7 +282,7 @@ def rollback(tx: Tx, caller: Caller, name: str, number: int | None = None, proje
     found = Traffic(target, 0, 0.0)
     _serve_now(tx, serving, found)
     data = {"before": {"revision": serving.traffic.stable}, "after": {"revision": target}}
-    _emit(tx, caller.name, serving, "serving.rolled_back", data)
+    _emit(tx, caller.name, serving, "rolled_back", data)
     return found
 
 
@@ -313,20 +318,20 @@ def _promoted(
     _serve_now(tx, serving, Traffic(rollout.number, 0, 0.0))
     _end_row(tx, rollout, RolloutState.PROMOTED, reason)
     data = {"revision": rollout.number, "before": rollout.stable, "reason": reason, **numbers}
-    _emit(tx, author, serving, "serving.rollout.promoted", data)
+    _emit(tx, author, serving, "rollout.promoted", data)
 
 
 def _back(tx: Tx, author: str, serving: Serving, rollout: RolloutRecord, reason: str, numbers: dict[str, Any]) -> None:
     _serve_now(tx, serving, Traffic(serving.traffic.stable, 0, 0.0))
     _end_row(tx, rollout, RolloutState.ROLLED_BACK, reason)
     data = {"revision": rollout.number, "stable": serving.traffic.stable, "reason": reason, **numbers}
-    _emit(tx, author, serving, "serving.rollout.rolled_back", data)
+    _emit(tx, author, serving, "rollout.rolled_back", data)
 
 
 def _ended(tx: Tx, author: str, serving: Serving, rollout: RolloutRecord, state: RolloutState, reason: str) -> None:
     _end_row(tx, rollout, state, reason)
     data = {"revision": rollout.number, "reason": reason, "how": state.value}
-    _emit(tx, author, serving, "serving.rollout.ended", data)
+    _emit(tx, author, serving, "rollout.ended", data)
 
 
 def _end_row(tx: Tx, rollout: RolloutRecord, state: RolloutState, reason: str) -> None:
@@ -337,12 +342,12 @@ def _serve_now(tx: Tx, serving: Serving, traffic: Traffic) -> None:
     values = {"new_stable": traffic.stable, "new_candidate": traffic.candidate, "new_share": traffic.share}
     tx.run(_serve, {"endpoint_": serving.row, **values})
     data = {"before": msgspec.to_builtins(serving.traffic), "after": msgspec.to_builtins(traffic)}
-    _emit(tx, SYSTEM.name, serving, "serving.traffic.changed", data)
+    _emit(tx, SYSTEM.name, serving, "traffic.changed", data)
 
 
 def _emit(tx: Tx, author: str, serving: Serving, what: str, data: dict[str, Any]) -> None:
     tx.topics.add(TOPIC)
-    tx.emit(Draft(author, serving.project, what, subject(serving), data))
+    tx.emit(Draft(author, serving.project, f"serving.{what}", subject(serving), data))
 
 
 def _text(value: object) -> str:

@@ -23,7 +23,7 @@ KINDS = {
     "FP32": "float32",
     "FP64": "float64",
 }
-_NAMES = {kind: name for name, kind in KINDS.items()}
+_NAMES = {numpy.dtype(kind): name for name, kind in KINDS.items()}
 _TEXT = "BYTES"
 
 
@@ -80,7 +80,9 @@ def outputs(answer: Any, rows: int) -> tuple[list[dict[str, Any]], list[bytes]]:
         if array.ndim == 0 or array.shape[0] != rows:
             raise WrongAnswer(f"the model answered {rows} rows with an array of shape {list(array.shape)}")
         shown: dict[str, Any] = {"name": name, "shape": list(array.shape)}
-        kind = _NAMES.get(array.dtype.name)
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+        kind = _NAMES.get(array.dtype)
         if kind is None:
             shown |= {"datatype": _TEXT, "data": [_text(value) for value in array.ravel().tolist()]}
         else:

@@ -6,6 +6,7 @@ after the other. Numbers in it are of this machine: both ends run on it.
 
 import json
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _LENGTHS = struct.Struct("<II")
@@ -25,9 +26,16 @@ class BrokenFrame(Exception):
     """The other end speaks another language."""
 
 
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def encode(head: dict[str, Any], *data: bytes | memoryview) -> bytes:
     """A frame in one piece."""
-    text = json.dumps(head, separators=(",", ":")).encode()
+    return joined(_dumps(head).encode(), *data)
+
+
+def joined(text: bytes, *data: bytes | memoryview) -> bytes:
+    """A frame whose object has been written already."""
     return b"".join((_LENGTHS.pack(len(text), sum(map(len, data))), text, *data))
 
 
@@ -40,10 +48,15 @@ def lengths(start: bytes | bytearray | memoryview) -> tuple[int, int]:
 
 
 class Splitter:
-    """Takes what comes from a socket, gives whole frames."""
+    """Takes what comes from a socket, gives whole frames.
 
-    def __init__(self) -> None:
+    Args:
+        decode: reads objects of JSON.
+    """
+
+    def __init__(self, decode: Callable[[bytes | bytearray], Any] = json.loads) -> None:
         self._held = bytearray()
+        self._decode = decode
 
     def feed(self, piece: bytes) -> list[Frame]:
         """The frames that are complete now. Raises BrokenFrame."""
@@ -55,7 +68,7 @@ class Splitter:
             if end > len(self._held):
                 break
             middle = place + HEAD_BYTES + head
-            found.append(Frame(json.loads(self._held[place + HEAD_BYTES : middle]), bytes(self._held[middle:end])))
+            found.append(Frame(self._decode(self._held[place + HEAD_BYTES : middle]), bytes(self._held[middle:end])))
             place = end
         del self._held[:place]
         return found

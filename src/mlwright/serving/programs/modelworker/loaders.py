@@ -95,12 +95,12 @@ def _onnx_predict(session: Any) -> Predict:
     names = [each.name for each in session.get_outputs()]
 
     def one(given: Any) -> Any:
-        found = session.run(None, {first: numpy.asarray(given, dtype=kind)})
+        found = session.run(names, {first: numpy.asarray(given, dtype=kind)})
         return found[0] if len(found) == 1 else dict(zip(names, found, strict=True))
 
     def many(given: Any) -> Any:
         fed = {name: _fed(numpy, given[name], kind, dimensions) for name, kind, dimensions in inputs}
-        found = session.run(None, fed)
+        found = session.run(names, fed)
         return found[0] if len(found) == 1 else dict(zip(names, found, strict=True))
 
     return one if len(inputs) == 1 else many

@@ -46,19 +46,13 @@ class Worker:
     def run(self) -> None:
         """Serve until the host hangs up."""
         self._send({"kind": "ready", "pid": os.getpid()})
-        held = bytearray()
-        while True:
-            while len(held) < frames.HEAD_BYTES or len(held) < _whole(held):
-                piece = self._connection.recv(_PIECE)
-                if not piece:
-                    return
-                held += piece
-            head_bytes, _ = frames.lengths(held)
-            start, end = frames.HEAD_BYTES, _whole(held)
-            head = json.loads(held[start : start + head_bytes])
-            data = bytes(memoryview(held)[start + head_bytes : end])
-            del held[:end]
-            self._handle(head, data)
+        reader = self._connection.makefile("rb", _PIECE)
+        while len(start := reader.read(frames.HEAD_BYTES)) == frames.HEAD_BYTES:
+            head_bytes, data_bytes = frames.lengths(start)
+            head, data = reader.read(head_bytes), reader.read(data_bytes)
+            if len(head) + len(data) < head_bytes + data_bytes:
+                return
+            self._handle(json.loads(head), data)
 
     def _handle(self, head: dict[str, Any], data: bytes) -> None:
         kind = head["kind"]
@@ -109,11 +103,6 @@ class Worker:
                 form, described, found, failed = _singly(model, named, head, error)
         told |= {"outputs": described, "form": form, "failed": failed, "seconds": time.perf_counter() - began}
         self._send(told, *found)
-
-
-def _whole(held: bytearray) -> int:
-    head, data = frames.lengths(held)
-    return frames.HEAD_BYTES + head + data
 
 
 def _ask(model: Model, named: dict[str, Any], *, table: bool) -> Any:
