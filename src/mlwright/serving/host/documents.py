@@ -76,7 +76,7 @@ class Documents:
             (f"/v2/repository/models/{_NAME}/load", "POST", self._load),
             (f"/v2/repository/models/{_NAME}/unload", "POST", self._unload),
             ("/v1/models", "GET", lambda _: _said({"models": sorted(hosted.endpoints)})),
-            (f"/v1/models/{_NAME}", "GET", self._model_ready_v1),
+            ("/v1/models/([^/:]+)", "GET", self._model_ready_v1),
             ("/api/2.0/endpoints", "GET", self._mlflow_endpoints),
             (f"/api/2.0/endpoints/{_NAME}", "GET", lambda asked: _said(_mlflow(hosted.endpoint(asked.names[0])))),
             ("/openapi.json", "GET", lambda _: _said(openapi.of_host())),

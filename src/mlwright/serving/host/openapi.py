@@ -81,7 +81,7 @@ def of_host() -> _Schema:
         paths |= _model_paths(path, "", {})
     paths |= {
         "/v2/repository/index": {
-            "post": _operation("Index", "What is there", body=_optional({"ready": {"type": "boolean"}}))
+            "post": _operation("Index", "What is there", body=_optional({"ready": {"type": "boolean"}}), needed=False)
         },
         "/v1/models/{model_name}": {"get": _operation("Ready", "Whether it answers (V1)", "503")},
         "/v1/models/{model_name}:predict": {"post": _predict(_v1({}), {})},
@@ -89,7 +89,7 @@ def of_host() -> _Schema:
     }
     for verb in ("load", "unload"):
         operation = _operation(
-            "Changed", f"{verb.capitalize()} it now", "409", body=_optional({"parameters": _ANY_OBJECT})
+            "Changed", f"{verb.capitalize()} it now", "409", body=_optional({"parameters": _ANY_OBJECT}), needed=False
         )
         paths[f"/v2/repository/models/{{model_name}}/{verb}"] = {"post": operation}
     return _document("mlwright serving host", paths)
@@ -132,10 +132,10 @@ def _column(each: Input) -> _Schema:
         kind = "string" if each.kind == "string" else ""
         return {"type": ["string", "null"]} if kind else {"description": each.kind or "any"}
     if each.datatype == "BOOL":
-        return {"type": "boolean"}
+        return {"enum": [True, False, 0, 1]}
     if "INT" in each.datatype:
-        return {"type": "integer", "format": each.datatype.lower()}
-    return {"type": ["number", "null"], "description": "null is NaN"}
+        return {"type": ["integer", "boolean"], "format": each.datatype.lower()}
+    return {"type": ["number", "boolean", "null"], "description": "null is NaN"}
 
 
 def _v1(row: _Schema) -> _Schema:
@@ -149,7 +149,7 @@ def _v1(row: _Schema) -> _Schema:
 
 
 def _invocation(row: _Schema) -> _Schema:
-    split = _object(["data"], columns=_list(_TEXT), data=_list({"type": "array"}, minItems=1))
+    split = _object(["data"], columns={"type": ["array", "null"]}, data=_list({"type": "array"}, minItems=1))
     return {
         "oneOf": [
             _object(["dataframe_split"], dataframe_split=split),
@@ -199,7 +199,7 @@ def _optional(properties: dict[str, _Schema]) -> _Schema:
 
 
 def _operation(
-    result: str, summary: str, *statuses: str, body: _Schema | None = None, refused: str = "Error"
+    result: str, summary: str, *statuses: str, body: _Schema | None = None, refused: str = "Error", needed: bool = True
 ) -> _Schema:
     """An operation: what it answers, and with which statuses it refuses beside those that all have."""
     error = {"description": "Refused", "content": {"application/json": {"schema": _ref(refused)}}}
@@ -211,7 +211,7 @@ def _operation(
         },
     }
     if body is not None:
-        found["requestBody"] = {"content": body, "required": True}
+        found["requestBody"] = {"content": body, "required": needed}
     return found
 
 

@@ -85,7 +85,9 @@ def _invoked(takes: Takes, form: str, given: Any) -> Asked:
         if not isinstance(given, dict) or not isinstance(given.get("data"), list):
             raise Invalid("dataframe_split is an object with columns and data", path=form)
         names = given.get("columns")
-        return takes.rows([str(name) for name in names] if isinstance(names, list) else None, given["data"])
+        if names is not None and not isinstance(names, list):
+            raise Invalid("the columns of dataframe_split are a list of names", path=form)
+        return takes.rows(None if names is None else [str(name) for name in names], given["data"])
     if form == "dataframe_records":
         if not isinstance(given, list) or not all(isinstance(row, dict) for row in given):
             raise Invalid("dataframe_records is a list of objects", path=form)
