@@ -63,7 +63,7 @@ _ENGLISH = {
 }  # fmt: skip
 _CHINESE = {
     "language": "zh-TW", "endpoints": "端點",
-    "endpoint": "端點", "serves": "目前由第 {} 版回應。", "takes": "輸入", "gives": "輸出",
+    "endpoint": "端點", "serves": "目前由 {} 回應。", "takes": "輸入", "gives": "輸出",
     "name": "名稱", "type": "型別", "shape": "形狀", "ask": "如何呼叫", "try": "試試看", "key": "金鑰", "send": "送出",
     "anything": "模型的簽章沒有說明。", "described": "介面說明：",
     "needs": "呼叫時需要金鑰；範例中的值是虛構的。",
