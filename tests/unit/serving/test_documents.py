@@ -58,7 +58,7 @@ def test_the_repository_lists_versions(host: Site) -> None:
         assert [(each["name"], each["version"], each["state"]) for each in found] == wanted
     assert host.post("/v2/repository/index", b'{"ready": 1}').status == 400
     assert host.get("/v2/models/toy/versions/2/ready").document == {"name": "toy", "ready": False}
-    assert host.get("/v2/models/toy/versions/2/ready").status == 400
+    assert host.get("/v2/models/toy/versions/2/ready").status == 503
 
 
 def test_only_what_wakes_by_itself_is_unloaded(host: Site) -> None:

@@ -67,7 +67,7 @@ class Documents:
             ("/version", "GET", lambda _: Document(200, b"3", b"text/plain")),
             ("/v2", "GET", lambda _: _said(repository.server())),
             ("/v2/health/live", "GET", lambda _: _said({"live": True})),
-            ("/v2/health/ready", "GET", lambda _: _ready({}, is_ready=repository.ready(), otherwise=400)),
+            ("/v2/health/ready", "GET", lambda _: _ready({}, is_ready=repository.ready())),
             (f"/v2/models/{_NAME}", "GET", lambda asked: _said(repository.metadata(asked.names[0], ""))),
             (f"/v2/models/{_NAME}/ready", "GET", self._model_ready),
             (f"/v2/models/{_NAME}/versions/{_NAME}", "GET", lambda asked: _said(repository.metadata(*asked.names))),
@@ -113,11 +113,11 @@ class Documents:
 
     def _model_ready(self, asked: _Asked) -> Document:
         name, version = (*asked.names, "")[:2]
-        return _ready({"name": name}, is_ready=self._repository.is_ready(name, version), otherwise=400)
+        return _ready({"name": name}, is_ready=self._repository.is_ready(name, version))
 
     def _model_ready_v1(self, asked: _Asked) -> Document:
         (name,) = asked.names
-        return _ready({"name": name}, is_ready=self._repository.is_ready(name, ""), otherwise=503)
+        return _ready({"name": name}, is_ready=self._repository.is_ready(name, ""))
 
     def _index(self, asked: _Asked) -> Document:
         return _said(self._repository.index(only_ready=_read(asked.body, _IndexRequest).ready))
@@ -183,9 +183,9 @@ def _said(document: Any) -> Document:
     return Document(200, encode(document))
 
 
-def _ready(document: dict[str, Any], *, is_ready: bool, otherwise: int) -> Document:
-    """The protocol says it by the status, clients read the body."""
-    return Document(200 if is_ready else otherwise, encode({**document, "ready": is_ready}))
+def _ready(document: dict[str, Any], *, is_ready: bool) -> Document:
+    """Probes look at the status, clients read the body."""
+    return Document(200 if is_ready else 503, encode({**document, "ready": is_ready}))
 
 
 def _read(body: bytes, kind: type[Any]) -> Any:

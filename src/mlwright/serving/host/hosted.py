@@ -1,19 +1,34 @@
 """What is served, by name: what is known of it without asking a model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlwright.kernel.errors import NotFound
+from mlwright.serving.host.admission import Door
 from mlwright.serving.host.endpoints import Endpoint
+from mlwright.serving.host.recording import Recorder
 from mlwright.serving.host.takes import takes_of
+from mlwright.serving.host.traces import Naming
 from mlwright.serving.host.versions import Version
 
 
 class Hosted:
-    """Everything that is served, by name."""
+    """Everything that is served, by name.
 
-    def __init__(self) -> None:
+    Args:
+        recorder: keeps predictions.
+        now: seconds that never go back.
+
+    Attributes:
+        metrics_door: who may see the metrics.
+    """
+
+    def __init__(self, recorder: Recorder, now: Callable[[], float]) -> None:
         self.endpoints: dict[str, Endpoint] = {}
+        self.recorder = recorder
+        self.now = now
+        self.naming = Naming()
+        self.metrics_door = Door({})
 
     def endpoint(self, name: str) -> Endpoint:
         """Raises NotFound."""

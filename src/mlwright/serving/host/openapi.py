@@ -83,7 +83,7 @@ def of_host() -> _Schema:
         "/v2/repository/index": {
             "post": _operation("Index", "What is there", body=_optional({"ready": {"type": "boolean"}}), needed=False)
         },
-        "/v1/models/{model_name}": {"get": _operation("Ready", "Whether it answers (V1)", "503")},
+        "/v1/models/{model_name}": {"get": _operation("Ready", "Whether it answers (V1)", unready=True)},
         "/v1/models/{model_name}:predict": {"post": _predict(_v1({}), {})},
         "/endpoints/{model_name}/invocations": {"post": _invoke(_invocation({}), {})},
     }
@@ -166,7 +166,7 @@ def _server_paths() -> dict[str, Any]:
     return {
         "/v2": {"get": _operation("Server", "What this is")},
         "/v2/health/live": {"get": _operation("Live", "Whether the host runs")},
-        "/v2/health/ready": {"get": _operation("Ready", "Whether all endpoints answer", refused="Ready")},
+        "/v2/health/ready": {"get": _operation("Ready", "Whether all endpoints answer", unready=True)},
     }
 
 
@@ -175,7 +175,7 @@ def _model_paths(path: str, which: str, example: _Schema) -> dict[str, Any]:
     infer = _operation("InferenceResponse", f"Predictions{which}", "413", "429", "500", "503", "504", body=body)
     return {
         path: {"get": _operation("Model", f"Inputs and outputs{which}")},
-        f"{path}/ready": {"get": _operation("Ready", f"Whether it answers{which}")},
+        f"{path}/ready": {"get": _operation("Ready", f"Whether it answers{which}", unready=True)},
         f"{path}/infer": {"post": infer},
     }
 
@@ -199,7 +199,13 @@ def _optional(properties: dict[str, _Schema]) -> _Schema:
 
 
 def _operation(
-    result: str, summary: str, *statuses: str, body: _Schema | None = None, refused: str = "Error", needed: bool = True
+    result: str,
+    summary: str,
+    *statuses: str,
+    body: _Schema | None = None,
+    refused: str = "Error",
+    needed: bool = True,
+    unready: bool = False,
 ) -> _Schema:
     """An operation: what it answers, and with which statuses it refuses beside those that all have."""
     error = {"description": "Refused", "content": {"application/json": {"schema": _ref(refused)}}}
@@ -210,6 +216,8 @@ def _operation(
             **dict.fromkeys(("400", "401", "403", "404", *statuses), error),
         },
     }
+    if unready:
+        found["responses"]["503"] = found["responses"]["200"] | {"description": "It does not"}
     if body is not None:
         found["requestBody"] = {"content": body, "required": needed}
     return found

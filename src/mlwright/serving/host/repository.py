@@ -33,12 +33,11 @@ class Repository:
 
     def ready(self) -> bool:
         """Whether all endpoints answer."""
-        return all(_answers(endpoint) for endpoint in self._hosted.endpoints.values())
+        return all(endpoint.stable.is_ready for endpoint in self._hosted.endpoints.values())
 
     def is_ready(self, name: str, version: str) -> bool:
         """Whether a version answers. Raises NotFound."""
-        endpoint = self._hosted.endpoint(name)
-        return _answers(endpoint) if not version else named_version(endpoint, version).loaded
+        return named_version(self._hosted.endpoint(name), version).is_ready
 
     def metadata(self, name: str, version: str) -> dict[str, Any]:
         """Inputs and outputs of a version. Raises NotFound."""
@@ -75,19 +74,15 @@ class Repository:
                 path="endpoint",
                 hint="set scaling.min to 0, or delete the endpoint",
             )
-        if not endpoint.stable.rest():
+        if not endpoint.stable.is_quiet:
             raise Conflict(f"the endpoint {name!r} is answering requests", path="endpoint", hint="try again later")
-
-
-def _answers(endpoint: Endpoint) -> bool:
-    """Whether it is loaded, or was and comes back with the next request."""
-    return endpoint.stable.loaded or (endpoint.served.scaling.min == 0 and endpoint.stable.rests)
+        endpoint.stable.scale(0)
 
 
 def _indexed(endpoint: Endpoint, number: int) -> dict[str, str]:
     version = endpoint.versions[number]
-    state, reason = ("READY", "") if version.loaded else ("UNAVAILABLE", "it is not loaded")
-    if not version.loaded and version.rests:
+    state, reason = ("READY", "") if version.loaded else ("UNAVAILABLE", version.problem or "it is not loaded")
+    if version.is_ready and not version.loaded:
         reason = "it is loaded with the next request"
     return {
         "name": endpoint.served.name,

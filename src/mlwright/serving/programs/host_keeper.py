@@ -57,6 +57,7 @@ class Keeper:
         signal.set_wakeup_fd(self._woken)
         failures, started_s = 0, 0.0
         while not self._asked_to_end:
+            self._collect()
             if self._host is None or self._host.poll() is not None:
                 failures = 0 if time.monotonic() - started_s > _SETTLED_S else failures + 1
                 self._sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
@@ -114,6 +115,15 @@ class Keeper:
         with contextlib.suppress(ProcessLookupError):
             host.kill()
         host.wait()
+
+    def _collect(self) -> None:
+        """End for good what a host left behind: as the first process of a container, orphans are ours."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if ended is None or (self._host is not None and ended.si_pid == self._host.pid):
+                    return
+                os.waitpid(ended.si_pid, 0)
 
     def _sleep(self, seconds: float) -> None:
         """Until a signal comes, such as that of a host that has ended."""

@@ -102,7 +102,7 @@ class GrpcServer:
             message = KINDS["ModelInferRequest"].read(body)
         except Invalid as error:
             return await _abort(context, error)
-        self._predictions.ask(
+        self._predictions.begin(
             dialect(message), message.model_name, message.model_version, _headers(context), body, answer
         )
         status, headers, found = await answered

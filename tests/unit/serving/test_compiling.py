@@ -1,0 +1,137 @@
+"""Models of real libraries compiled to ONNX by the real converters: what answers the same is taken, nothing else."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlwright.compute.spec import Environment, Limits
+from mlwright.serving.compiling import Compiled, Refused, compile_model
+from mlwright.serving.running import running
+from tests.components import peer_python
+from tests.unit.serving.hosting import site
+
+pytestmark = [pytest.mark.component, pytest.mark.xdist_group("compiling")]
+
+#: Saves models as MLflow does, which need not be there for that.
+_SAVE = """
+import json, pickle, sys
+from pathlib import Path
+import numpy as np, pandas as pd, xgboost
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+random = np.random.default_rng(0)
+X = pd.DataFrame(random.normal(size=(400, 4)), columns=["a b", "c", "d", "e"])
+y = (X["a b"] + X["c"] ** 2 > 1).astype(int)
+T = X.assign(f=random.choice(["x", "y", "z"], 400), g=random.integers(0, 9, 400))[["a b", "c", "f", "g"]]
+late = np.where((T["a b"] > 0) ^ (T["f"] == "x"), "late", "on time")
+mixed = ColumnTransformer([("f", OneHotEncoder(), ["f"]), ("n", StandardScaler(), ["a b", "c", "g"])])
+
+def save(name, model, inputs, flavor="sklearn", predict="predict"):
+    folder = Path(sys.argv[1], name)
+    folder.mkdir()
+    kinds = {"f": "double", "i": "long", "O": "string"}
+    columns = [{"type": kinds[inputs[each].dtype.kind], "name": each, "required": True} for each in inputs]
+    if flavor == "xgboost":
+        model.save_model(folder / "model.ubj")
+        options = {"data": "model.ubj", "model_class": "xgboost.sklearn.XGBClassifier"}
+    else:
+        (folder / "model.pkl").write_bytes(pickle.dumps(model))
+        options = {"pickled_model": "model.pkl"}
+    example = {"columns": list(inputs), "data": inputs.head(40).to_numpy().tolist()}
+    (folder / "example.json").write_text(json.dumps({"dataframe_split": example}))
+    described = {
+        "flavors": {flavor: options, "python_function": {"predict_fn": predict}},
+        "saved_input_example_info": {"artifact_path": "example.json"},
+        "signature": {"inputs": json.dumps(columns)},
+    }
+    (folder / "MLmodel").write_text(json.dumps(described))
+
+save("boosted", HistGradientBoostingClassifier(max_iter=20).fit(X, y), X)
+save("mixed", make_pipeline(mixed, LogisticRegression()).fit(T, late), T)
+save("linear", LinearRegression().fit(X, X["c"] * 1e6), X)
+save("chances", RandomForestClassifier(20).fit(X, y), X, predict="predict_proba")
+save("function", make_pipeline(FunctionTransformer(np.exp), LogisticRegression()).fit(X, y), X)
+save("xgb", xgboost.XGBClassifier(n_estimators=20).fit(X, y), X, "xgboost")
+# What makes the difference is lost where numbers have seven digits.
+save("digits", make_pipeline(StandardScaler(), LogisticRegression()).fit(X + 1e9, y), X + 1e9)
+"""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run([str(peer_python("onnx")), "-c", _SAVE, str(folder)], check=True, capture_output=True)
+    return folder
+
+
+def compiled(saved: Path, name: str, target: Path, rows: tuple[Path, ...] = (), **options: Any) -> Compiled | Refused:
+    target.mkdir()
+    model, environment = saved / name, Environment(str(peer_python("onnx").parent.parent), "", "", [])
+    return compile_model(model, running(model), environment, rows, target, perturbed=1_000, **options)
+
+
+@pytest.mark.parametrize("name", ["boosted", "chances", "xgb"])
+def test_what_answers_the_same_is_compiled(saved: Path, name: str, tmp_path: Path) -> None:
+    found = compiled(saved, name, tmp_path / "target")
+    assert isinstance(found, Compiled), found.report.reason
+    report = found.report
+    assert report.rows == {"stored": 40, "perturbed": 1_000}
+    assert {each.mismatches for each in report.compared} == {0}
+    assert [each.of for each in report.compared] == ["answers"] * 2 + ["probabilities"] * 2 * (name != "chances")
+    assert {"skl2onnx", "onnxruntime", "scikit-learn", "python"} <= report.versions.keys()
+    assert json.loads((tmp_path / "target" / "report.json").read_bytes())["digest"] == report.digest
+    assert sorted(path.name for path in found.folder.iterdir()) == ["model.onnx", "report.json"]
+
+
+def test_the_serving_host_gives_the_same_answers_from_the_graph(saved: Path, tmp_path: Path) -> None:
+    model, how = saved / "mixed", running(saved / "mixed")
+    found = compiled(saved, "mixed", tmp_path / "target")
+    assert isinstance(found, Compiled), found.report.reason
+    assert found.report.inputs == "columns"
+    own = {
+        "number": 1, "model": "toy", "version": 1, "folder": str(model), "python": str(peer_python("onnx")),
+        "loader": how.loader, "options": how.options, "generic": how.generic, "signature": how.signature,
+        "example": str(model / how.example),
+    }  # fmt: skip
+    graph = {**own, "number": 2, "version": 2, "folder": str(found.folder), "loader": "onnx", "options": found.options}
+    asked = (model / how.example).read_bytes()
+    with site(tmp_path, own, graph) as host:
+        before = host.post("/invocations", asked, content_type="application/json")
+        host.tell(stable=2)
+        after = host.post("/invocations", asked, content_type="application/json")
+    assert (before.status, after.status, after.headers["x-mlwright-version"]) == (200, 200, "2")
+    assert before.document == after.document
+    assert {"late", "on time"} == set(after.document["predictions"])
+
+
+def test_what_answers_otherwise_is_refused_with_the_numbers(saved: Path, tmp_path: Path) -> None:
+    labels = compiled(saved, "digits", tmp_path / "digits")
+    numbers = compiled(saved, "linear", tmp_path / "numbers", tolerance=1e-12)
+    for refused in (labels, numbers):
+        assert isinstance(refused, Refused)
+        worst = max(refused.report.compared, key=lambda each: each.mismatches)
+        assert f"{worst.mismatches} of {worst.values} {worst.of} (by " in refused.report.reason
+    assert sorted(path.name for path in (tmp_path / "digits").iterdir()) == ["report.json"]
+
+
+def test_what_cannot_be_converted_or_proved_is_refused(saved: Path, tmp_path: Path) -> None:
+    function = compiled(saved, "function", tmp_path / "function")
+    assert "FunctionTransformer is not supported" in function.report.reason
+    (tmp_path / "rows.csv").write_text("c,d,e\n1,2,3\n")
+    lacking = compiled(saved, "linear", tmp_path / "lacking", (tmp_path / "rows.csv",))
+    assert lacking.report.reason == "rows.csv lacks values of a b"
+    slow = compiled(saved, "linear", tmp_path / "slow", limits=Limits(0.2))
+    assert slow.report.reason.startswith("it took longer than 0.2 s")
+    assert all(isinstance(each, Refused) for each in (function, lacking, slow))
+    model = saved / "linear"
+    how = running(model)._replace(loader="mlflow")
+    (tmp_path / "other").mkdir()
+    other = compile_model(model, how, Environment("", "", "", []), (), tmp_path / "other")
+    assert other.report.reason == "models that are loaded by mlflow are not compiled"
