@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mlwright.serving.host.grpc.messages import KINDS
 from mlwright.serving.host.grpc.relay import Frames
-from tests.unit.serving.hosting import Site, site, toy
+from tests.unit.serving.hosting import Site, kill, site, toy
 from tests.unit.serving.test_malformed import STRICT
 
 KEY = "mlwright-key"
@@ -244,3 +244,12 @@ def test_a_client_that_is_told_to_go_is_answered_by_the_next_host(host: Site, ca
         assert call.infer().outputs[0].contents.fp64_contents == [5]
     assert call.infer().outputs[0].contents.fp64_contents == [5]
     assert host.host.pid != before.pid
+
+
+def test_a_killed_host_leaves_nothing_and_clients_wait_for_the_next(host: Site) -> None:
+    before = host.host
+    kill(before)
+    call = Caller(host.grpc)
+    assert call.infer().outputs[0].contents.fp64_contents == [5]
+    call.channel.close()
+    assert [each.name for each in host.folder.glob("grpc.*")] == [f"grpc.sock.{host.host.pid}"]

@@ -105,7 +105,7 @@ async def serve(folder: Path, listen: socket.socket, ready: int, grpc: socket.so
     measured = partial(metrics.text, hosted.endpoints.values(), recorder, places, host.capacity)
     predictions = Predictions(hosted, measured)
     clients, control = Listening(predictions), Listening(Control(host, predictions.ask))
-    others = await _grpc(predictions, grpc) if grpc is not None else None
+    others = await _grpc(predictions, folder, grpc) if grpc is not None else None
     await clients.accept(listen)
     await control.accept(sockets.listening(folder / "control.sock"))
     os.write(ready, b"1")
@@ -119,11 +119,11 @@ async def serve(folder: Path, listen: socket.socket, ready: int, grpc: socket.so
     places.close()
 
 
-async def _grpc(predictions: Predictions, listen: socket.socket) -> "GrpcServer":
+async def _grpc(predictions: Predictions, folder: Path, listen: socket.socket) -> "GrpcServer":
     """The server for gRPC, whose libraries are heavy and need not be there."""
     from mlwright.serving.host.grpc.server import GrpcServer
 
-    server = GrpcServer(predictions, predictions.repository)
+    server = GrpcServer(predictions, predictions.repository, folder)
     await server.accept(listen)
     return server
 

@@ -4,9 +4,9 @@ Its requests are answered as those over HTTP are (`app.py`): what holds for one 
 """
 
 import asyncio
-import shutil
+import contextlib
+import os
 import socket
-import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from typing import Any
 import grpc
 
 from mlwright.kernel.errors import Invalid, MlwrightError
+from mlwright.serving.host import sockets
 from mlwright.serving.host.app import Predictions, refusal
 from mlwright.serving.host.grpc.messages import KINDS
 from mlwright.serving.host.grpc.relay import Relay
 from mlwright.serving.host.grpc.tensors import dialect, parameters
 from mlwright.serving.host.repository import Repository
 
+_SOCKET = "grpc.sock."
 #: Of one message; that of an endpoint may be lower.
 MOST_BYTES = 64 << 20
 #: Requests under way at once; more are told to come again.
@@ -52,12 +54,14 @@ Headers = dict[bytes, bytes]
 class GrpcServer:
     """Args:
     predictions: answer requests for them; `repository` all others.
+    folder: for its socket.
     """
 
-    def __init__(self, predictions: Predictions, repository: Repository) -> None:
+    def __init__(self, predictions: Predictions, repository: Repository, folder: Path) -> None:
         self._predictions = predictions
         self._repository = repository
-        self._folder = Path(tempfile.mkdtemp(prefix="mlwright-grpc-"))  # ours alone, and its name is short
+        self._path = _place(folder)
+        self._open = contextlib.ExitStack()
         self._relay: Relay | None = None
         options = [
             ("grpc.max_receive_message_length", MOST_BYTES),
@@ -75,7 +79,7 @@ class GrpcServer:
 
     async def accept(self, sock: socket.socket) -> None:
         """Let clients in from now on."""
-        path = self._folder / "socket"
+        path = Path(self._open.enter_context(sockets.short_name(self._path)))
         self._server.add_insecure_port(f"unix:{path}")
         await self._server.start()
         self._relay = Relay(path)
@@ -86,7 +90,8 @@ class GrpcServer:
         if self._relay is not None:
             await self._relay.drain(_LAST_S)
         await self._server.stop(None)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._open.close()
+        self._path.unlink(missing_ok=True)
 
     # --- predictions -------------------------------------------------------------------------------------------
 
@@ -174,6 +179,14 @@ class GrpcServer:
         name = asked.model_name or asked.repository_name
         self._repository.unload(name, headers)
         return KINDS["RepositoryModelResponse"].write(model_name=name, done=True)
+
+
+def _place(folder: Path) -> Path:
+    """Where this process listens. What hosts that were killed have left is removed."""
+    for left in folder.glob(f"{_SOCKET}*"):
+        if not Path("/proc", left.name.removeprefix(_SOCKET)).exists():
+            left.unlink(missing_ok=True)
+    return folder / f"{_SOCKET}{os.getpid()}"
 
 
 def _headers(context: Any) -> Headers:
