@@ -86,7 +86,7 @@ class Capacity:
         """One look. Cheap: some 20 µs per process and 1 µs per version that is loaded."""
         self._watch_processes()
         for placed in self._placed():
-            if placed.version.loaded:
+            if placed.endpoint.served.scaling.max > 1 and placed.version.loaded:
                 placed.history.samples.append(placed.version.under_way)
         if tick % _TICKS == 0:
             for placed in list(self._placed()):

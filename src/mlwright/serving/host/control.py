@@ -1,12 +1,12 @@
 """What the control plane asks of a host, over a UNIX socket: serve this from now on, and what have you counted?
 
 PUT /state (a `Desired`; answered once every version in it that is to get requests has been loaded, or cannot be),
-GET /counts, GET /health.
+GET /counts, GET /health, POST /ask/NAME (a request of MLflow's protocol, from somebody who may ask).
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from mlwright.serving.host.versions import Version
 
 _log = logging.getLogger(__name__)
 _decode = msgspec.json.Decoder(Desired).decode
+_ASK = "/ask/"
 
 
 class Host:
@@ -126,33 +127,44 @@ class Host:
 
 
 class Control:
-    """The ASGI application on the socket."""
+    """The ASGI application on the socket.
 
-    def __init__(self, host: Host) -> None:
+    Args:
+        host: what is asked about.
+        ask: asks an endpoint, without a key.
+    """
+
+    def __init__(self, host: Host, ask: Callable[[str, bytes], Awaitable[tuple[int, bytes]]]) -> None:
         self._host = host
+        self._ask = ask
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         match scope["method"], scope["path"]:
             case "PUT", "/state":
-                parts = []
-                while True:
-                    message = await receive()
-                    parts.append(message.get("body", b""))
-                    if not message.get("more_body"):
-                        break
                 try:
-                    await self._host.change(b"".join(parts))
+                    await self._host.change(await _body(receive))
                 except msgspec.DecodeError as error:
                     await send_answer(send, 400, encode({"error": str(error)}))
                     return
                 await send_answer(send, 200, encode(self._host.document()))
+            case "POST", path if path.startswith(_ASK):
+                await send_answer(send, *await self._ask(path.removeprefix(_ASK), await _body(receive)))
             case "GET", "/counts":
                 await send_answer(send, 200, encode(self._host.document()))
             case "GET", "/health":
                 await send_answer(send, 200, b"{}")
             case _:
                 await send_answer(send, 404, encode({"error": "unknown"}))
+
+
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
 def _read(file: Path) -> bytes | None:

@@ -66,7 +66,7 @@ def _of_versions(endpoints: Iterable[Endpoint]) -> list[Family]:
     processes = Family("version_processes", "gauge", "Processes that are to run the version.")
     memory = Family("version_memory_bytes", "gauge", "Memory that the version took when it was loaded.")
     for endpoint in endpoints:
-        for number, version in endpoint.versions.items():
+        for number, version in list(endpoint.versions.items()):
             labels, tally = _labels(endpoint, number, version), version.tally
             good = tally.requests - tally.errors - tally.late
             for outcome, count in (("ok", good), ("error", tally.errors), ("late", tally.late)):
@@ -126,7 +126,7 @@ def _of_endpoints(endpoints: Iterable[Endpoint], recorder: Recorder) -> list[Fam
     for endpoint in endpoints:
         served = endpoint.served
         labels = {"project": served.project, "endpoint": served.name}
-        for code, count in sorted(endpoint.refused.items()):
+        for code, count in list(endpoint.refused.items()):
             refused.add({**labels, "code": code}, count)
         share.add(labels, served.share if endpoint.candidate is not None else 0.0)
         tripped.add(labels, served.candidate in endpoint.tripped)

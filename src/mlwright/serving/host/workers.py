@@ -96,6 +96,7 @@ class Worker(asyncio.Protocol):
                 stderr=log,
                 start_new_session=True,
             )
+        memory.give_way(process.pid)
         _, worker = await asyncio.get_running_loop().create_connection(lambda: cls(process, ended), sock=ours)
         await worker._ready
         return worker

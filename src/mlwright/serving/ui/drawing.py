@@ -67,8 +67,8 @@ def by_minute(
     return [
         chart("Requests", "/s", "rate"),
         chart("Errors", "%", "errors"),
-        chart("Latency, 50 % faster", "ms", "p50"),
-        chart("Latency, 99 % faster", "ms", "p99"),
+        chart("Latency, median", "ms", "p50"),
+        chart("Latency, 99th percentile", "ms", "p99"),
     ]
 
 
@@ -86,22 +86,20 @@ def evidence(looks: Sequence[JudgedLook]) -> Chart | None:
     """The e-values of a rollout, look by look, on a logarithmic scale; None where there was no look."""
     if not looks:
         return None
-    against = [_log(each.judgement.worse) for each in looks]
-    kept = [_log(each.judgement.kept) for each in looks]
+    against = [0.0, *(_log(each.judgement.worse) for each in looks)]
+    kept = [0.0, *(_log(each.judgement.kept) for each in looks)]
     last = looks[-1].judgement
     top = max(*against, *kept, _log(last.worse_at) * 1.1)
-    places = range(len(looks))
+    places = range(len(against))
     lines = [
-        Line("for it", _points(list(zip(places, kept, strict=True)), max(len(looks) - 1, 1), top), 0, last.kept),
-        Line(
-            "against it", _points(list(zip(places, against, strict=True)), max(len(looks) - 1, 1), top), 1, last.worse
-        ),
+        Line("for it", _points(list(zip(places, kept, strict=True)), len(looks), top), 0, last.kept),
+        Line("against it", _points(list(zip(places, against, strict=True)), len(looks), top), 1, last.worse),
     ]
     marks = [
         (round(HEIGHT - HEIGHT * _log(last.kept_at) / top, 1), "next step"),
         (round(HEIGHT - HEIGHT * _log(last.worse_at) / top, 1), "rollback"),
     ]
-    return Chart("Evidence", "e", lines, top, marks)
+    return Chart("Evidence", "log₁₀ e", lines, top, marks)
 
 
 def _log(e: float) -> float:
@@ -110,5 +108,9 @@ def _log(e: float) -> float:
 
 
 def _points(values: Sequence[tuple[float, float]], span: float, top: float) -> str:
+    """A single point becomes a short line: nothing else of it would be seen."""
     scale = HEIGHT / top if top else 0.0
-    return " ".join(f"{WIDTH * x / span:.1f},{HEIGHT - y * scale:.1f}" for x, y in values if 0 <= x <= span)
+    places = [(WIDTH * x / span, HEIGHT - y * scale) for x, y in values if 0 <= x <= span]
+    if len(places) == 1:
+        places.append((places[0][0] + 3, places[0][1]))
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)

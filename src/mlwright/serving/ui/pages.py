@@ -125,7 +125,7 @@ class EndpointPages:
     async def try_it(self, request: Request) -> Response:
         caller, named = caller_of(request), request.path_params
         form = await read_form(request)
-        await self._database.read(lambda tx: reading.whole(tx, caller, named["name"], named["project"]))
+        await self._database.read(lambda tx: endpoints.find(tx, caller, named["name"], Role.EDITOR, named["project"]))
         body = form.get("body", "")
         status, answer = await self._asked(named["name"], body)
         return await self._page(request, Tried(body, status, answer))
