@@ -95,6 +95,7 @@ def _forget(endpoint: Path, policy: Logging, today: date) -> None:
 def main() -> None:
     """See the module."""
     os.nice(_POLITE)
+    os.umask(0o077)  # what people asked is nobody else's business
     folder = Path(sys.argv[1])
     policies: dict[str, Logging] = {}
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
