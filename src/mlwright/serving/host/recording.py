@@ -151,7 +151,8 @@ class Recorder:
         assert self._file is not None
         if self._file.is_old:
             self._file.close()
-        if self._now() - self._packed_s >= _PACK_S or self._file.has_company:
+        is_due = self._folder is not None and self._folder.is_dir() and self._now() - self._packed_s >= _PACK_S
+        if is_due or self._file.has_company:
             self.pack()
 
     def pack(self) -> None:
