@@ -84,6 +84,8 @@ def _forget(endpoint: Path, policy: Logging, today: date) -> None:
     left = policy.keep_mib << 20
     oldest = today - timedelta(days=policy.keep_days)
     for day, folder in reversed(days(endpoint)):
+        for path in folder.glob(".*"):  # of a program that was killed: no other one is at it
+            path.unlink()
         for path in reversed(files(folder)):
             left -= path.stat().st_size
             if left < 0 or day < oldest:

@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -39,6 +40,8 @@ _FILE_BYTES = 32 << 20
 _FILE_S = 600.0
 #: Bytes that may lie there until they are packed.
 _MOST_SPOOLED = 1 << 30
+#: Bytes that are left to others, such as the database.
+_LEAST_FREE = 512 << 20
 #: What is too old is looked for so often, also where nothing is added.
 _PACK_S = 86_400.0
 _COMPLAIN_S = 60.0
@@ -213,6 +216,8 @@ class SpoolFile:
         self._folder.mkdir(parents=True, exist_ok=True)
         if sum(each.stat().st_size for each in self._folder.glob(f"*{spool.SUFFIX}")) >= _MOST_SPOOLED:
             raise OSError("more is written than can be packed")
+        if shutil.disk_usage(self._folder).free < _LEAST_FREE:
+            raise OSError(f"less than {_LEAST_FREE >> 20} MiB are free on the disk")
         path = self._folder / f"{time.time_ns() // 1_000_000:013d}-{os.getpid()}-{os.urandom(3).hex()}{spool.SUFFIX}"
         new = path.with_suffix(spool.NEW)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
