@@ -70,7 +70,8 @@ def build(folder: Path, client: Client, kind: str) -> Built:
     """Register one more version, and build its image."""
     run_id = client.post(f"{API}/runs/create", {"experiment_id": "0"})["run"]["info"]["run_id"]
     described, needed = MODELS[kind]
-    files = {"MLmodel": described.encode(), "requirements.txt": needed.encode(), "model.bin": os.urandom(MODEL_BYTES)}
+    named = f"{described}\nmodel_uuid: {run_id}\n"
+    files = {"MLmodel": named.encode(), "requirements.txt": needed.encode(), "model.bin": os.urandom(MODEL_BYTES)}
     for name, data in files.items():
         client.upload(f"{ARTIFACTS}/0/{run_id}/artifacts/model/{name}", [data], len(data))
     with contextlib.suppress(MlwrightError):  # it is there already

@@ -100,6 +100,26 @@ def test_kserve_gets_a_predictor_whose_container_is_one_of_kubernetes(typed: Any
     assert kubernetes(tmp_path / "pod.yaml") == 0
 
 
+ENDPOINT = """apiVersion: mlwright.dev/v1
+kind: Endpoint
+metadata: {name: delays}
+spec: {model: tree/1, scaling: {min: 3, max: 7}, limits: {memoryMib: 777}}
+"""
+
+
+def test_an_endpoint_brings_its_name_its_processes_and_its_limits(typed: Any, tmp_path: Path) -> None:
+    (tmp_path / "endpoint.yaml").write_text(ENDPOINT)
+    applied = typed("apply", "-f", str(tmp_path / "endpoint.yaml"))
+    assert applied.exit_code == 0, (applied.output, applied.exception)
+    found = list(yaml.safe_load_all(typed("export", "k8s", "delays").stdout))
+    assert {each["metadata"]["name"] for each in found} == {"delays"}
+    assert (found[0]["spec"]["replicas"], found[3]["spec"]["maxReplicas"]) == (3, 7)
+    (container,) = found[0]["spec"]["template"]["spec"]["containers"]
+    assert (container["image"], container["resources"]["limits"]["memory"]) == ("mlwright/tree:1", "777Mi")
+    fewer = yaml.safe_load(typed("export", "kserve", "delays", "--replicas", "0", "1").stdout)
+    assert fewer["spec"]["predictor"]["minReplicas"] == 0
+
+
 def test_files_that_say_something_else_stay(typed: Any, tmp_path: Path) -> None:
     assert typed("export", "compose", "tree/1", "-o", str(tmp_path)).exit_code == 0
     assert typed("export", "compose", "tree/1", "-o", str(tmp_path)).exit_code == 0  # they say the same

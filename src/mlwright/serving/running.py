@@ -11,7 +11,7 @@ from mlwright.kernel.errors import Invalid
 from mlwright.serving.host.takes import takes_of
 
 #: Flavors that are loaded with their own libraries, without MLflow; the first that a version has is taken.
-NATIVE = ("onnx", "sklearn", "skops", "xgboost", "lightgbm", "pytorch")
+NATIVE = ("sklearn", "skops", "xgboost", "lightgbm", "onnx", "pytorch")
 #: Distributions that only save models, by the loader that does without them.
 _SPARED = {"mlflow", "mlflow-skinny", "mlflow-tracing"}
 _SPARED_BY = {"onnx": {"cloudpickle", "onnx", "onnxmltools", "skl2onnx", "tf2onnx"}}
@@ -74,7 +74,9 @@ def needs(model: Path, how: Running, folder: Path) -> Path:
     libraries. Where tables of several types come, pandas makes them, and is added if nothing else brings it.
     """
     listed = model / _REQUIREMENTS
-    if how.loader == "mlflow" or not listed.is_file() or any((model / name).is_file() for name in _LOCKED):
+    has_code = how.options.get("code") or how.generic.get("code")  # of its author's, which may import anything
+    is_locked = any((model / name).is_file() for name in _LOCKED)
+    if how.loader == "mlflow" or has_code or is_locked or not listed.is_file():
         return model
     spared = _SPARED | _SPARED_BY.get(how.loader, set())
     lines = listed.read_text(encoding="utf-8").splitlines()

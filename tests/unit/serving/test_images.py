@@ -109,6 +109,9 @@ def test_the_same_version_is_the_same_image_wherever_it_is_built(model: Source, 
     later, made = build(tmp_path / "one", moved, base=str(ground))
     shared = {each.digest for each in later.image.layers} & {each.digest for each in first.image.layers}
     assert (len(later.image.layers) - len(shared), made.asked) == (1, [])  # the files are those of version 3
+    (model.folder / "MLmodel").write_text(f"{MLMODEL}model_uuid: another\n")
+    _, made = build(tmp_path / "one", moved, base=str(ground))
+    assert made.asked == []  # what it needs is what it was
 
 
 def test_what_an_image_says_of_itself(model: Source, ground: Path, tmp_path: Path) -> None:
@@ -340,3 +343,27 @@ def test_layouts_are_not_believed(tmp_path: Path) -> None:
             given.base(f"oci:{folder}", MINOR, "amd64", layers)
     with pytest.raises(NotFound):
         given.base(str(tmp_path / "none"), MINOR, "amd64", layers)
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"),
+    [
+        ("", "mlwright/flights-delayed:3"),
+        ("flights", "flights:3"),
+        ("localhost:5000/flights", "localhost:5000/flights:3"),
+        ("registry.example.org/team/flights:v1", "registry.example.org/team/flights:v1"),
+    ],
+)
+def test_names_of_images(model: Source, ground: Path, tmp_path: Path, tag: str, name: str) -> None:
+    built, _ = build(tmp_path / "cache", model, base=str(ground), tag=tag)
+    assert built.image.name == name
+    (index,) = json.loads(built.image.small["index.json"])["manifests"]
+    host = name if "." in name or name.startswith("localhost") else f"docker.io/{name}"
+    assert index["annotations"]["io.containerd.image.name"] == host
+
+
+@pytest.mark.parametrize("tag", ["UPPER", "a b", "a:b:c", "../x", "x@sha256:00", "-", "a" * 9 + ":"])
+def test_names_that_no_registry_takes(model: Source, ground: Path, tmp_path: Path, tag: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        build(tmp_path / "cache", model, base=str(ground), tag=tag)
+    assert refused.value.path == "--tag"

@@ -1,5 +1,6 @@
 """`mlwright image`."""
 
+import errno
 import fnmatch
 import hashlib
 import os
@@ -16,7 +17,7 @@ from mlwright.app.connect import connect
 from mlwright.compute.environments import Environments
 from mlwright.kernel.cli import show
 from mlwright.kernel.client import Client
-from mlwright.kernel.errors import GateClosed, Invalid
+from mlwright.kernel.errors import GateClosed, Invalid, StorageFull
 from mlwright.registry.cli import naming
 from mlwright.registry.cli.copies import Copy
 from mlwright.registry.cli.standings import closed, in_words, standings
@@ -77,10 +78,14 @@ def build(
     )
     source = fetch(connect(server, data), version, project, folder / "images" / "models")
     builder = Builder(folder / "images", Environments(folder / "environments"), _say)
-    built = builder.build(source, wishes)
-    place = _deliver(built, target, to_docker=to_docker)
-    if sbom is not None:
-        sbom.write_bytes(built.bill)
+    try:
+        built = builder.build(source, wishes)
+        place = _deliver(built, target, to_docker=to_docker)
+        if sbom is not None:
+            sbom.write_bytes(built.bill)
+    except OSError as error:
+        kind = StorageFull if error.errno == errno.ENOSPC else Invalid
+        raise kind(f"{error.filename or folder} cannot be written: {error.strerror}") from error
     show({**_told(built), "seconds": round(time.perf_counter() - began, 3), "written_to": place}, form, _COLUMNS)
     _forget(folder / "images" / "models", builder)
 

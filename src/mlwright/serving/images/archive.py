@@ -6,6 +6,7 @@ https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -24,6 +25,8 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _REFERENCE = "org.opencontainers.image.ref.name"
 _DOCKER_NAME = "io.containerd.image.name"
+#: A name that begins with a registry.
+_HOST = re.compile(r"[^/]*[.:][^/]*/|localhost/")
 _EPOCH = "1970-01-01T00:00:00Z"
 _BY = "mlwright image build"
 _BLOCK = 512
@@ -81,7 +84,7 @@ def image(name: str, architecture: str, settings: Mapping[str, Any], parts: Sequ
         "schemaVersion": 2,
     })  # fmt: skip
     platform = {"architecture": architecture, "os": "linux"}
-    names = {_REFERENCE: name.rpartition(":")[2], _DOCKER_NAME: f"docker.io/{name}"}
+    names = {_REFERENCE: name.rpartition(":")[2], _DOCKER_NAME: name if _HOST.match(name) else f"docker.io/{name}"}
     index = {
         "manifests": [{**_descriptor(_MANIFEST, manifest), "annotations": names, "platform": platform}],
         "mediaType": _INDEX,

@@ -17,7 +17,7 @@ import msgspec
 
 from mlwright import __version__
 from mlwright.compute.spec import Environment, Limits
-from mlwright.kernel.errors import Invalid
+from mlwright.kernel.errors import Invalid, NoEnvironment
 from mlwright.serving.host.state import Desired, Revision, Served
 from mlwright.serving.images import content, given
 from mlwright.serving.images.archive import Image, Part, image
@@ -31,6 +31,8 @@ from mlwright.serving.running import Running, needs, running
 
 _LIMITS = Limits(1_800.0, 8 << 30)
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+#: https://github.com/distribution/reference
+_NAME = re.compile(r"([a-z0-9][a-z0-9.-]*(:\d+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:\w[\w.-]{0,127})?", re.ASCII)
 _USER = "65532:65532"
 _PORT = 8080
 _SECOND_NS = 1_000_000_000
@@ -113,22 +115,14 @@ class Builder:
 
     def build(self, source: Source, wishes: Wishes) -> Built:
         """Build it. Raises Invalid, NoEnvironment and Unavailable with what to do."""
-        architecture = _architecture(wishes.platform)
+        architecture, name = _architecture(wishes.platform), _tagged(wishes.tag, source)
         how = running(source.folder)
         environment = self._environment(source, how, builds=wishes.builds)
         minor = environment.python
         host = self._host(minor)
         base = self._base(wishes, minor, architecture)
         packages = [*base.packages, *host.packages, *environment.packages]
-        name = wishes.tag or name_of(source.name, source.version)
-        subject = Subject(
-            name_of(source.name, source.version).rpartition(":")[0],
-            source.name,
-            source.version,
-            _hex(source.digest),
-            source.files,
-        )
-        materials = bill(subject, packages)
+        materials = bill(Subject(source.name, source.version, _hex(source.digest), source.files), packages)
         parts = [
             *(Part(layer, f"ground: {base.described}") for layer in base.layers),
             Part(host.layer, "packages of the serving host"),
@@ -160,7 +154,7 @@ class Builder:
         """The packages of the model."""
         with tempfile.TemporaryDirectory(prefix="mlwright-image-") as folder:
             asked = needs(source.folder, how, Path(folder))
-            key = f"{builds} {how.loader} {described(asked)}"
+            key = f"{builds} {how.loader} {how.generic.get('python_version')} {described(asked)}"
             place = f"{ENVIRONMENT}/lib/python{{minor}}/site-packages"
             return self._made("of the model", key, asked, place, how.loader, builds=builds)
 
@@ -170,7 +164,7 @@ class Builder:
             content.host_needs(minor, Path(folder))
             made = self._made("of the host", described(Path(folder)), Path(folder), SITE, "")
         if made.python != minor:
-            raise Invalid(f"the model needs Python {minor}, and there is {made.python}")
+            raise NoEnvironment(f"the host needs Python {minor} too, and there is {made.python}")
         return made
 
     def _made(self, whose: str, key: str, asked: Path, place: str, loader: str, *, builds: bool = False) -> Made:
@@ -184,6 +178,10 @@ class Builder:
 
     def _packages(self, asked: Path, place: str, loader: str, *, builds: bool) -> Made:
         with self._environments.ready(asked, _LIMITS, builds=builds) as found:
+            if found.unavailable:
+                raise NoEnvironment(f"only conda has {', '.join(found.unavailable)[:300]}")
+            if not found.is_as_asked:
+                self._say(f"the model asks for Python {found.asked}; there is {found.python}, which is taken")
             folder, minor = Path(found.folder), ".".join(found.python.split(".")[:2])
             entries = content.packages_of(folder, minor, place.format(minor=minor), loader)
             self._say(f"writing a layer of {len(entries):,} files")
@@ -280,6 +278,16 @@ def name_of(model: str, version: int) -> str:
     """A name of an image that registries take: https://github.com/distribution/reference"""
     name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "model"
     return f"mlwright/{name}:{version}"
+
+
+def _tagged(tag: str, source: Source) -> str:
+    """The image's name with its tag. Raises Invalid for what no registry takes."""
+    if not tag:
+        return name_of(source.name, source.version)
+    if not _NAME.fullmatch(tag):
+        hint = "such as registry.example.org/team/flights:3"
+        raise Invalid(f"{tag[:200]!r} is no name of an image", path="--tag", hint=hint)
+    return tag if ":" in tag.rpartition("/")[2] else f"{tag}:{source.version}"
 
 
 def _hex(digest: str) -> str:

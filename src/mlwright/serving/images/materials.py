@@ -22,13 +22,11 @@ class Subject(NamedTuple):
     """What the bill is about.
 
     Attributes:
-        image: its name.
         model: name of the model.
         digest: of the version, in hexadecimal.
         files: SHA-256 in hexadecimal, by path in the version.
     """
 
-    image: str
     model: str
     version: int
     digest: str
@@ -55,7 +53,7 @@ def bill(subject: Subject, packages: Sequence[Package]) -> bytes:
     }
     listed = [_component(each) for each in sorted(set(packages), key=_purl)]
     components = [model, host, *listed]
-    image = {"bom-ref": "image", "name": subject.image, "type": "container", "version": str(subject.version)}
+    image = {"bom-ref": "image", "name": subject.model, "type": "container", "version": str(subject.version)}
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",

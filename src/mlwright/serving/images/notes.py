@@ -9,6 +9,9 @@ import msgspec
 
 from mlwright.serving.images.layers import Layer, Layers
 
+#: Of files that say what a model needs. MLmodel has something new in each version, and nothing about packages.
+_DESCRIBING = {".txt", ".in", ".yaml", ".toml", ".lock"}
+
 
 class Package(msgspec.Struct, frozen=True):
     """A package that is in an image. `kind` and `space` are those of its purl: "deb" of "debian"."""
@@ -61,6 +64,6 @@ def described(folder: Path) -> str:
     """Says whether files that describe an environment are the same as others."""
     found = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in {".txt", ".in", ".yaml", ".toml", ".lock", ""}:
+        if path.is_file() and path.suffix in _DESCRIBING:
             found.update(f"{path.name}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return found.hexdigest()
