@@ -17,7 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from mlwright.serving.host import spool
 from mlwright.serving.host.spool import Entry
@@ -47,7 +48,7 @@ _PACK_S = 86_400.0
 _COMPLAIN_S = 60.0
 
 
-class _Heard(NamedTuple):
+class _Heard(msgspec.Struct, frozen=True, gc=False):
     ids: Ids
     served: Served
     revision: Revision
