@@ -5,6 +5,7 @@ import fnmatch
 import hashlib
 import os
 import shutil
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -104,9 +105,11 @@ def fetch(client: Client, text: str, project: str, folder: Path) -> Source:
     if place.exists() and _digests(place) != files:
         shutil.rmtree(place)
     if not place.exists():
-        signature = place.with_suffix(".sig")
-        signature.unlink(missing_ok=True)
-        copy.download(place, signature, [])
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as name:
+            copy.download(Path(name, "model"), Path(name, "signature"), [])
+            with suppress(OSError):  # somebody else was faster: theirs is as good
+                Path(name, "model").rename(place)
     os.utime(place)
     code = (found.get("facts") or {}).get("code") or {}
     return Source(

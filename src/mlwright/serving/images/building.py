@@ -174,7 +174,7 @@ class Builder:
             self._say(f"making the environment {whose}")
             return self._packages(asked, place, loader, builds=builds)
 
-        return noted(self._folder / "notes", f"packages {key} {place}", self.layers, make)
+        return noted(self._folder / "notes", f"packages {content.RECIPE} {key} {place}", self.layers, make)
 
     def _packages(self, asked: Path, place: str, loader: str, *, builds: bool) -> Made:
         with self._environments.ready(asked, _LIMITS, builds=builds) as found:
