@@ -25,6 +25,7 @@ from benchmarks.servers import Server
 from benchmarks.serving_servers import (
     MLSERVER,
     ONNX,
+    SKLEARN,
     Models,
     endpoint,
     host,
@@ -73,9 +74,17 @@ def everything_on(models: Models, loader: str) -> dict[str, Any]:
     return endpoint(f"{loader}-full", revisions, candidate=2, share=0.1, entity="customer", keys=keys)
 
 
-def ours(bench: Bench, sklearn: Models, onnx: Models) -> dict[str, Site]:
-    """One host with both models, in an environment each."""
-    both = {"sklearn": sklearn, "onnx": onnx}
+def own_models(bench: Bench) -> dict[str, Models]:
+    """Our models by loader, each in an environment with nothing but its library."""
+    return {
+        "sklearn": write_models(bench.root / "sklearn", python_of(SKLEARN), "sklearn"),
+        "onnx": write_models(bench.root / "onnx", python_of(ONNX), "onnx"),
+    }
+
+
+def ours(bench: Bench) -> dict[str, Site]:
+    """One host with both models."""
+    both = own_models(bench)
     endpoints = [endpoint(loader, [revision(models, loader)]) for loader, models in both.items()]
     full = [everything_on(models, loader) for loader, models in both.items()]
     server = host(bench.root, "host", [*endpoints, *full])
@@ -88,12 +97,13 @@ def ours(bench: Bench, sklearn: Models, onnx: Models) -> dict[str, Site]:
     return found
 
 
-def peers(bench: Bench, sklearn: Models) -> dict[str, Site]:
+def peers(bench: Bench) -> dict[str, Site]:
     """MLflow with and without a signature, and MLServer, each with one model of scikit-learn."""
     if PEER not in bench.sides:
         return {}
     python = python_of(MLSERVER)
     other = write_models(bench.root / "mlserver-models", python, "mlserver")
+    sklearn = write_models(bench.root / "mlflow-models", bench.peer_python, "mlflow")
     signed, unsigned = (mlflow_serve(bench.root, bench.peer_python, sklearn.folder / "0" / name) for name in SAVED)
     return {
         PEER: Site(signed, sklearn, partial(invocation, sklearn)),
@@ -108,9 +118,7 @@ def peers(bench: Bench, sklearn: Models) -> dict[str, Site]:
 def traffic(bench: Bench) -> list[Row]:
     """Requests a second, and how long one takes."""
     wrk.check()
-    sklearn = write_models(bench.root / "sklearn", bench.peer_python, "mlflow")
-    onnx = write_models(bench.root / "onnx", python_of(ONNX), "onnx")
-    own, theirs = ours(bench, sklearn, onnx), peers(bench, sklearn)
+    own, theirs = ours(bench), peers(bench)
     with running([*own.values(), *theirs.values()]):
         one = in_turn({"sklearn": own["sklearn"], "onnx": own["onnx"], **theirs}, bench.rounds, burst(bench, 1))
         alone_ = {"sklearn": own["sklearn full"], "onnx": own["onnx full"], **theirs}
@@ -169,16 +177,14 @@ def _costs(found: dict[str, Figures], ours: str) -> str:
 def cold(bench: Bench) -> list[Row]:
     """From the start of a host to its first right answer."""
     wrk.check()
-    sklearn = write_models(bench.root / "sklearn", bench.peer_python, "mlflow")
-    onnx = write_models(bench.root / "onnx", python_of(ONNX), "onnx")
     sites = {
         loader: Site(
             host(bench.root, f"cold-{loader}", [endpoint(loader, [revision(models, loader)])]),
             models,
             partial(infer, loader, models),
         )
-        for loader, models in (("onnx", onnx), ("sklearn", sklearn))
-    } | peers(bench, sklearn)
+        for loader, models in own_models(bench).items()
+    } | peers(bench)
     found = {name: median([started(site) for _ in range(bench.rounds + 1)][1:]) for name, site in sites.items()}
     told = "; ".join(f"{name} {number(found[name], 's')}" for name in (UNSIGNED, OTHER) if name in found)
     return [
@@ -217,17 +223,13 @@ def started(site: Site) -> float:
 def memory(bench: Bench) -> list[Row]:
     """Many models in one host, each of which has answered."""
     wrk.check()
-    sklearn = write_models(bench.root / "many-sklearn", bench.peer_python, "mlflow", MODELS)
+    sklearn = write_models(bench.root / "many-sklearn", python_of(SKLEARN), "sklearn", MODELS)
     endpoints = [endpoint(f"m{copy}", [revision(sklearn, "sklearn", copy=copy)]) for copy in range(MODELS)]
     server = host(bench.root, "many", endpoints)
     found = weighed(server, [Site(server, sklearn, partial(infer, f"m{copy}", sklearn)) for copy in range(MODELS)])
-    peer = note = None
+    peer, note = None, ""
     if PEER in bench.sides:
-        site = Site(
-            mlflow_serve(bench.root, bench.peer_python, sklearn.folder / "0" / SAVED[0]),
-            sklearn,
-            partial(invocation, sklearn),
-        )
+        site = peers(bench)[PEER]
         peer = weighed(site.server, [site]) * MODELS
         python = python_of(MLSERVER)
         other = write_models(bench.root / "many-mlserver", python, "mlserver", MODELS)
@@ -244,7 +246,7 @@ def memory(bench: Bench) -> list[Row]:
             must=f"≤ {MAX_MEMORY_MB} MB",
             better="lower",
             max_value=MAX_MEMORY_MB * 1e6 / MIB,
-            note=note or "",
+            note=note,
         )
     ]
 
@@ -264,7 +266,7 @@ def weighed(server: Server, sites: Sequence[Site]) -> float:
 def shadow(bench: Bench) -> list[Row]:
     """What a copy of every request to a second version costs those who ask, at some hundred requests a second."""
     wrk.check()
-    sklearn = write_models(bench.root / "sklearn", bench.peer_python, "mlflow")
+    sklearn = own_models(bench)["sklearn"]
     revisions = [revision(sklearn, "sklearn", number) for number in (1, 2)]
     endpoints = [endpoint("without", revisions, candidate=2), endpoint("mirrored", revisions, candidate=2, mirror=1.0)]
     server = host(bench.root, "shadow", endpoints)

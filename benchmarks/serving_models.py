@@ -1,4 +1,4 @@
-"""Writes a model of the serving benchmark: `python serving_models.py FOLDER mlflow|onnx|mlserver COPIES`.
+"""Writes a model of the serving benchmark: `python serving_models.py FOLDER sklearn|mlflow|onnx|mlserver COPIES`.
 
 Runs in the environment that the model is to be served from. The model is the same in all of them: gradient boosting,
 100 trees, 30 features. `rows.json` holds 100 rows, and what the model says to them.
@@ -18,18 +18,20 @@ FEATURES, TREES, ROWS = 30, 100, 100
 
 def main() -> None:
     folder, kind, copies = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    pandas, datasets, ensemble = map(importlib.import_module, ("pandas", "sklearn.datasets", "sklearn.ensemble"))
+    numpy, datasets, ensemble = map(importlib.import_module, ("numpy", "sklearn.datasets", "sklearn.ensemble"))
     values, labels = datasets.make_classification(2_000, FEATURES, n_informative=12, random_state=7)
-    table = pandas.DataFrame(values.round(4), columns=[f"f{number}" for number in range(FEATURES)])
-    model = ensemble.GradientBoostingClassifier(n_estimators=TREES, random_state=7).fit(table, labels)
-    rows = table.head(ROWS)
+    model = ensemble.GradientBoostingClassifier(n_estimators=TREES, random_state=7).fit(values.round(4), labels)
+    columns = [f"f{number}" for number in range(FEATURES)]
+    model.feature_names_in_ = numpy.array(columns, dtype=object)  # as if it had been trained with a table
+    rows = values.round(4)[:ROWS]
     for number in range(copies):
         place = folder / str(number)
         place.mkdir(parents=True)
         _KINDS[kind](model, rows, place)
         (place / "model.pkl").write_bytes(pickle.dumps(model))
-        (place / "example.json").write_text(json.dumps({"dataframe_split": rows.head(1).to_dict("split")}))
-    told = {"columns": list(rows.columns), "rows": rows.values.tolist(), "labels": model.predict(rows).tolist()}
+        example = {"columns": columns, "data": rows[:1].tolist()}
+        (place / "example.json").write_text(json.dumps({"dataframe_split": example}))
+    told = {"columns": columns, "rows": rows.tolist(), "labels": model.predict(rows).tolist()}
     (folder / "rows.json").write_text(json.dumps(told))
 
 
@@ -40,7 +42,8 @@ def mlflow(model: Any, rows: Any, place: Path) -> None:
     library = importlib.import_module("mlflow")
     library.set_tracking_uri(f"sqlite:///{place / 'mlflow.db'}")
     settings = {"pip_requirements": ["mlflow", "scikit-learn"], "serialization_format": "pickle"}
-    signature = library.models.infer_signature(rows, model.predict(rows))
+    table = importlib.import_module("pandas").DataFrame(rows, columns=model.feature_names_in_)
+    signature = library.models.infer_signature(table, model.predict(table))
     library.sklearn.save_model(model, place / "signed", signature=signature, **settings)
     library.sklearn.save_model(model, place / "unsigned", **settings)
 
@@ -69,7 +72,11 @@ def mlserver(model: Any, _rows: Any, place: Path) -> None:
     (place / "model-settings.json").write_text(json.dumps(settings))
 
 
-_KINDS = {"mlflow": mlflow, "onnx": onnx, "mlserver": mlserver}
+def sklearn(_model: Any, _rows: Any, _place: Path) -> None:
+    """Nothing beside the pickle."""
+
+
+_KINDS = {"sklearn": sklearn, "mlflow": mlflow, "onnx": onnx, "mlserver": mlserver}
 
 if __name__ == "__main__":
     main()

@@ -21,8 +21,9 @@ KEEPER = Path(programs.__file__ or "").with_name("host_keeper.py")
 _LEARN = "scikit-learn>=1.7,<2"
 #: Its runtime of today does not start with uvloop 0.22 and later on Python 3.11.
 MLSERVER = Peer("mlserver-1.7", ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0", _LEARN))
-#: Where models run that were compiled.
-ONNX = Peer("onnx", ("onnxruntime>=1.23,<2", "skl2onnx>=1.19,<2", "pandas>=2,<4", _LEARN))
+#: What our models need, and nothing else.
+SKLEARN = Peer("scikit-learn", (_LEARN,))
+ONNX = Peer("onnx", ("onnxruntime>=1.23,<2", "skl2onnx>=1.19,<2", _LEARN))
 
 
 def python_of(peer: Peer) -> Path:

@@ -22,6 +22,7 @@ def table(things: Things) -> dict[tuple[str, str], Request]:
         **_rest_registry(things),
         **_webhooks(things),
         **_endpoints(),
+        **_endpoint_pages(),
         **_moving(things),
         **_pages(things),
         **_run_pages(things),
@@ -494,4 +495,17 @@ def _version_pages(on: Things) -> dict[str, Request]:
         f"POST {path}/tags/delete": form(f"{one}/tags/delete", [("key", "t")]),
         f"POST {path}/stage": form(f"{one}/stage", [("stage", "Staging")]),
         f"POST {path}/delete": form(f"{one}/delete", []),
+    }
+
+
+def _endpoint_pages() -> dict[str, Request]:
+    path, one = "/projects/{project}/endpoints/{name}", f"/projects/{PROJECT}/endpoints/{ENDPOINT}"
+    return {
+        "GET /endpoints": get("/endpoints"),
+        "GET /endpoints/live": Request("GET", "/endpoints/live", anyone=True),
+        "GET /endpoints/{name}": Request("GET", f"/endpoints/{ENDPOINT}"),
+        f"GET {path}": get(one),
+        f"POST {path}/try": Request("POST", f"{one}/try", b"body=1", form=True),
+        f"POST {path}/rollout": form(f"{one}/rollout", [("action", "pause")]),
+        f"POST {path}/rollback": form(f"{one}/rollback", [("revision", "")]),
     }

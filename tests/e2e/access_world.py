@@ -193,8 +193,6 @@ class World:
             serving = serving_rows.by_name(tx, PROJECT, ENDPOINT)
             assert serving is not None
             rollouts.ready(tx, serving.row, revision.number, Rollout())
-        rollout = serving_rows.current_rollout(tx, serving.row)
-        assert rollout is not None
         spec = {"model": f"{SESAME}-registered/1", "entity": SESAME}  # which is not deployed yet
         store.apply(tx, LOCAL, endpoints.KIND, Manifest(API_VERSION, "Endpoint", Metadata(ENDPOINT, PROJECT), spec))
         endpoint_keys.create(tx, LOCAL, ENDPOINT, f"{SESAME}-key", PROJECT)

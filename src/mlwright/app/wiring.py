@@ -67,6 +67,8 @@ from mlwright.serving.controller import ServingController
 from mlwright.serving.host_process import HostProcess
 from mlwright.serving.preparing import Preparer
 from mlwright.serving.service import endpoints
+from mlwright.serving.ui import pages as serving_pages
+from mlwright.serving.ui.pages import EndpointPages
 from mlwright.tracking.api import face as tracking_api
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.mlflow.graphql import Graphql
@@ -139,13 +141,15 @@ class Platform:
             "tracking": tracking_pages.TEMPLATES,
             "registry": registry_pages.TEMPLATES,
             "security": security_pages.TEMPLATES,
+            "serving": serving_pages.TEMPLATES,
         }
         pages = Pages(folders, assets, self._waiting)
         files = ArtifactFiles(self.blobs, owners)
         tracking_ui = tracking_pages.routes(self.database, pages, files, RegisteredVersions())
         registry_ui = registry_pages.routes(self.database, pages, files, VersionFiles(self.blobs), self.lineage)
         login = security_pages.SecurityPages(self.database, pages, self._passwords).routes()
-        ui = Face([*assets.routes(), *login, *tracking_ui, *registry_ui], problem)
+        serving_ui = EndpointPages(self.database, pages, lambda: self._serving_place().url, self._host.ask).routes()
+        ui = Face([*assets.routes(), *login, *tracking_ui, *registry_ui, *serving_ui], problem)
         foreign = [mlflow_ui.face(self.settings.mlflow_ui)] if self.settings.mlflow_ui else []
         faces = [mlflow, openapi.face(operations, __version__), ui, *foreign]
         return ErrorPages(Router(faces, Face([], problem)), pages)

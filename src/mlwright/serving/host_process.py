@@ -90,6 +90,18 @@ class HostProcess:
         """What it has counted. Raises Unavailable."""
         return self._ask("GET", "/counts", None, _ASK_S)
 
+    def ask(self, name: str, body: bytes) -> tuple[int, str]:
+        """Ask an endpoint, as somebody who may; the status and the text of the answer. Raises Unavailable."""
+        connection = _Connection(self._folder / "control.sock", _ASK_S)
+        try:
+            connection.request("POST", f"/ask/{name}", body, {"content-type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(f"the serving host does not answer: {error}") from error
+        finally:
+            connection.close()
+
     def last(self) -> dict[str, Served]:
         """What it was last told to serve, by name."""
         with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):

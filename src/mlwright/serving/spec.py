@@ -120,7 +120,12 @@ class Scaling(_Spec, frozen=True):
 
 
 class Limits(_Spec, frozen=True):
-    """What an endpoint takes. `queue`: requests that may wait; more get 429. `timeout_ms`: for one request."""
+    """What an endpoint takes.
+
+    `queue`: requests that may wait; more get 429. `timeout_ms`: for one request. `memory_mib`: that a version may take
+    beside what its process has without it. `per_key_per_second`: requests; 0 is any number. Where there are no keys,
+    all callers are one.
+    """
 
     queue: Number = 1_024
     timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=600_000)] = 30_000
@@ -130,11 +135,16 @@ class Limits(_Spec, frozen=True):
 
 
 class Logging(_Spec, frozen=True):
-    """What is kept of requests. `sample`: share of them whose inputs are kept too. `redact`: inputs never kept."""
+    """What is kept of requests. `sample`: share of them whose inputs are kept too. `redact`: inputs never kept.
+
+    `keep_days`, `keep_mib`: what is older, or too much, is removed, the oldest first.
+    """
 
     predictions: bool = True
     sample: Share = 1.0
     redact: list[str] = []
+    keep_days: Number = 90
+    keep_mib: Number = 4_096
 
 
 class Endpoint(_Spec, frozen=True):

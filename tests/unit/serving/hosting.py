@@ -80,12 +80,23 @@ class Site:
 
     Args:
         folder: where it keeps its state.
+        configure: called before it starts; sets `others`, endpoints beside the first, and `limits`, of the host.
     """
 
-    def __init__(self, folder: Path, *revisions: dict[str, Any], **endpoint: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *revisions: dict[str, Any],
+        configure: "Callable[[Site], None] | None" = None,
+        **endpoint: Any,
+    ) -> None:
         self.folder = folder
         self.served = {"name": "toy", "project": "default", "stable": 1, "revisions": list(revisions), **endpoint}
         self.generation = 0
+        self.others: list[dict[str, Any]] = []
+        self.limits: dict[str, Any] = {}
+        if configure is not None:
+            configure(self)
         self.write()
         host = [sys.executable, "-m", "mlwright.serving.host.main", str(folder)]
         command = [sys.executable, "-I", str(_PROGRAMS / "host_keeper.py"), str(folder), "127.0.0.1", "0", "--", *host]
@@ -102,7 +113,8 @@ class Site:
 
     def write(self) -> bytes:
         self.generation += 1
-        text = json.dumps({"generation": self.generation, "endpoints": [self.served]}).encode()
+        endpoints = [self.served, *self.others]
+        text = json.dumps({"generation": self.generation, "endpoints": endpoints, **self.limits}).encode()
         (self.folder / "state.json").write_bytes(text)
         return text
 
@@ -116,11 +128,14 @@ class Site:
             return json.loads(connection.getresponse().read())
 
     def counts(self) -> Any:
+        return self.document()["endpoints"][0]
+
+    def document(self) -> Any:
         connection = http.client.HTTPConnection("host")
         connection.sock = self._control()
         connection.request("GET", "/counts")
         with contextlib.closing(connection):
-            return json.loads(connection.getresponse().read())["endpoints"][0]
+            return json.loads(connection.getresponse().read())
 
     def _control(self) -> socket.socket:
         found = socket.socket(socket.AF_UNIX)
@@ -133,10 +148,16 @@ class Site:
         return self.post(path, json.dumps({"inputs": [tensor]}).encode(), **headers)
 
     def post(self, path: str, body: bytes, **headers: str) -> Answer:
+        return self._request("POST", path, body, headers)
+
+    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=_WAIT_S)) as connection:
-            connection.request("POST", path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             answer = connection.getresponse()
             return Answer(answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()})
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self._request("GET", path, None, headers)
 
     def values(self, *rows: list[float], **more: Any) -> list[float]:
         answer = self.ask(*rows, **more)

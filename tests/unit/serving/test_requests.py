@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlwright.kernel.errors import Invalid
@@ -166,6 +166,7 @@ documents = st.one_of(
 
 
 @settings(max_examples=300)
+@example({"dataframe_split": {"columns": [], "data": [[]]}}, ANYTHING, b"")
 @given(documents, st.sampled_from([NUMBERS, MIXED, TENSOR, ANYTHING]), st.binary(max_size=30))
 def test_no_request_is_a_defect(document: Any, takes: Any, rest: bytes) -> None:
     body = json.dumps(document).encode()

@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import hashlib
 import logging
 import re
 import urllib.parse
@@ -13,21 +12,23 @@ from typing import Any, NamedTuple
 
 from starlette.types import Message, Receive, Scope, Send
 
-from mlwright.kernel.errors import Denied, Invalid, MlwrightError, NotFound, TooLarge, Unauthenticated, Unavailable
+from mlwright.kernel.errors import Invalid, MlwrightError, NotFound, TooLarge, Unavailable
 from mlwright.kernel.exchange import Exchange
-from mlwright.serving.host import oip, plain
+from mlwright.serving.host import metrics, oip, plain
+from mlwright.serving.host.admission import Door, timeout_s
 from mlwright.serving.host.answering import Dialect, Reading, encode
 from mlwright.serving.host.batching import ModelFailed
 from mlwright.serving.host.endpoints import Endpoint, Told
+from mlwright.serving.host.recording import Recorder
 from mlwright.serving.host.takes import takes_of
 from mlwright.serving.host.tensors import Asked
+from mlwright.serving.host.traces import Naming
 from mlwright.serving.host.versions import Version
 
 _log = logging.getLogger(__name__)
 
 _JSON = b"application/json"
 _GZIP_FROM = 1_024
-_REQUEST_ID = b"x-request-id"
 #: Targets of requests that are known: clients ask for few again and again, but may make up others.
 _MOST_TARGETS = 4_096
 
@@ -42,10 +43,22 @@ class Refusal(NamedTuple):
 
 
 class Hosted:
-    """Everything that is served, by name."""
+    """Everything that is served, by name.
 
-    def __init__(self) -> None:
+    Args:
+        recorder: keeps predictions.
+        now: seconds that never go back.
+
+    Attributes:
+        metrics_door: who may see the metrics.
+    """
+
+    def __init__(self, recorder: Recorder, now: Callable[[], float]) -> None:
         self.endpoints: dict[str, Endpoint] = {}
+        self.recorder = recorder
+        self.now = now
+        self.naming = Naming()
+        self.metrics_door = Door({})
 
     def endpoint(self, name: str) -> Endpoint:
         """Raises NotFound."""
@@ -66,10 +79,12 @@ class Predictions:
 
     Args:
         hosted: what is served.
+        metrics: all of them as text.
     """
 
-    def __init__(self, hosted: Hosted) -> None:
+    def __init__(self, hosted: Hosted, metrics: Callable[[], bytes]) -> None:
         self._hosted = hosted
+        self._metrics = metrics
         self._targets: dict[bytes, _Target | None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,6 +95,9 @@ class Predictions:
             if target is not None:
                 await self._predict(target, scope, receive, send)
                 return
+        if path == "/metrics" and method == "GET":
+            await send_answer(send, *await self._measured(dict(scope["headers"])))
+            return
         await send_answer(send, *self._told(method, path))
 
     # --- predictions -------------------------------------------------------------------------------------------
@@ -100,6 +118,15 @@ class Predictions:
     def _answer(self, target: "_Target", exchange: Exchange) -> None:
         headers: dict[bytes, bytes] = dict(exchange.scope["headers"])
         _Request(self._hosted, target, headers, exchange.answer).begin(exchange.body())
+
+    async def ask(self, name: str, body: bytes) -> tuple[int, bytes]:
+        """Ask an endpoint for somebody whom the control plane has let in; the status and the body of the answer."""
+        answer: asyncio.Future[tuple[int, _Headers, bytes]] = asyncio.get_running_loop().create_future()
+        headers = {b"content-type": _JSON}
+        target = _Target(plain.INVOCATIONS, name)
+        _Request(self._hosted, target, headers, lambda *given: answer.set_result(given), trusted=True).begin(body)
+        status, _, found = await answer
+        return status, found
 
     async def _predict(self, target: "_Target", scope: Scope, receive: Receive, send: Send) -> None:
         """The same for bodies that come in pieces."""
@@ -133,6 +160,13 @@ class Predictions:
         except MlwrightError as error:
             return error.status, dialect.error(error.code, error.message), _JSON
 
+    async def _measured(self, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
+        try:
+            self._hosted.metrics_door.caller(headers)
+        except MlwrightError as error:
+            return error.status, oip.DIALECT.error(error.code, error.message), _JSON
+        return 200, await asyncio.to_thread(self._metrics), metrics.CONTENT_TYPE  # hundreds of models take a while
+
     def _document(self, parts: list[str]) -> Any:
         match parts:
             case ["v2"]:
@@ -144,22 +178,22 @@ class Predictions:
             case ["v2", "models", name]:
                 return _metadata(self._hosted.endpoint(name), "")
             case ["v2", "models", name, "ready"]:
-                return {"name": name, "ready": self._hosted.endpoint(name).stable.loaded}
+                return {"name": name, "ready": self._hosted.endpoint(name).stable.is_ready}
             case ["v2", "models", name, "versions", version]:
                 return _metadata(self._hosted.endpoint(name), version)
             case ["v2", "models", name, "versions", version, "ready"]:
-                return {"name": name, "ready": _named_version(self._hosted.endpoint(name), version).loaded}
+                return {"name": name, "ready": _named_version(self._hosted.endpoint(name), version).is_ready}
             case ["v2", "repository", "index"]:
                 return [_indexed(each) for each in self._hosted.endpoints.values()]
             case ["v1", "models"]:
                 return {"models": sorted(self._hosted.endpoints)}
             case ["v1", "models", name]:
-                return {"name": name, "ready": self._hosted.endpoint(name).stable.loaded}
+                return {"name": name, "ready": self._hosted.endpoint(name).stable.is_ready}
             case _:
                 raise NotFound(f"there is nothing at /{'/'.join(parts)}")
 
     def _ready(self) -> bool:
-        return all(endpoint.stable.loaded for endpoint in self._hosted.endpoints.values())
+        return all(endpoint.stable.is_ready for endpoint in self._hosted.endpoints.values())
 
 
 # --- one request --------------------------------------------------------------------------------------------------
@@ -172,9 +206,13 @@ class _Request:
 
     Args:
         answer: takes status, headers and body, once.
+        trusted: needs no key.
     """
 
-    __slots__ = ("_answer", "_endpoint", "_extra", "_headers", "_hosted", "_reading", "_request_id", "_target")
+    __slots__ = (
+        "_answer", "_began", "_endpoint", "_entity", "_extra", "_headers", "_hosted", "_ids", "_reading", "_target",
+        "_trusted",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -182,56 +220,76 @@ class _Request:
         target: "_Target",
         headers: Mapping[bytes, bytes],
         answer: Callable[[int, _Headers, bytes], None],
+        *,
+        trusted: bool = False,
     ) -> None:
+        self._trusted = trusted
         self._hosted = hosted
         self._target = target
         self._headers = headers
         self._answer = answer
-        self._request_id = headers.get(_REQUEST_ID)
-        self._extra: _Headers = [] if self._request_id is None else [(_REQUEST_ID, self._request_id)]
-        self._endpoint: Endpoint
+        self._began = hosted.now()
+        self._ids = hosted.naming.ids(headers)
+        self._extra: _Headers = self._ids.headers()
+        self._entity = ""
+        self._endpoint: Endpoint | None = None
         self._reading: Reading
 
     def most_bytes(self) -> int:
-        """How large its body may be. Raises NotFound, Unauthenticated, Denied."""
+        """How large its body may be, after a look at who asks. Raises NotFound, Unauthenticated, Denied, TooOften."""
+        return self._admitted().served.limits.body_mib << 20
+
+    def _admitted(self) -> Endpoint:
+        if self._endpoint is not None:
+            return self._endpoint
         name = self._target.endpoint
-        self._endpoint = self._hosted.endpoint(name) if name else self._hosted.only()
-        _check_key(self._endpoint, self._headers)
-        return self._endpoint.served.limits.body_mib << 20
+        endpoint = self._endpoint = self._hosted.endpoint(name) if name else self._hosted.only()
+        if self._trusted:
+            return endpoint
+        caller, rate = endpoint.door.caller(self._headers), endpoint.served.limits.per_key_per_second
+        if rate:
+            endpoint.door.count(caller, rate, self._began)
+        return endpoint
 
     def begin(self, body: bytes) -> None:
         """Read the body, and have it answered."""
         try:
-            version, asked = self._read(_plain(body, self._headers, self.most_bytes()))
-            self._endpoint.begin(version, asked, self._told)
+            endpoint = self._admitted()
+            limits = endpoint.served.limits
+            seconds, is_hurried = timeout_s(self._headers, limits.timeout_ms)
+            version, asked = self._read(_plain(body, self._headers, limits.body_mib << 20), endpoint)
+            endpoint.begin(version, asked, self._told, self._began + seconds if is_hurried else None)
         except Exception as error:  # the boundary of a request: a defect of ours must not end the host
             self.refuse(error)
 
-    def _read(self, body: bytes) -> tuple[Version, Asked]:
+    def _read(self, body: bytes, endpoint: Endpoint) -> tuple[Version, Asked]:
         """The version that is to answer, and the request in its words. Raises Invalid, NotFound."""
-        target, endpoint = self._target, self._endpoint
+        target = self._target
         read, served = target.dialect.read, endpoint.served
         stable = _named_version(endpoint, target.version) if target.version else endpoint.stable
         reading = self._reading = read(body, self._headers, stable.takes)
+        if served.entity:
+            self._entity = str(reading.parameters.get(served.entity, ""))
         if target.version or not served.candidate:
             return stable, reading.asked
-        entity = str(reading.parameters.get(served.entity, "")) if served.entity else ""
-        version = endpoint.choose(entity or reading.request_id or (self._request_id or b"").decode("latin-1"))
+        version = endpoint.choose(self._entity or reading.request_id or self._ids.request.decode())
         if version is not stable and version.takes.inputs != stable.takes.inputs:
             reading = self._reading = read(body, self._headers, version.takes)
         return version, reading.asked
 
     def _told(self, outcome: Told | Exception) -> None:
-        if isinstance(outcome, Exception):
-            self.refuse(outcome)
+        endpoint, hosted = self._endpoint, self._hosted
+        if isinstance(outcome, Exception) or endpoint is None:
+            self.refuse(outcome if isinstance(outcome, Exception) else RuntimeError())
             return
+        served, reading, (answer, revision) = endpoint.served, self._reading, outcome
         try:
-            reply = self._target.dialect.write(
-                self._reading, outcome.answer, self._endpoint.served.name, outcome.revision
-            )
+            reply = self._target.dialect.write(reading, answer, served.name, revision)
         except Exception as error:  # the boundary of a request
             self.refuse(error)
             return
+        seconds = hosted.now() - self._began
+        hosted.recorder.record(self._ids, served, revision, self._entity, seconds, reading.asked, answer.arrays)
         body, headers = reply.body, self._extra
         headers += (
             (b"content-type", reply.content_type),
@@ -246,6 +304,8 @@ class _Request:
     def refuse(self, error: Exception) -> None:
         """Answer that there is no answer, and why."""
         refusal = _refusal(error)
+        if self._endpoint is not None:
+            self._endpoint.refused[refusal.code] += 1
         if refusal.retry_after_s:
             self._extra.append((b"retry-after", b"%d" % refusal.retry_after_s))
         body = self._target.dialect.error(refusal.code, refusal.message)
@@ -317,23 +377,11 @@ def _outputs(signature: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _indexed(endpoint: Endpoint) -> dict[str, Any]:
     stable = endpoint.stable
-    state = "READY" if stable.loaded else "UNAVAILABLE"
+    state = "READY" if stable.is_ready else "UNAVAILABLE"
     return {"name": endpoint.served.name, "version": str(stable.revision.version), "state": state, "reason": ""}
 
 
 # --- requests and answers -----------------------------------------------------------------------------------------
-
-
-def _check_key(endpoint: Endpoint, headers: Mapping[bytes, bytes]) -> None:
-    keys = endpoint.served.keys
-    if not keys:
-        return
-    given = headers.get(b"authorization", b"")
-    key = given[7:] if given[:7].lower() == b"bearer " else headers.get(b"x-api-key", b"")
-    if not key:
-        raise Unauthenticated("this endpoint needs a key", hint="send it as Authorization: Bearer KEY")
-    if hashlib.sha256(key).hexdigest() not in keys.values():
-        raise Denied("this key does not open the endpoint")
 
 
 async def _body(receive: Receive, most: int) -> bytes:

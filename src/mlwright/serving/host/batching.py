@@ -9,6 +9,7 @@ from typing import Any
 
 from mlwright.kernel.errors import Unavailable
 from mlwright.serving.host.answering import Answer
+from mlwright.serving.host.counts import Tally
 from mlwright.serving.host.tensors import SIZES, TEXT, Array, Asked, Shape, count
 from mlwright.serving.host.workers import Answered, Worker, WorkerDied
 
@@ -16,6 +17,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_ROWS = 4_096
 _MAX_REQUESTS = 64
+_LOOK_AGAIN_S = 0.02
 
 
 class TooManyRequests(Unavailable):
@@ -69,13 +71,21 @@ class Batcher:
 
     Args:
         model: its name in the process.
+        tally: of the version.
+
+    Attributes:
         most: requests that may wait.
+        under_way: requests that wait or are being answered.
+        to_blame: the process ended while it answered a batch of this queue.
     """
 
-    def __init__(self, worker: Worker, model: str, most: int) -> None:
+    def __init__(self, worker: Worker, model: str, most: int, tally: Tally) -> None:
         self.worker = worker
+        self._tally = tally
+        self._full_until_s = 0.0
+        self.to_blame = False
         self._model = model
-        self._most = most
+        self.most = most
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Asking] = deque()
         self._busy = self._armed = False
@@ -83,14 +93,26 @@ class Batcher:
 
     def ask(self, asking: Asking) -> None:
         """Queue a request. It ends with ModelFailed, with WorkerDied, or with TooManyRequests."""
-        if len(self._queue) >= self._most:
+        if len(self._queue) >= self.most and not self._has_room():
             asking.end(TooManyRequests("too many requests wait for this model"))
             return
         self._queue.append(asking)
         self.under_way += 1
         if not self._busy and not self._armed:
-            self._armed = True
-            self._loop.call_soon(self._flush)
+            self._flush()
+
+    def _has_room(self) -> bool:
+        """Whether there is, without those that were given up on. They are looked for now and then only."""
+        now_s = self._loop.time()
+        if now_s < self._full_until_s:
+            return False
+        waiting = [each for each in self._queue if each.then is not None]
+        self.under_way -= len(self._queue) - len(waiting)
+        self._queue = deque(waiting)
+        if len(waiting) < self.most:
+            return True
+        self._full_until_s = now_s + _LOOK_AGAIN_S
+        return False
 
     def _flush(self) -> None:
         self._armed = False
@@ -100,6 +122,7 @@ class Batcher:
         if not taken:
             return
         self._busy = True
+        self._tally.batch(len(taken))
         parts = [each.asked.rows for each in taken]
         shape = taken[0].asked.shape
         inputs, data = _stacked(shape, taken, sum(parts))
@@ -126,19 +149,21 @@ class Batcher:
             rows += following.asked.rows
         return taken
 
-    def _answered(self, taken: list[Asking], answer: Answered | None) -> None:
+    def _answered(self, taken: list[Asking], answer: Answered | WorkerDied) -> None:
         self._busy = False
         self.under_way -= len(taken)
-        if answer is None:
+        if isinstance(answer, WorkerDied):
+            self.to_blame = answer.while_answering
             for each in taken:
-                each.died(each, WorkerDied(while_answering=True))
+                each.died(each, answer)
             self.abandon()
             return
-        self._armed = True
+        self._armed = len(taken) > 1 or bool(self._queue)
         _share(taken, answer)
-        # Who gets answers now asks again, and what has come meanwhile was not read yet: both are read before the next
-        # batch, which is the second time that the loop comes by here.
-        self._loop.call_soon(self._loop.call_soon, self._flush)
+        if self._armed:
+            # Who gets answers now asks again, and what has come meanwhile was not read yet: both are read before the
+            # next batch, which is the second time that the loop comes by here.
+            self._loop.call_soon(self._loop.call_soon, self._flush)
 
     def abandon(self) -> None:
         """The process is gone, and so is whatever waits for it."""

@@ -1,12 +1,12 @@
 """What the control plane asks of a host, over a UNIX socket: serve this from now on, and what have you counted?
 
 PUT /state (a `Desired`; answered once every version in it that is to get requests has been loaded, or cannot be),
-GET /counts, GET /health.
+GET /counts, GET /health, POST /ask/NAME (a request of MLflow's protocol, from somebody who may ask).
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from starlette.types import Receive, Scope, Send
 from mlwright.kernel.errors import MlwrightError
 from mlwright.serving.host.answering import encode
 from mlwright.serving.host.app import Hosted, send_answer
+from mlwright.serving.host.capacity import Capacity
 from mlwright.serving.host.endpoints import Endpoint
+from mlwright.serving.host.places import WorkerPlaces
 from mlwright.serving.host.state import Desired, Served
-from mlwright.serving.host.versions import Version, WorkerPlaces
+from mlwright.serving.host.versions import Version
 
 _log = logging.getLogger(__name__)
 _decode = msgspec.json.Decoder(Desired).decode
+_ASK = "/ask/"
 
 
 class Host:
@@ -33,14 +36,14 @@ class Host:
         identity: of this host; counts begin at zero with each.
 
     Attributes:
-        failures: why a revision cannot be loaded, by its name.
+        capacity: looks after the versions.
     """
 
     def __init__(
         self, hosted: Hosted, places: WorkerPlaces, file: Path, now: Callable[[], float], identity: str
     ) -> None:
         self.hosted = hosted
-        self.failures: dict[str, str] = {}
+        self.capacity = Capacity(lambda: list(hosted.endpoints.values()), places, now)
         self._places = places
         self._file = file
         self._now = now
@@ -48,12 +51,15 @@ class Host:
         self._generation = 0
         self._newest: dict[str, int] = {}
         self._writing = asyncio.Lock()
+        self._starts = False
 
     async def start(self) -> None:
         """Serve what the file says, if there is one."""
         text = await asyncio.to_thread(_read, self._file)
         if text is not None:
+            self._starts = True
             await self._apply(_decode(text))
+            self._starts = False
 
     async def change(self, text: bytes) -> None:
         """Serve this from now on, also after a restart. What is older than what is served is ignored.
@@ -74,6 +80,8 @@ class Host:
         for name in self.hosted.endpoints.keys() - wanted:
             self.hosted.endpoints.pop(name).close()
         self._generation = desired.generation
+        self.capacity.most_memory = desired.memory_mib << 20
+        self.hosted.metrics_door.change(desired.metrics_keys)
         await asyncio.gather(*(self._bring(served, desired.generation) for served in desired.endpoints))
 
     async def _bring(self, served: Served, generation: int) -> None:
@@ -84,22 +92,21 @@ class Host:
             endpoint = self.hosted.endpoints[served.name] = Endpoint(served, self._places, self._now)
         else:
             endpoint.add(served)
-        missing = [
-            endpoint.versions[number]
-            for number in {served.stable, served.candidate} - {0}
-            if not endpoint.versions[number].loaded
-        ]
-        await asyncio.gather(*(self._load(version) for version in missing))
+        needed = [endpoint.versions[number] for number in {served.stable, served.candidate} - {0}]
+        await asyncio.gather(*(self._load(version, endpoint) for version in needed if not version.loaded))
         is_newest = self._newest[served.name] == generation and served.name in self.hosted.endpoints
         if is_newest and self.hosted.endpoints[served.name] is endpoint:
             endpoint.apply(served)
 
-    async def _load(self, version: Version) -> None:
+    async def _load(self, version: Version, endpoint: Endpoint) -> None:
+        """Load a version, unless it may as well rest until it is asked."""
+        if self._starts and (endpoint.served.scaling.min == 0 or self.capacity.is_full):
+            version.scale(0)
+        if version.replicas == 0 and not endpoint.stable.loaded:
+            return
         try:
             await version.load()
-            self.failures.pop(version.name, None)
         except MlwrightError as error:
-            self.failures[version.name] = error.message
             _log.warning("%s cannot be loaded: %s", version.name, error.message)
 
     def document(self) -> dict[str, Any]:
@@ -107,39 +114,57 @@ class Host:
         return {
             "host": self._identity,
             "generation": self._generation,
-            "failures": self.failures,
+            "failures": {
+                version.name: version.problem
+                for endpoint in self.hosted.endpoints.values()
+                for version in endpoint.versions.values()
+                if version.problem
+            },
+            "memory_bytes": self.capacity.memory,
+            "evictions": self.capacity.evictions,
             "endpoints": [endpoint.document() for endpoint in self.hosted.endpoints.values()],
         }
 
 
 class Control:
-    """The ASGI application on the socket."""
+    """The ASGI application on the socket.
 
-    def __init__(self, host: Host) -> None:
+    Args:
+        host: what is asked about.
+        ask: asks an endpoint, without a key.
+    """
+
+    def __init__(self, host: Host, ask: Callable[[str, bytes], Awaitable[tuple[int, bytes]]]) -> None:
         self._host = host
+        self._ask = ask
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         match scope["method"], scope["path"]:
             case "PUT", "/state":
-                parts = []
-                while True:
-                    message = await receive()
-                    parts.append(message.get("body", b""))
-                    if not message.get("more_body"):
-                        break
                 try:
-                    await self._host.change(b"".join(parts))
+                    await self._host.change(await _body(receive))
                 except msgspec.DecodeError as error:
                     await send_answer(send, 400, encode({"error": str(error)}))
                     return
                 await send_answer(send, 200, encode(self._host.document()))
+            case "POST", path if path.startswith(_ASK):
+                await send_answer(send, *await self._ask(path.removeprefix(_ASK), await _body(receive)))
             case "GET", "/counts":
                 await send_answer(send, 200, encode(self._host.document()))
             case "GET", "/health":
                 await send_answer(send, 200, b"{}")
             case _:
                 await send_answer(send, 404, encode({"error": "unknown"}))
+
+
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
 def _read(file: Path) -> bytes | None:

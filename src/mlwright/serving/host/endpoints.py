@@ -4,16 +4,19 @@ import asyncio
 import itertools
 import math
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from mlwright.kernel.errors import Unavailable
+from mlwright.serving.host.admission import Door
 from mlwright.serving.host.answering import Answer
 from mlwright.serving.host.batching import Asking, ModelFailed, TooManyRequests
+from mlwright.serving.host.places import WorkerPlaces
 from mlwright.serving.host.state import Revision, Served
 from mlwright.serving.host.tensors import TEXT, Array, Asked
-from mlwright.serving.host.versions import Version, WorkerPlaces
+from mlwright.serving.host.versions import Version
 
 _SLOTS = 1_000_000
 #: How often it is looked for requests that take too long.
@@ -30,17 +33,29 @@ class Told(NamedTuple):
 
 
 class _Question:
-    """What a version is asked, until it is counted."""
+    """What a version is asked, until it is counted.
 
-    __slots__ = ("_endpoint", "_then", "_version", "asking", "began")
+    Attributes:
+        until: when it is given up on.
+        is_hurried: its caller waits less long than the endpoint would.
+    """
+
+    __slots__ = ("_endpoint", "_then", "_version", "asking", "began", "is_hurried", "until")
 
     def __init__(
-        self, endpoint: "Endpoint", version: Version, then: Callable[[Answer | Exception], None], began: float
+        self,
+        endpoint: "Endpoint",
+        version: Version,
+        then: Callable[[Answer | Exception], None],
+        began: float,
+        until: float | None,
     ) -> None:
         self._endpoint = endpoint
         self._version = version
         self._then = then
         self.began = began
+        self.is_hurried = until is not None
+        self.until = until if until is not None else began + endpoint.served.limits.timeout_ms / 1_000
         self.asking: Asking | None = None
 
     def given_up(self) -> None:
@@ -59,6 +74,8 @@ class Endpoint:
     Attributes:
         tripped: why the candidate gets no requests any more, although the control plane still says so.
         copies_dropped: copies for a shadow that were not made, because too many were under way.
+        door: who may ask.
+        refused: requests that were not answered, by the code of the reason.
     """
 
     def __init__(self, served: Served, places: WorkerPlaces, now: Callable[[], float]) -> None:
@@ -67,6 +84,8 @@ class Endpoint:
         self.tripped: dict[int, str] = {}
         self.copies_dropped = 0
         self.rejected = 0
+        self.door = Door(served.keys)
+        self.refused: Counter[str] = Counter()
         self._places = places
         self._now = now
         self._turn = itertools.count()
@@ -83,13 +102,16 @@ class Endpoint:
             if revision.number not in self.versions:
                 name = f"{served.project}/{served.name}/{revision.number}"
                 version = self.versions[revision.number] = Version(name, revision, self._places, served.limits.queue)
+                stable = self.versions.get(self.served.stable)
+                version.replicas = min(max(stable.replicas if stable else 1, served.scaling.min, 1), served.scaling.max)
                 self._places.watch(version)
-            self.versions[revision.number].replicas = max(served.scaling.min, 1)
+            self.versions[revision.number].limit(served.limits.queue, served.limits.memory_mib << 20)
 
     def apply(self, served: Served) -> None:
         """Serve this from now on: requests under way end with the version that they began with."""
         self.add(served)
         self.served = served
+        self.door.change(served.keys)
         for number in self.versions.keys() - {revision.number for revision in served.revisions}:
             self._drop(number)
 
@@ -114,6 +136,10 @@ class Endpoint:
         """The version that is to take over, unless a guard has stopped it."""
         number = self.served.candidate
         return self.versions.get(number) if number and number not in self.tripped else None
+
+    def has_traffic(self, version: Version) -> bool:
+        """Whether requests or copies of them go to the version."""
+        return version is self.stable or version is self.candidate
 
     def choose(self, entity: str) -> Version:
         """The version for a request: the same for the same entity while the shares stay, for most when they rise."""
@@ -141,23 +167,33 @@ class Endpoint:
         self.begin(version, asked, settle)
         return await future
 
-    def begin(self, version: Version, asked: Asked, then: Callable[[Told | Exception], None]) -> None:
+    def begin(
+        self, version: Version, asked: Asked, then: Callable[[Told | Exception], None], until: float | None = None
+    ) -> None:
         """Get an answer for a client. Where the candidate fails, the stable version answers, and it is charged.
 
         Args:
             then: gets the answer, or ModelFailed, Unavailable, TimeoutError, or TooManyRequests when too many wait.
+            until: when the client no longer waits, if that is sooner than the endpoint gives up.
         """
         if version is not self.stable and version is self.candidate:
-            self._counted(version, asked, partial(self._candidate_told, version, asked, then))
+            self._counted(version, asked, partial(self._candidate_told, version, asked, then, until), until)
         else:
-            self._counted(version, asked, partial(self._told, version, asked, then))
+            self._counted(version, asked, partial(self._told, version, asked, then), until)
 
     def _candidate_told(
-        self, version: Version, asked: Asked, then: Callable[[Told | Exception], None], outcome: Answer | Exception
+        self,
+        version: Version,
+        asked: Asked,
+        then: Callable[[Told | Exception], None],
+        until: float | None,
+        outcome: Answer | Exception,
     ) -> None:
-        if isinstance(outcome, (ModelFailed, Unavailable, TimeoutError)):
+        if isinstance(outcome, TimeoutError) and until is not None and until <= self._now():
+            then(outcome)
+        elif isinstance(outcome, (ModelFailed, Unavailable, TimeoutError)):
             self._guard(version)
-            self._counted(self.stable, asked, partial(self._told, self.stable, asked, then))
+            self._counted(self.stable, asked, partial(self._told, self.stable, asked, then), until)
         else:
             then(outcome if isinstance(outcome, Exception) else Told(outcome, version.revision))
 
@@ -169,11 +205,13 @@ class Endpoint:
             return
         then(Told(outcome, version.revision))
         if self.served.mirror and self.candidate is not None and version is self.stable:
-            self._copy(asked, outcome)
+            asyncio.get_running_loop().call_soon(self._copy, asked, outcome)  # the client's answer leaves first
 
-    def _counted(self, version: Version, asked: Asked, then: Callable[[Answer | Exception], None]) -> None:
+    def _counted(
+        self, version: Version, asked: Asked, then: Callable[[Answer | Exception], None], until: float | None = None
+    ) -> None:
         """Ask a version, and count what comes of it."""
-        question = _Question(self, version, then, self._now())
+        question = _Question(self, version, then, self._now(), until)
         self._open[question] = None
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._give_up)
@@ -187,13 +225,15 @@ class Endpoint:
             version.tally.looked_at(outcome.arrays)
         elif isinstance(outcome, TooManyRequests):
             self.rejected += 1
+        elif question.is_hurried and isinstance(outcome, TimeoutError):
+            version.tally.given_up(self._now() - question.began)
         else:
             version.tally.failed(self._now() - question.began)
 
     def _give_up(self) -> None:
-        """End all questions that are older than they may be. One timer for all of them: most are answered in time."""
-        began = self._now() - self.served.limits.timeout_ms / 1_000
-        for question in [each for each in self._open if each.began <= began]:
+        """End all questions whose time is over. One timer for all of them: most are answered in time."""
+        now = self._now()
+        for question in [each for each in self._open if each.until <= now]:
             question.given_up()
         self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._give_up) if self._open else None
 
@@ -235,12 +275,23 @@ class Endpoint:
             "share": self.served.share,
             "copies_dropped": self.copies_dropped,
             "rejected": self.rejected,
+            "refused": dict(self.refused),
             "tripped": {str(number): reason for number, reason in self.tripped.items()},
             "revisions": {
-                str(number): {**version.tally.document(), "loaded": version.loaded, "under_way": version.under_way}
+                str(number): {**version.tally.document(), **_standing(version)}
                 for number, version in self.versions.items()
             },
         }
+
+
+def _standing(version: Version) -> dict[str, Any]:
+    return {
+        "loaded": version.loaded,
+        "problem": version.problem,
+        "under_way": version.under_way,
+        "replicas": version.replicas,
+        "memory_bytes": version.grown if version.loaded else 0,
+    }
 
 
 def disagreements(left: Sequence[Array], right: Sequence[Array], rows: int, tolerance: float) -> int:

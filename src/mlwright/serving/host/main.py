@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from mlwright.kernel.protocol import Protocol
-from mlwright.serving.host import sockets
+from mlwright.serving.host import metrics, sockets
 from mlwright.serving.host.app import Hosted, Predictions
 from mlwright.serving.host.control import Control, Host
-from mlwright.serving.host.versions import WorkerPlaces
+from mlwright.serving.host.places import WorkerPlaces
+from mlwright.serving.host.recording import Recorder
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ _RETIRE_S = 5.0
 _LAST_S = 30.0
 #: Threads in the models' own libraries compete with all that is served beside them.
 _ALONE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+#: Models are loaded in threads, and the C library would keep memory for each: half a megabyte more for every model.
+_ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "CUDA_VISIBLE_DEVICES")
 
 
@@ -87,17 +91,25 @@ async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stopped.set)
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ALONE
-    places, hosted = WorkerPlaces(environment, sys.stderr.fileno()), Hosted()
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ALONE | _ONE_HEAP
+    places = WorkerPlaces(environment, sys.stderr.fileno())
+    recorder = Recorder(folder / "predictions", time.perf_counter)
+    hosted = Hosted(recorder, time.perf_counter)
     host = Host(hosted, places, folder / "state.json", time.perf_counter, f"{os.getpid()}-{time.time_ns()}")
     await host.start()
-    clients, control = Listening(Predictions(hosted)), Listening(Control(host))
+    measured = partial(metrics.text, hosted.endpoints.values(), recorder, places, host.capacity)
+    predictions = Predictions(hosted, measured)
+    clients, control = Listening(predictions), Listening(Control(host, predictions.ask))
     await clients.accept(listen)
     await control.accept(sockets.listening(folder / "control.sock"))
     os.write(ready, b"1")
     os.close(ready)
+    looking = [asyncio.create_task(each) for each in (host.capacity.run(), recorder.run())]
     await stopped.wait()
     await clients.drain()
+    for task in looking:
+        task.cancel()
+    await recorder.close()
     places.close()
 
 

@@ -59,7 +59,15 @@ class Served(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Desired(msgspec.Struct, frozen=True):
-    """All of it. `generation` rises with every change."""
+    """All of it.
+
+    Attributes:
+        generation: rises with every change.
+        memory_mib: that all models together may take; those not used for longest are unloaded. 0 is no limit.
+        metrics_keys: SHA-256 of the keys that open /metrics, by name; without any, everybody may read it.
+    """
 
     generation: int
     endpoints: list[Served]
+    memory_mib: int = 0
+    metrics_keys: dict[str, str] = {}

@@ -298,6 +298,8 @@ def _guessed(name: str, values: list[Any], row: tuple[int, ...], rows: int) -> A
 
 
 def _table(columns: Sequence[tuple[str, str, list[Any]]]) -> Asked:
+    if not columns:
+        raise Invalid("the rows are empty", path="data")
     names = tuple(name for name, _, _ in columns)
     shape = Shape(names, tuple(kind for _, kind, _ in columns), ((),) * len(names), names)
     arrays = tuple(values if kind == TEXT else _nan_packed(kind, values, name) for name, kind, values in columns)

@@ -1,15 +1,17 @@
 """A version in a host: loaded into one or more processes of its environment, asked, counted, replaced when it dies."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mlwright.kernel.errors import MlwrightError, Unavailable
 from mlwright.serving.host import plain
 from mlwright.serving.host.answering import Answer
-from mlwright.serving.host.batching import Asking, Batcher
+from mlwright.serving.host.batching import Asking, Batcher, TooManyRequests
 from mlwright.serving.host.counts import Tally
 from mlwright.serving.host.state import Revision
 from mlwright.serving.host.takes import Takes, takes_of
@@ -21,14 +23,22 @@ _DEATHS = 2
 #: A request that only waited is not to blame, but does not wait for ever.
 _ATTEMPTS = 10
 _LOOK_AGAIN_S = 0.1
+#: What could not be loaded is not tried again by the next request, but after so long, and then twice as long.
+_TRY_AGAIN_S, _MOST_TRY_AGAIN_S = 1.0, 30.0
 
 
 class Places(Protocol):
     """Processes of environments."""
 
-    async def place(self, python: str, number: int) -> Worker:
-        """The living process of that number in an environment, started if need be. Raises Unavailable."""
+    async def loaded(self, version: "Version", number: int, request: dict[str, Any], example: bytes) -> Worker:
+        """The process of that number in the version's environment, which has loaded it. Raises Unavailable."""
         ...
+
+
+class _Failure(NamedTuple):
+    error: MlwrightError
+    pause_s: float
+    until_s: float
 
 
 class Version:
@@ -41,7 +51,10 @@ class Version:
     Attributes:
         takes: its inputs.
         tally: its counts.
-        replicas: processes that are to run it.
+        replicas: processes that are to run it; 0 while it rests until it is asked.
+        most_memory: bytes that it may take.
+        grown: bytes that it took when it was last loaded.
+        loads: how often it was loaded.
     """
 
     def __init__(self, name: str, revision: Revision, places: Places, queue: int) -> None:
@@ -50,18 +63,52 @@ class Version:
         self.takes: Takes = takes_of(revision.signature)
         self.tally = Tally()
         self.replicas = 1
-        self.idle_since = asyncio.get_running_loop().time()
+        self.most_memory = 0
+        self.grown = self.loads = 0
         self._places = places
         self._queue = queue
+        self._failure: _Failure | None = None
         self._batchers: dict[int, Batcher] = {}
+        self._retiring: dict[int, Batcher] = {}
         self._loading: dict[int, asyncio.Task[Batcher]] = {}
         self._waiting: set[asyncio.Task[None]] = set()
         self._closed = False
 
+    def limit(self, queue: int, memory: int) -> None:
+        """So many requests may wait, and so many bytes it may take when it is loaded the next time."""
+        self.most_memory = memory
+        self._queue = queue
+        for batcher in self._batchers.values():
+            batcher.most = queue
+
     @property
     def under_way(self) -> int:
         """Requests that wait or are being answered."""
-        return sum(batcher.under_way for batcher in self._batchers.values())
+        found = len(self._waiting)
+        for batchers in (self._batchers, self._retiring):
+            for batcher in batchers.values():
+                found += batcher.under_way
+        return found
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a process is about to have it."""
+        return bool(self._loading)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing would be lost if it were unloaded now."""
+        return not self._loading and not self.under_way
+
+    @property
+    def problem(self) -> str:
+        """Why it could not be loaded; empty when it could, or was not tried."""
+        return self._failure.error.message if self._failure is not None else ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it answers, if need be after it has been loaded."""
+        return self.loaded or (self._failure is None and self.replicas == 0)
 
     @property
     def loaded(self) -> bool:
@@ -69,8 +116,22 @@ class Version:
         return any(batcher.worker.alive for batcher in self._batchers.values())
 
     async def load(self) -> None:
-        """Load it into all of its processes. Raises Unavailable with what it says."""
-        await asyncio.gather(*(self._batcher(number) for number in range(max(self.replicas, 1))))
+        """Load it into all of its processes, whatever happened before. Raises Unavailable with what it says."""
+        self._failure = None
+        self.replicas = max(self.replicas, 1)
+        await asyncio.gather(*(self._batcher(number) for number in range(self.replicas)))
+
+    def scale(self, processes: int) -> None:
+        """Run in so many processes from now on; none: until it is asked."""
+        self.replicas = processes
+        for number in [each for each in self._batchers if each >= processes]:
+            self._retire(number)
+        for number in range(processes):
+            if number not in self._batchers and number not in self._loading and not self._pauses():
+                self._begin_loading(number)
+
+    def _pauses(self) -> bool:
+        return self._failure is not None and asyncio.get_running_loop().time() < self._failure.until_s
 
     def ask(self, asked: Asked, then: Callable[[Answer | Exception], None]) -> Asking:
         """Ask it. `then` gets an answer, or ModelFailed, Unavailable, or WorkerDied when it takes processes with it."""
@@ -83,6 +144,10 @@ class Version:
         if batcher is not None:
             batcher.ask(asking)
             return
+        if len(self._waiting) >= self._queue:
+            asking.end(TooManyRequests("too many requests wait for this model"))
+            return
+        self.replicas = max(self.replicas, 1)
         task = asyncio.create_task(self._queued_when_loaded(asking))
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
@@ -121,17 +186,44 @@ class Version:
         if known is not None:
             known.abandon()
             del self._batchers[number]
+        retiring = self._retiring.pop(number, None)
+        if retiring is not None and retiring.worker.alive:
+            self._batchers[number] = retiring
+            return retiring
         loading = self._loading.get(number)
         if loading is None:
-            loading = self._loading[number] = asyncio.create_task(self._loaded(number))
-            loading.add_done_callback(lambda _: self._loading.pop(number, None))
+            if self._failure is not None and self._pauses():
+                raise _repeated(self._failure, asyncio.get_running_loop().time())
+            loading = self._begin_loading(number)
         return await asyncio.shield(loading)
 
+    def _begin_loading(self, number: int) -> "asyncio.Task[Batcher]":
+        loading = self._loading[number] = asyncio.create_task(self._loaded(number))
+        loading.add_done_callback(partial(self._ended_loading, number))
+        return loading
+
+    def _ended_loading(self, number: int, task: "asyncio.Task[Batcher]") -> None:
+        self._loading.pop(number, None)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, MlwrightError):
+            if isinstance(error, WorkerDied):
+                self.tally.deaths += 1
+            pause_s = min(self._failure.pause_s * 2, _MOST_TRY_AGAIN_S) if self._failure else _TRY_AGAIN_S
+            self._failure = _Failure(error, pause_s, asyncio.get_running_loop().time() + pause_s)
+        elif error is None:
+            self._failure = None
+            if number >= self.replicas:
+                self._retire(number)
+
     async def _loaded(self, number: int) -> Batcher:
-        worker = await self._places.place(self.revision.python, number)
         request, example = self._request()
-        await worker.load(self.name, request, example)
-        batcher = self._batchers[number] = Batcher(worker, self.name, self._queue)
+        try:
+            worker = await self._places.loaded(self, number, request, example)
+        except WorkerDied:  # it may have been a neighbour's doing; the second time it was not
+            worker = await self._places.loaded(self, number, request, example)
+        self.grown = worker.models.get(self.name, 0)
+        self.loads += 1
+        batcher = self._batchers[number] = Batcher(worker, self.name, self._queue, self.tally)
         return batcher
 
     def _request(self) -> tuple[dict[str, Any], bytes]:
@@ -169,12 +261,13 @@ class Version:
         return None
 
     def died(self, worker: Worker) -> None:
-        """A process has ended; count it if this version was in it."""
-        for number, batcher in list(self._batchers.items()):
-            if batcher.worker is worker:
-                self.tally.deaths += 1
-                batcher.abandon()
-                del self._batchers[number]
+        """A process has ended; count it if this version was being answered by it."""
+        for batchers in (self._batchers, self._retiring):
+            for number, batcher in list(batchers.items()):
+                if batcher.worker is worker:
+                    del batchers[number]
+                    self.tally.deaths += batcher.to_blame
+                    batcher.abandon()
 
     def drop(self) -> None:
         """Take it out of its processes, once all that was asked is answered."""
@@ -182,61 +275,26 @@ class Version:
         if self.under_way or self._loading:
             asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self.drop)
             return
-        for batcher in self._batchers.values():
-            if batcher.worker.alive:
-                batcher.worker.drop(self.name)
-        self._batchers.clear()
+        for number in list(self._batchers):
+            self._retire(number)
+
+    def _retire(self, number: int) -> None:
+        """Ask nothing more of a process, and leave it once it has answered."""
+        batcher = self._retiring[number] = self._batchers.pop(number)
+        self._leave(number, batcher)
+
+    def _leave(self, number: int, batcher: Batcher) -> None:
+        if self._retiring.get(number) is not batcher:  # it is asked again, or its process has ended
+            return
+        if batcher.under_way:
+            asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._leave, number, batcher)
+            return
+        del self._retiring[number]
+        if batcher.worker.alive:
+            batcher.worker.drop(self.name)
 
 
-class WorkerPlaces:
-    """All processes of a host, by environment and number.
-
-    Args:
-        environment: variables that processes get.
-        log: file descriptor that they write to.
-        died: called when one has ended by itself.
-    """
-
-    def __init__(self, environment: Mapping[str, str], log: int) -> None:
-        self._environment = environment
-        self._log = log
-        self._workers: dict[tuple[str, int], asyncio.Task[Worker]] = {}
-        self._versions: set[Version] = set()
-        self._closing = False
-
-    def watch(self, version: Version) -> None:
-        """Tell the version when a process ends."""
-        self._versions.add(version)
-
-    def forget(self, version: Version) -> None:
-        """The opposite of `watch`."""
-        self._versions.discard(version)
-
-    async def place(self, python: str, number: int) -> Worker:
-        key = (python, number)
-        starting = self._workers.get(key)
-        if starting is not None and starting.done() and (starting.exception() or not starting.result().alive):
-            starting = None
-        if starting is None:
-            starting = self._workers[key] = asyncio.create_task(
-                Worker.start(Path(python), self._ended, self._environment, self._log)
-            )
-        try:
-            return await asyncio.shield(starting)
-        except OSError as error:
-            raise Unavailable(f"the model's process cannot be started: {error}") from error
-
-    def _ended(self, worker: Worker) -> None:
-        if not self._closing:
-            for version in list(self._versions):
-                version.died(worker)
-
-    def close(self) -> None:
-        """End all processes."""
-        self._closing = True
-        for starting in self._workers.values():
-            if starting.done() and not starting.cancelled() and starting.exception() is None:
-                starting.result().kill()
-            else:
-                starting.cancel()
-        self._workers.clear()
+def _repeated(failure: _Failure, now_s: float) -> MlwrightError:
+    error = Unavailable(failure.error.message)
+    error.retry_after_s = max(math.ceil(failure.until_s - now_s), 1)
+    return error

@@ -12,9 +12,11 @@ import msgspec
 
 from mlwright.kernel.errors import Unavailable
 from mlwright.serving import programs
+from mlwright.serving.host import memory
 from mlwright.serving.host.answering import encode
 from mlwright.serving.programs.modelworker import frames
 
+_REAP_S = 0.05
 _START = Path(programs.__file__ or "").parent / "start_model_worker.py"
 
 
@@ -39,7 +41,7 @@ class WorkerDied(Unavailable):
     """The process ended, or hung up.
 
     Attributes:
-        while_answering: the request was in it; otherwise it still waited.
+        while_answering: the request was being answered; otherwise it still waited, also in the process.
     """
 
     def __init__(self, message: str = "the model's process ended", *, while_answering: bool = False) -> None:
@@ -52,6 +54,10 @@ class Worker(asyncio.Protocol):
 
     Args:
         ended: called once when the process has hung up.
+
+    Attributes:
+        models: bytes that each took when it was loaded.
+        heard_s: when it last answered, or was given something to do.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], ended: Callable[["Worker"], None]) -> None:
@@ -60,10 +66,14 @@ class Worker(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._splitter = frames.Splitter(msgspec.json.decode)
         self._transport: asyncio.Transport
-        self._batches: dict[int, Callable[[Answered | None], None]] = {}
+        self._batches: dict[int, tuple[str, Callable[[Answered | WorkerDied], None]]] = {}
         self._loading: dict[str, asyncio.Future[float]] = {}
         self._numbers = itertools.count()
         self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._limits: dict[str, int] = {}
+        self._base = 0
+        self.models: dict[str, int] = {}
+        self.heard_s = self._loop.time()
         self.alive = True
 
     @classmethod
@@ -86,6 +96,7 @@ class Worker(asyncio.Protocol):
                 stderr=log,
                 start_new_session=True,
             )
+        memory.give_way(process.pid)
         _, worker = await asyncio.get_running_loop().create_connection(lambda: cls(process, ended), sock=ours)
         await worker._ready
         return worker
@@ -103,9 +114,16 @@ class Worker(asyncio.Protocol):
             if not future.done():
                 future.set_exception(WorkerDied("the model's process ended while it loaded the model"))
         batches, self._batches = self._batches, {}
-        for answer in batches.values():
-            answer(None)
+        for place, (_, answer) in enumerate(batches.values()):  # batches are answered in order
+            answer(WorkerDied(while_answering=place == 0))
+        self._reap()
         self._ended(self)
+
+    def _reap(self) -> None:
+        """A process that has hung up is of no use, should it still run."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self._loop.call_later(_REAP_S, self._reap)
 
     def data_received(self, data: bytes) -> None:
         for frame in self._splitter.feed(data):
@@ -114,9 +132,11 @@ class Worker(asyncio.Protocol):
     def _heard(self, head: dict[str, Any], data: bytes) -> None:
         kind = head["kind"]
         if kind == "predicted":
-            answer = self._batches.pop(head["batch"])
+            self.heard_s = self._loop.time()
+            _, answer = self._batches.pop(head["batch"])
             answer(Answered(head["outputs"], data, head["failed"], head["seconds"], head["form"]))
         elif kind == "ready":
+            self._base = memory.of_process(self.process.pid).private
             self._ready.set_result(None)
         else:
             future = self._loading.pop(head["model"])
@@ -129,16 +149,62 @@ class Worker(asyncio.Protocol):
 
     # --- what it is asked ----------------------------------------------------------------------------------------
 
-    async def load(self, model: str, request: dict[str, Any], example: bytes = b"") -> float:
-        """Load a model. Returns the seconds it took. Raises Unavailable with what it says."""
+    async def load(self, model: str, request: Mapping[str, Any], example: bytes, most: int) -> None:
+        """Load a model. Raises Unavailable with what it says.
+
+        Args:
+            most: bytes of memory that it may take.
+        """
+        self._limits[model] = most
+        self._confine()
+        before = memory.of_process(self.process.pid).private
         future = self._loading[model] = self._loop.create_future()
         self._transport.write(frames.encode({"kind": "load", "model": model, **request}, example))
-        seconds: float = await future
-        return seconds
+        try:
+            await future
+        except Unavailable:
+            self._limits.pop(model, None)
+            raise
+        grown = max(memory.of_process(self.process.pid).private - before, 0)
+        self.models[model] = grown
+        if grown > most:
+            self.drop(model)
+            raise Unavailable(f"the model takes {grown >> 20} MiB of memory, and may take {most >> 20}")
+        self._confine()
 
     def drop(self, model: str) -> None:
         """Forget a model."""
+        self.models.pop(model, None)
+        self._limits.pop(model, None)
         self._transport.write(frames.encode({"kind": "drop", "model": model}))
+
+    def _confine(self) -> None:
+        """Batches are answered one by one: one model at a time takes more than it did when it was loaded."""
+        memory.limit(self.process.pid, self._headroom)
+
+    @property
+    def _headroom(self) -> int:
+        return max((most - self.models.get(name, 0) for name, most in self._limits.items()), default=0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no model, nor is to get one."""
+        return not self._limits
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes."""
+        return memory.of_process(self.process.pid).private
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that it may take."""
+        return self._base + sum(self.models.values()) + self._headroom
+
+    @property
+    def answering(self) -> str:
+        """The model whose batch it answers now; empty when there is none."""
+        return next(iter(self._batches.values()))[0] if self._batches else ""
 
     def predict(
         self,
@@ -148,9 +214,9 @@ class Worker(asyncio.Protocol):
         data: Sequence[bytes],
         *,
         table: bool,
-        answer: Callable[[Answered | None], None],
+        answer: Callable[[Answered | WorkerDied], None],
     ) -> None:
-        """Ask a batch; `answer` gets None when the process dies first.
+        """Ask a batch; `answer` gets WorkerDied when the process dies first.
 
         Args:
             inputs: description of the arrays, as the worker wants it.
@@ -158,10 +224,12 @@ class Worker(asyncio.Protocol):
             table: the arrays are columns of a table.
         """
         if not self.alive:
-            answer(None)
+            answer(WorkerDied())
             return
+        if not self._batches:
+            self.heard_s = self._loop.time()
         number = next(self._numbers)
-        self._batches[number] = answer
+        self._batches[number] = (model, answer)
         head = {"kind": "predict", "batch": number, "model": model, "inputs": inputs, "parts": parts, "table": table}
         self._transport.write(frames.joined(encode(head), *data))
 

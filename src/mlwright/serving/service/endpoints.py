@@ -226,6 +226,18 @@ def _revise(
     return found
 
 
+def inputs_of(tx: Tx, caller: Caller, name: str, project: str = "") -> list[tuple[str, str]]:
+    """Names and MLflow's types of the columns that the version that serves takes; none where it does not say so."""
+    _, serving = find(tx, caller, name, Role.VIEWER, project)
+    revision = rows.revision(tx, serving.row, serving.traffic.stable)
+    if revision is None:
+        return []
+    version = versions.get(tx, SYSTEM, revision.model, revision.version, serving.project)
+    inputs = (version.facts.signature or {}).get("inputs")
+    found = inputs if isinstance(inputs, list) else []
+    return [(each["name"], str(each.get("type", ""))) for each in found if isinstance(each, dict) and each.get("name")]
+
+
 def subject(serving: Serving) -> str:
     """What events about an endpoint are about."""
     return f"endpoint/{serving.name}"

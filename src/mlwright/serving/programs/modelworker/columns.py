@@ -22,6 +22,7 @@ KINDS = {
     "FP32": "float32",
     "FP64": "float64",
 }
+_TYPES = {name: numpy.dtype(kind) for name, kind in KINDS.items()}
 _NAMES = {numpy.dtype(kind): name for name, kind in KINDS.items()}
 _TEXT = "BYTES"
 
@@ -40,7 +41,7 @@ def arrays(inputs: Sequence[dict[str, Any]], data: memoryview) -> dict[str, Any]
         if each["datatype"] == _TEXT:
             array = numpy.array(each["data"], dtype=object).reshape(each["shape"])
         else:
-            kind = numpy.dtype(KINDS[each["datatype"]])
+            kind = _TYPES[each["datatype"]]
             count = 1
             for length in each["shape"]:
                 count *= length
@@ -64,6 +65,8 @@ def table_of(named: dict[str, Any], columns: dict[str, str]) -> Any:
 
 def form_of(answer: Any) -> str:
     """What kind of thing a model answered."""
+    if isinstance(answer, numpy.ndarray):
+        return "array"
     if hasattr(answer, "columns") and hasattr(answer, "iloc"):
         return "table"
     return "arrays" if isinstance(answer, (dict, tuple)) else "array"

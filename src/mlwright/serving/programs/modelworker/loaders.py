@@ -1,16 +1,28 @@
 """Loads models with their own libraries, without MLflow. What is loaded was scanned and verified before."""
 
+import functools
 import importlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 #: From an input (a table, an array, or named arrays) to what the model answers.
 Predict = Callable[[Any], Any]
 
 
-def load(folder: Path, loader: str, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Predict:
+class Loaded(NamedTuple):
+    """A model.
+
+    Attributes:
+        by_order: of a table it looks at the order of columns only: a matrix gets the same answer, many times cheaper.
+    """
+
+    predict: Predict
+    by_order: bool = False
+
+
+def load(folder: Path, loader: str, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Loaded:
     """Load a model.
 
     Args:
@@ -25,18 +37,17 @@ def load(folder: Path, loader: str, options: Mapping[str, Any], generic: Mapping
     return _LOADERS[loader](folder, options, generic)
 
 
-def _mlflow(folder: Path, _options: Mapping[str, Any], _generic: Mapping[str, Any]) -> Predict:
+def _mlflow(folder: Path, _options: Mapping[str, Any], _generic: Mapping[str, Any]) -> Loaded:
     pyfunc: Any = importlib.import_module("mlflow.pyfunc")
     model = pyfunc.load_model(str(folder))
-    predict: Predict = model.predict
-    return predict
+    return Loaded(model.predict)
 
 
-def _sklearn(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Predict:
+def _sklearn(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Loaded:
     return _estimator(folder / options["pickled_model"], options, generic)
 
 
-def _estimator(file: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Predict:
+def _estimator(file: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Loaded:
     """A model with scikit-learn's interface."""
     if file.suffix == ".skops" or options.get("serialization_format") == "skops":
         skops: Any = importlib.import_module("skops.io")
@@ -46,8 +57,21 @@ def _estimator(file: Path, options: Mapping[str, Any], generic: Mapping[str, Any
         with file.open("rb") as source:
             model = library.load(source)
     _alone(model)
-    predict: Predict = getattr(model, generic.get("predict_fn") or "predict")
-    return predict
+    _arrays_are_no_tables()
+    return Loaded(getattr(model, generic.get("predict_fn") or "predict"), _by_order(model))
+
+
+def _by_order(model: Any) -> bool:
+    """Whether an estimator is scikit-learn's own, and plain: made of numbers and words, or a pipeline of such.
+
+    Those make a matrix of each table. Others may choose columns by name, or hand tables to functions.
+    """
+    steps = getattr(model, "steps", None)
+    if steps is not None:
+        return type(model).__module__ == "sklearn.pipeline" and all(_by_order(step) for _, step in steps)
+    if not type(model).__module__.startswith("sklearn.") or getattr(model, "_sklearn_output_config", None):
+        return False
+    return all(isinstance(value, (bool, int, float, str, type(None))) for value in model.get_params().values())
 
 
 def _alone(model: Any) -> None:
@@ -57,27 +81,47 @@ def _alone(model: Any) -> None:
             each.n_jobs = 1
 
 
-def _xgboost(folder: Path, options: Mapping[str, Any], _generic: Mapping[str, Any]) -> Predict:
+def _arrays_are_no_tables() -> None:
+    """Let scikit-learn know at once that arrays are no tables.
+
+    Since 1.9 it asks narwhals several times for each prediction, which takes as long as a small model itself.
+    """
+    asked = sys.modules.get("narwhals.stable.v2.dependencies")
+    for name in ("is_into_dataframe", "is_into_series"):
+        answer = getattr(asked, name, None)
+        if answer is not None and not hasattr(answer, "__wrapped__"):
+            setattr(asked, name, _but_not_of_arrays(answer))
+
+
+def _but_not_of_arrays(answer: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    array = importlib.import_module("numpy").ndarray
+
+    @functools.wraps(answer)
+    def answered(given: Any) -> bool:
+        return type(given) is not array and answer(given)
+
+    return answered
+
+
+def _xgboost(folder: Path, options: Mapping[str, Any], _generic: Mapping[str, Any]) -> Loaded:
     xgboost: Any = importlib.import_module("xgboost")
     kind = str(options.get("model_class") or "").rpartition(".")[2]
     model = getattr(xgboost, kind if kind.startswith("XGB") else "Booster")()
     model.load_model(folder / options.get("data", "model.xgb"))
     if kind.startswith("XGB"):
-        predict: Predict = model.predict
-        return predict
-    return lambda inputs: model.predict(xgboost.DMatrix(inputs))
+        return Loaded(model.predict)
+    return Loaded(lambda inputs: model.predict(xgboost.DMatrix(inputs)))
 
 
-def _lightgbm(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Predict:
+def _lightgbm(folder: Path, options: Mapping[str, Any], generic: Mapping[str, Any]) -> Loaded:
     file = folder / options.get("data", "model.lgb")
     if file.suffix in {".pkl", ".skops", ".joblib"}:
         return _estimator(file, options, generic)
     lightgbm: Any = importlib.import_module("lightgbm")
-    predict: Predict = lightgbm.Booster(model_file=str(file)).predict
-    return predict
+    return Loaded(lightgbm.Booster(model_file=str(file)).predict)
 
 
-def _onnx(folder: Path, options: Mapping[str, Any], _generic: Mapping[str, Any]) -> Predict:
+def _onnx(folder: Path, options: Mapping[str, Any], _generic: Mapping[str, Any]) -> Loaded:
     onnxruntime: Any = importlib.import_module("onnxruntime")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
@@ -86,7 +130,7 @@ def _onnx(folder: Path, options: Mapping[str, Any], _generic: Mapping[str, Any])
     return _onnx_predict(session)
 
 
-def _onnx_predict(session: Any) -> Predict:
+def _onnx_predict(session: Any) -> Loaded:
     numpy: Any = importlib.import_module("numpy")
     types = {"tensor(double)": "float64", "tensor(float)": "float32", "tensor(int64)": "int64"}
     types |= {"tensor(int32)": "int32", "tensor(bool)": "bool", "tensor(string)": "object", "tensor(uint8)": "uint8"}
@@ -103,7 +147,7 @@ def _onnx_predict(session: Any) -> Predict:
         found = session.run(names, fed)
         return found[0] if len(found) == 1 else dict(zip(names, found, strict=True))
 
-    return one if len(inputs) == 1 else many
+    return Loaded(one, by_order=True) if len(inputs) == 1 else Loaded(many)
 
 
 def _fed(numpy: Any, values: Any, kind: str, dimensions: int) -> Any:
@@ -112,7 +156,7 @@ def _fed(numpy: Any, values: Any, kind: str, dimensions: int) -> Any:
     return array.reshape(-1, 1) if array.ndim == 1 and dimensions == 2 else array
 
 
-def _torch(folder: Path, options: Mapping[str, Any], _generic: Mapping[str, Any]) -> Predict:
+def _torch(folder: Path, options: Mapping[str, Any], _generic: Mapping[str, Any]) -> Loaded:
     torch: Any = importlib.import_module("torch")
     place = "cuda" if torch.cuda.is_available() else "cpu"
     data = folder / options.get("model_data", "data")
@@ -129,10 +173,10 @@ def _torch(folder: Path, options: Mapping[str, Any], _generic: Mapping[str, Any]
             found = model(torch.from_numpy(given).to(place))
         return found.cpu().numpy()
 
-    return predict
+    return Loaded(predict)
 
 
-_LOADERS: dict[str, Callable[[Path, Mapping[str, Any], Mapping[str, Any]], Predict]] = {
+_LOADERS: dict[str, Callable[[Path, Mapping[str, Any], Mapping[str, Any]], Loaded]] = {
     "mlflow": _mlflow,
     "sklearn": _sklearn,
     "skops": _sklearn,

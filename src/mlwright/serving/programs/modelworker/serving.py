@@ -1,5 +1,8 @@
 """Answers batches, one after the other, and loads and drops models meanwhile."""
 
+import contextlib
+import ctypes
+import gc
 import importlib.util
 import json
 import os
@@ -60,8 +63,8 @@ class Worker:
             self._predict(head, data)
         elif kind == "load":
             threading.Thread(target=self._load, args=(head, data), daemon=True).start()
-        elif kind == "drop":
-            self._models.pop(head["model"], None)
+        elif kind == "drop" and self._models.pop(head["model"], None) is not None:
+            _give_back_memory()
 
     def _send(self, head: dict[str, Any], *data: bytes) -> None:
         message = frames.encode(head, *data)
@@ -78,6 +81,7 @@ class Worker:
         except Exception as error:  # the boundary of the model: whatever it raises is why it cannot be served
             traceback.print_exc()
             told |= {"kind": "unloadable", "error": _said(error)}
+        gc.freeze()  # what libraries and models are made of stays: searching it for garbage would hold up answers
         self._send({**told, "seconds": time.perf_counter() - began})
 
     # --- predicting ------------------------------------------------------------------------------------------------
@@ -157,15 +161,24 @@ def _said(error: Exception) -> str:
 
 def _warmed(head: dict[str, Any], data: bytes) -> Model:
     """Load a model and ask it once with its example, if there is one: the first answer is the slowest."""
-    predict = load(Path(head["folder"]), head["loader"], head["options"], head["generic"])
-    model = Model(predict, head["columns"], matrix=importlib.util.find_spec("pandas") is None)
+    predict, by_order = load(Path(head["folder"]), head["loader"], head["options"], head["generic"])
+    model = Model(predict, head["columns"], matrix=by_order or importlib.util.find_spec("pandas") is None)
     if not head["inputs"]:
         return model
     named = arrays(head["inputs"], memoryview(data))
     answer = _ask(model, named, table=head["table"])
     outputs(answer, next(iter(named.values())).shape[0])
-    single = head["table"] and len(named) == 1 and head["loader"] != "mlflow"
-    return model._replace(matrix=model.matrix or (single and _same_by_matrix(predict, named, answer)))
+    compared = head["table"] and len(named) == 1 and head["loader"] != "mlflow" and not model.matrix
+    return model._replace(matrix=model.matrix or (compared and _same_by_matrix(predict, named, answer)))
+
+
+def _give_back_memory() -> None:
+    """To the machine; by itself, the C library keeps what has been freed for later."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):  # another C library than GNU's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _same_by_matrix(predict: Predict, named: dict[str, Any], answer: Any) -> bool:

@@ -1,0 +1,130 @@
+"""Processes and memory of a real host: more of them under load, none when idle, and models that hang or grow."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.unit.serving.hosting import Load, Site, site, toy
+
+#: Takes as many MiB as x says and keeps them, where y is 1; otherwise only for a moment.
+GREEDY = """
+import numpy
+
+class Toy:
+    def __init__(self, number):
+        self.kept = [numpy.ones(number << 17)]
+
+    def predict(self, given):
+        given = numpy.asarray(given, dtype=float)
+        found = [numpy.ones(int(x) << 17) for x, _ in given]
+        if (given[:, 1] == 1).any():
+            self.kept += found
+        return given.sum(axis=1)
+"""
+
+
+def processes(host: Site) -> list[psutil.Process]:
+    return [each for each in host.host.children() if each.status() != psutil.STATUS_ZOMBIE]
+
+
+def revision(host: Site, number: int = 1) -> Any:
+    return host.counts()["revisions"][str(number)]
+
+
+def test_more_processes_under_load(tmp_path: Path) -> None:
+    scaling = {"min": 1, "max": 3, "concurrency": 1}
+    with site(tmp_path, toy(tmp_path, 0, 1), scaling=scaling) as host:
+        assert len(processes(host)) == 1
+        load = Load(host)
+        with ThreadPoolExecutor(4) as pool:
+            clients = [pool.submit(load.run) for _ in range(4)]
+            try:
+                host.wait(lambda: len(processes(host)) == 3)
+            finally:
+                load.stopped = True
+            for client in clients:
+                client.result()
+        assert set(load.seen) == {"200"}
+        assert revision(host)["replicas"] == 3
+        host.tell(scaling={"min": 2, "max": 2})  # at once: two is all it may have now
+        host.wait(lambda: revision(host)["replicas"] == 2)
+        assert host.values([2, 3]) == [5]
+
+
+def test_idle_ones_rest_and_wake(tmp_path: Path) -> None:
+    resting = {"min": 0, "idleSeconds": 0.5}
+    with site(tmp_path, toy(tmp_path, 0, 1), scaling=resting) as host:
+        assert not revision(host)["loaded"]  # a host that starts loads nothing that may rest
+        assert host.get("/v2/models/toy/ready").document["ready"]
+        with ThreadPoolExecutor(8) as pool:  # all wait for the same load
+            assert list(pool.map(host.values, [[2.0, 3.0]] * 8)) == [[5]] * 8
+        host.wait(lambda: not revision(host)["loaded"])
+        assert host.values([2, 3]) == [5]
+        told = host.tell(revisions=[*host.served["revisions"], toy(tmp_path, 100, 2)], stable=2)
+        assert told["endpoints"][0]["revisions"]["2"]["loaded"]  # what is new is tried
+        assert revision(host, 2)["deaths"] == revision(host, 1)["deaths"] == 0
+        assert host.values([2, 3]) == [105]
+
+
+def test_a_dead_one_is_there_again_before_anybody_asks(tmp_path: Path) -> None:
+    with site(tmp_path, toy(tmp_path, 0, 1)) as host:
+        (before,) = processes(host)
+        before.kill()
+        host.wait(lambda: revision(host)["loaded"] and before.pid not in {each.pid for each in processes(host)})
+        assert revision(host)["deaths"] == 0  # it was not answering
+
+
+def test_what_hangs_is_replaced(tmp_path: Path) -> None:
+    with site(tmp_path, toy(tmp_path, 0, 1), toy(tmp_path, 100, 2), limits={"timeoutMs": 300}) as host:
+        assert host.values([2, 3], path="/v2/models/toy/versions/2/infer") == [105]
+        (before,) = processes(host)
+        assert host.ask([60, 0]).status == 504
+        host.wait(lambda: not before.is_running())
+        assert host.values([2, 3]) == [5]
+        assert [revision(host, number)["deaths"] for number in (1, 2)] == [1, 0]
+
+
+def test_a_model_that_takes_too_much_memory(tmp_path: Path) -> None:
+    """A moment's need beyond the limit fails that request; what is kept beyond it costs the process."""
+    limits = {"memoryMib": 64, "timeoutMs": 5_000}
+    with site(tmp_path, toy(tmp_path, 1, 1, source=GREEDY), limits=limits) as host:
+        assert host.values([16, 0]) == [16]
+        refused = host.ask([2_000, 0])
+        assert (refused.status, "Unable to allocate" in refused.document["error"]) == (500, True)
+        (before,) = processes(host)
+        host.ask([200, 1])
+        host.wait(lambda: not before.is_running())
+        assert host.values([16, 0]) == [16]
+        told = host.tell(revisions=[*host.served["revisions"], toy(tmp_path, 100, 2, source=GREEDY)], stable=2)
+        assert "may take 64" in told["failures"]["default/toy/2"]
+
+
+def test_only_those_in_use_are_loaded(tmp_path: Path) -> None:
+    """Thirty models of 20 MiB each, of which the host may hold some at a time."""
+    shared = toy(tmp_path, 20, 1, source=GREEDY)
+
+    def configure(host: Site) -> None:
+        host.others = [
+            {**host.served, "name": f"toy-{number}", "scaling": {"min": number % 2, "idleSeconds": 300}}
+            for number in range(30)
+        ]
+        host.limits = {"memory_mib": 220}
+
+    with site(tmp_path, shared, configure=configure) as host:
+        began = time.monotonic()
+        for number in range(30):
+            assert host.values([1, 0], path=f"/v2/models/toy-{number}/infer") == [1]
+        assert time.monotonic() - began < 60
+        host.wait(lambda: host.document()["memory_bytes"] < 220 << 20)
+        document = host.document()
+        loaded = [each["name"] for each in document["endpoints"] if each["revisions"]["1"]["loaded"]]
+        assert 1 < len(loaded) < 12
+        assert document["evictions"] > 15
+        assert host.values([1, 0], path="/v2/models/toy-29/infer") == [1]
+        with ThreadPoolExecutor(8) as pool:
+            paths = [f"/v2/models/toy-{number}/infer" for number in range(8)]
+            assert list(pool.map(lambda path: host.values([1, 0], path=path), paths)) == [[1]] * 8
+        assert len(processes(host)) == 1
