@@ -52,7 +52,7 @@ PEERS = (
     Peer("model-signing", ("model-signing==1.1.1", "pyopenssl")),
     # What compiles models; skl2onnx puts truth values among whole numbers, which protobuf 7 does not take.
     Peer(
-        "onnx",
+        "onnx-converters",
         (
             "skl2onnx>=1.20,<2",
             "onnxmltools>=1.16,<2",

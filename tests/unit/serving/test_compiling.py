@@ -67,13 +67,13 @@ save("digits", make_pipeline(StandardScaler(), LogisticRegression()).fit(X + 1e9
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    subprocess.run([str(peer_python("onnx")), "-c", _SAVE, str(folder)], check=True, capture_output=True)
+    subprocess.run([str(peer_python("onnx-converters")), "-c", _SAVE, str(folder)], check=True, capture_output=True)
     return folder
 
 
 def compiled(saved: Path, name: str, target: Path, rows: tuple[Path, ...] = (), **options: Any) -> Compiled | Refused:
     target.mkdir()
-    model, environment = saved / name, Environment(str(peer_python("onnx").parent.parent), "", "", [])
+    model, environment = saved / name, Environment(str(peer_python("onnx-converters").parent.parent), "", "", [])
     return compile_model(model, running(model), environment, rows, target, perturbed=1_000, **options)
 
 
@@ -96,7 +96,7 @@ def test_the_serving_host_gives_the_same_answers_from_the_graph(saved: Path, tmp
     assert isinstance(found, Compiled), found.report.reason
     assert found.report.inputs == "columns"
     own = {
-        "number": 1, "model": "toy", "version": 1, "folder": str(model), "python": str(peer_python("onnx")),
+        "number": 1, "model": "toy", "version": 1, "folder": str(model), "python": str(peer_python("onnx-converters")),
         "loader": how.loader, "options": how.options, "generic": how.generic, "signature": how.signature,
         "example": str(model / how.example),
     }  # fmt: skip

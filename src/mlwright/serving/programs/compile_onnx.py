@@ -48,7 +48,7 @@ def main() -> None:
 def _compiled(asked: dict[str, Any]) -> dict[str, Any]:
     numpy: Any = importlib.import_module("numpy")
     loaders: Any = importlib.import_module("modelworker.loaders")
-    predict = loaders.load(Path(asked["folder"]), asked["loader"], asked["options"], asked["generic"])
+    predict = loaders.load(Path(asked["folder"]), asked["loader"], asked["options"], asked["generic"]).predict
     model, asks = getattr(predict, "__self__", None), getattr(predict, "__name__", "")
     if model is None or asks not in {"predict", "predict_proba"}:
         raise Refusal("only models with scikit-learn's predict or predict_proba are compiled")
@@ -174,7 +174,7 @@ def _run(loaders: Any, graph: Any, file: Path, asked: dict[str, Any], form: str,
     """What a graph answers, loaded from its file and asked as the serving host does it."""
     numpy: Any = importlib.import_module("numpy")
     file.write_bytes(graph.SerializeToString())
-    predict = loaders.load(file.parent, "onnx", {"data": file.name}, {})
+    predict = loaders.load(file.parent, "onnx", {"data": file.name}, {}).predict
     if not asked["columns"]:
         return predict(numpy.asarray(table[""]))
     return predict(_matrix(table) if form == "matrix" else {name: numpy.asarray(table[name]) for name in table})
