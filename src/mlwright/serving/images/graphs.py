@@ -14,7 +14,7 @@ from mlwright.compute.spec import Environment
 from mlwright.kernel.errors import Invalid
 from mlwright.serving.compiling import Proof, Refused, compile_model
 from mlwright.serving.images.content import MODEL
-from mlwright.serving.images.layers import Entry, tree
+from mlwright.serving.images.layers import Entry
 from mlwright.serving.running import Running
 
 _FILE, _REPORT = "model.onnx", "report.json"
@@ -53,9 +53,11 @@ def kept(place: Path, model: Path, how: Running) -> Graph | None:
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != proof.digest:
         return None
     os.utime(place)
-    example = [Entry(f"{MODEL}/{how.example}", model / how.example)] if how.example else []
-    run = how._replace(loader="onnx", options={"data": _FILE}, generic={})
-    return Graph(place, proof, run, [*tree(place, f"{MODEL}/"), *example])
+    timeless = msgspec.json.encode(msgspec.structs.replace(proof, seconds=0.0), order="deterministic")
+    entries = [Entry(f"{MODEL}/{_FILE}", place / _FILE), Entry(f"{MODEL}/{_REPORT}", timeless)]
+    if how.example:
+        entries.append(Entry(f"{MODEL}/{how.example}", model / how.example))
+    return Graph(place, proof, how._replace(loader="onnx", options={"data": _FILE}, generic={}), entries)
 
 
 def compiled(place: Path, model: Path, how: Running, environment: Environment, rows: Sequence[Path]) -> Graph:

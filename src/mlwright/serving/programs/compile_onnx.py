@@ -1,4 +1,4 @@
-"""Compiles a model to ONNX and proves it on rows: `python -I compile_onnx.py REQUEST`, within the model's environment.
+"""Compiles a model to ONNX and proves it on rows: `python -s compile_onnx.py REQUEST`, within the model's environment.
 
 REQUEST is JSON (`mlwright.serving.compiling`). Writes `model.onnx` and `report.json` into its folder `target`. Standard
 library, and what the model and its converter need: https://onnx.ai/sklearn-onnx/
@@ -328,6 +328,7 @@ def _told(whole: Any, name: str, answer: Any, *, second: bool = False) -> Any:
     shape = onnx.helper.make_tensor("predictions_shape", onnx.TensorProto.INT64, [answer.ndim], [-1, *answer.shape[1:]])
     graph.graph.initializer.append(shape)
     graph.graph.node.append(onnx.helper.make_node("Reshape", [name, "predictions_shape"], ["predictions"]))
+    graph.graph.name = "model"  # the converter makes one up each time
     del graph.graph.output[:]
     graph.graph.output.append(onnx.helper.make_tensor_value_info("predictions", kind, [None, *answer.shape[1:]]))
     onnx.checker.check_model(graph)
