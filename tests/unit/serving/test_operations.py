@@ -76,7 +76,7 @@ def test_a_killed_host_loses_nothing_that_was_written(host: Site) -> None:
     folder = host.folder / "predictions"  # the new host has what the dead one left packed
     host.wait(lambda: list(folder.glob("toy/date=*/*.*")))
     assert [each.prediction_id for each in logged(host, 21)] == ids
-    assert len(list((folder / ".spool").glob("*.spool"))) == 1
+    host.wait(lambda: len(list((folder / ".spool").glob("*.spool"))) == 1)
 
 
 # --- limits -------------------------------------------------------------------------------------------------------
