@@ -58,6 +58,9 @@ VENDOR_CLIENTS = (
     "kubernetes_asyncio", "obstore", "prometheus_api_client", "psycopg", "psycopg_pool", "ray", "redis",
     "snowflake",
 )  # fmt: skip
+VENDOR_MODULES = {
+    "mlwright.serving.host.grpc.messages",  # Google's package of protocol buffers; nobody is called
+}
 # Too heavy or too foreign for any process of ours.
 NEVER = ("fastapi", "flask", "litestar", "mlflow", "pandas", "pydantic")
 
@@ -107,6 +110,8 @@ def may_speak_http(module: str) -> bool:
 def may_use_vendors(module: str) -> bool:
     """True for backends and for the PostgreSQL part of the kernel's database."""
     parts = module.split(".")
+    if module in VENDOR_MODULES:
+        return True
     return "backends" in parts[1:2] or (parts[1:2] == ["kernel"] and "postgres" in parts[-1])
 
 

@@ -50,9 +50,11 @@ PEERS = (
     Peer("moto", ("moto[server]>=5.1,<6",)),
     # It imports pyOpenSSL, which it does not require.
     Peer("model-signing", ("model-signing==1.1.1", "pyopenssl")),
+    # The two known clients of the Open Inference Protocol.
+    Peer("inference-clients", ("tritonclient[http,grpc]==2.73.0", "kserve==0.21.0")),
     # What compiles models; skl2onnx puts truth values among whole numbers, which protobuf 7 does not take.
     Peer(
-        "onnx",
+        "onnx-converters",
         (
             "skl2onnx>=1.20,<2",
             "onnxmltools>=1.16,<2",

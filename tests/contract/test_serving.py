@@ -433,3 +433,15 @@ def test_minutes_are_kept_for_charts(serving: World) -> None:
     found = serving(reading.minutes, "e", 0)
     assert {each.revision for each in found} == {1, 2}
     assert all(each.requests > 0 and 0.9 < each.p50_ms < 1.3 for each in found)
+
+
+def test_what_a_rollout_came_to_counts_only_while_it_goes_on(serving: World) -> None:
+    """A host may say that a candidate is loaded after another rollout has begun."""
+    stale = serving(reading.rollout_list, "e")[0]
+    serving.version(b"third")
+    serving.settle()
+    newer = serving.traffic()
+    serving.controller._write(stale, rollouts.loaded)
+    serving.controller._write(stale, lambda tx, now, current: rollouts.not_loaded(tx, now, current, "it is late"))
+    assert serving.traffic() == newer == Traffic(1, 3, 0.05)
+    assert serving(reading.rollout_list, "e")[1].state is RolloutState.SUPERSEDED

@@ -175,7 +175,8 @@ class Platform:
     def _serving_host(self) -> HostProcess:
         settings = self.settings
         folder, log = settings.data.absolute() / "serving", settings.data.absolute() / "logs" / "serving.log"
-        return HostProcess(folder, log, settings.host, settings.serving_port or min(settings.port + 1, 65_535))
+        port = settings.serving_port or min(settings.port + 1, 65_535)
+        return HostProcess(folder, log, settings.host, port, settings.serving_grpc_port)
 
     def _serving(self) -> ServingController:
         loader = VersionLoader(self.database, VersionFiles(self.blobs))

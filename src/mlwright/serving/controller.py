@@ -245,10 +245,10 @@ class ServingController:
         failure = document["failures"].get(f"{serving.project}/{serving.name}/{rollout.number}")
         candidate = seen.revisions.get(rollout.number)
         if failure is not None:
-            self._write(serving.row, lambda tx, now: rollouts.not_loaded(tx, now, rollout, failure))
+            self._write(rollout, lambda tx, now, current: rollouts.not_loaded(tx, now, current, failure))
         elif rollout.plan.strategy is Strategy.BLUE_GREEN:
             if candidate is not None and candidate["loaded"]:
-                self._write(serving.row, lambda tx, now: rollouts.loaded(tx, now, rollout))
+                self._write(rollout, rollouts.loaded)
         else:
             self._look(document, seen, each, rollout)
 
@@ -273,17 +273,18 @@ class ServingController:
             at_ms=now_ms,
             tripped=tripped,
         )
-        self._write(each.serving.row, lambda tx, now: rollouts.looked(tx, now, rollout, found))
+        self._write(rollout, lambda tx, now, current: rollouts.looked(tx, now, current, found))
         if rollout.plan.strategy is Strategy.BANDIT:
-            self._write(each.serving.row, lambda tx, now: rollouts.divide(tx, now, rollout))
+            self._write(rollout, rollouts.divide)
 
-    def _write(self, endpoint: int, work: Callable[[Tx, rows.Serving], object]) -> None:
-        """Do something with an endpoint as it is now, unless it is gone."""
+    def _write(self, rollout: RolloutRecord, work: Callable[[Tx, rows.Serving, RolloutRecord], object]) -> None:
+        """Do something with a rollout as it is now, unless it is over: another one may have begun meanwhile."""
 
         def with_serving(tx: Tx) -> None:
-            serving = rows.by_row(tx, endpoint)
-            if serving is not None:
-                work(tx, serving)
+            serving = rows.of_rollout(tx, rollout.row)
+            current = rows.current_rollout(tx, serving.row) if serving is not None else None
+            if serving is not None and current is not None and current.row == rollout.row:
+                work(tx, serving, current)
 
         self._database.write_now(with_serving)
 

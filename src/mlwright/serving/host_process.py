@@ -38,13 +38,15 @@ class HostProcess:
         folder: where the host's state and socket lie; nobody else uses it.
         log: file that it writes to.
         address, port: where clients find it.
+        grpc_port: where they find it over gRPC; 0 is nowhere.
     """
 
-    def __init__(self, folder: Path, log: Path, address: str, port: int) -> None:
+    def __init__(self, folder: Path, log: Path, address: str, port: int, grpc_port: int = 0) -> None:
         self._folder = folder
         self._log = log
         self._address = address
         self._port = port
+        self._grpc_port = grpc_port
 
     @property
     def port(self) -> int:
@@ -66,7 +68,8 @@ class HostProcess:
         _shorten(self._log)
         (self._folder / "control.sock").unlink(missing_ok=True)
         host = [sys.executable, "-m", "mlwright.serving.host.main", str(self._folder)]
-        command = [sys.executable, "-I", str(_KEEPER), str(self._folder), self._address, str(self._port), "--", *host]
+        ports = [str(self._port), *([str(self._grpc_port)] if self._grpc_port else [])]
+        command = [sys.executable, "-I", str(_KEEPER), str(self._folder), self._address, *ports, "--", *host]
         with self._log.open("ab") as log:
             keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + _START_S

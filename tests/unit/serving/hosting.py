@@ -81,6 +81,7 @@ class Site:
     Args:
         folder: where it keeps its state.
         configure: called before it starts; sets `others`, endpoints beside the first, and `limits`, of the host.
+        grpc: whether it is asked over gRPC too.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Site:
         folder: Path,
         *revisions: dict[str, Any],
         configure: "Callable[[Site], None] | None" = None,
+        grpc: bool = False,
         **endpoint: Any,
     ) -> None:
         self.folder = folder
@@ -99,11 +101,23 @@ class Site:
             configure(self)
         self.write()
         host = [sys.executable, "-m", "mlwright.serving.host.main", str(folder)]
-        command = [sys.executable, "-I", str(_PROGRAMS / "host_keeper.py"), str(folder), "127.0.0.1", "0", "--", *host]
+        ports = ["0", "0"] if grpc else ["0"]
+        command = [
+            sys.executable,
+            "-I",
+            str(_PROGRAMS / "host_keeper.py"),
+            str(folder),
+            "127.0.0.1",
+            *ports,
+            "--",
+            *host,
+        ]
         self.log = (folder / "log").open("wb")
         self.keeper = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         self.wait((folder / "control.sock").exists)
-        self.port: int = json.loads((folder / "keeper.json").read_text())["port"]
+        told = json.loads((folder / "keeper.json").read_text())
+        self.port: int = told["port"]
+        self.grpc: int = told.get("grpc_port", 0)
 
     def wait(self, wanted: Callable[[], object]) -> None:
         until = time.monotonic() + _WAIT_S
@@ -147,17 +161,17 @@ class Site:
         tensor = {"name": "in", "shape": [len(rows), len(rows[0])], "datatype": "FP64", "data": data}
         return self.post(path, json.dumps({"inputs": [tensor]}).encode(), **headers)
 
-    def post(self, path: str, body: bytes, **headers: str) -> Answer:
-        return self._request("POST", path, body, headers)
+    def post(self, path: str, body: bytes = b"", **headers: str) -> Answer:
+        return self.request("POST", path, body, headers)
 
-    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+    def request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=_WAIT_S)) as connection:
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             answer = connection.getresponse()
             return Answer(answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()})
 
     def get(self, path: str, **headers: str) -> Answer:
-        return self._request("GET", path, None, headers)
+        return self.request("GET", path, None, headers)
 
     def values(self, *rows: list[float], **more: Any) -> list[float]:
         answer = self.ask(*rows, **more)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 
@@ -26,6 +27,12 @@ _START_S = 30.0
     default=0,
     type=click.IntRange(0, 65_535),
     help="Port where endpoints answer (default: the one after --port).",
+)
+@click.option(
+    "--serving-grpc-port",
+    default=0,
+    type=click.IntRange(0, 65_535),
+    help="Port where endpoints answer over gRPC too (default: none).",
 )
 @click.option("--database", default="", help="Database URL (default: SQLite in the data directory).")
 @click.option(
@@ -55,6 +62,7 @@ def up(
     host: str,
     port: int,
     serving_port: int,
+    serving_grpc_port: int,
     database: str,
     artifacts: str,
     auth: bool,
@@ -70,6 +78,7 @@ def up(
         host=host,
         port=port,
         serving_port=serving_port,
+        serving_grpc_port=serving_grpc_port,
         database=database,
         artifacts=artifacts,
         authentication=auth,
@@ -108,6 +117,8 @@ def _check(settings: Settings) -> None:
             path="--trusted-proxy",
             hint="create a user with: mlwright users create NAME --admin   and start with --auth",
         )
+    if settings.serving_grpc_port and find_spec("grpc") is None:
+        raise Invalid("gRPC needs more packages", path="--serving-grpc-port", hint="pip install 'mlwright[grpc]'")
     if settings.shared and not settings.artifacts:
         raise Invalid(
             "other servers may share this database, and would not find files in the data directory of this one",

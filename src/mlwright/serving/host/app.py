@@ -6,23 +6,23 @@ import logging
 import re
 import urllib.parse
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from starlette.types import Message, Receive, Scope, Send
 
-from mlwright.kernel.errors import Invalid, MlwrightError, NotFound, TooLarge, Unavailable
+from mlwright.kernel.errors import Invalid, MlwrightError, TooLarge, Unavailable
 from mlwright.kernel.exchange import Exchange
 from mlwright.serving.host import metrics, oip, plain
-from mlwright.serving.host.admission import Door, timeout_s
-from mlwright.serving.host.answering import Dialect, Reading, encode
+from mlwright.serving.host.admission import timeout_s
+from mlwright.serving.host.answering import Dialect, Reading, Refusal
 from mlwright.serving.host.batching import ModelFailed
+from mlwright.serving.host.documents import Documents
 from mlwright.serving.host.endpoints import Endpoint, Told
-from mlwright.serving.host.recording import Recorder
-from mlwright.serving.host.takes import takes_of
+from mlwright.serving.host.hosted import Hosted, named_version
+from mlwright.serving.host.repository import Repository
 from mlwright.serving.host.tensors import Asked
-from mlwright.serving.host.traces import Naming
 from mlwright.serving.host.versions import Version
 
 _log = logging.getLogger(__name__)
@@ -31,47 +31,6 @@ _JSON = b"application/json"
 _GZIP_FROM = 1_024
 #: Targets of requests that are known: clients ask for few again and again, but may make up others.
 _MOST_TARGETS = 4_096
-
-
-class Refusal(NamedTuple):
-    """An answer that says no."""
-
-    status: int
-    code: str
-    message: str
-    retry_after_s: int = 0
-
-
-class Hosted:
-    """Everything that is served, by name.
-
-    Args:
-        recorder: keeps predictions.
-        now: seconds that never go back.
-
-    Attributes:
-        metrics_door: who may see the metrics.
-    """
-
-    def __init__(self, recorder: Recorder, now: Callable[[], float]) -> None:
-        self.endpoints: dict[str, Endpoint] = {}
-        self.recorder = recorder
-        self.now = now
-        self.naming = Naming()
-        self.metrics_door = Door({})
-
-    def endpoint(self, name: str) -> Endpoint:
-        """Raises NotFound."""
-        found = self.endpoints.get(name)
-        if found is None:
-            raise NotFound(f"there is no endpoint {name!r}", path="endpoint")
-        return found
-
-    def only(self) -> Endpoint:
-        """The one endpoint there is. Raises NotFound when there is none or several."""
-        if len(self.endpoints) != 1:
-            raise NotFound("name the endpoint: /endpoints/NAME/invocations", path="endpoint")
-        return next(iter(self.endpoints.values()))
 
 
 class Predictions:
@@ -84,6 +43,8 @@ class Predictions:
 
     def __init__(self, hosted: Hosted, metrics: Callable[[], bytes]) -> None:
         self._hosted = hosted
+        self.repository = Repository(hosted, _admit)
+        self._documents = Documents(hosted, self.repository, _admit, refusal)
         self._metrics = metrics
         self._targets: dict[bytes, _Target | None] = {}
 
@@ -98,7 +59,7 @@ class Predictions:
         if path == "/metrics" and method == "GET":
             await send_answer(send, *await self._measured(dict(scope["headers"])))
             return
-        await send_answer(send, *self._told(method, path))
+        await send_answer(send, *await self._documents.answer(method, path, dict(scope["headers"]), receive))
 
     # --- predictions -------------------------------------------------------------------------------------------
 
@@ -114,6 +75,22 @@ class Predictions:
                 self._targets.clear()
             self._targets[target] = found
         return None if found is None else partial(self._answer, found)
+
+    def begin(
+        self,
+        dialect: Dialect,
+        endpoint: str,
+        version: str,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        answer: Callable[[int, "_Headers", bytes], None],
+    ) -> None:
+        """Have a request of another protocol answered as those over HTTP are.
+
+        Args:
+            answer: takes status, headers and body of HTTP, once.
+        """
+        _Request(self._hosted, _Target(dialect, endpoint, version), headers, answer).begin(body)
 
     def _answer(self, target: "_Target", exchange: Exchange) -> None:
         headers: dict[bytes, bytes] = dict(exchange.scope["headers"])
@@ -143,57 +120,12 @@ class Predictions:
         await send({"type": "http.response.start", "status": status, "headers": [*found, _length(body)]})
         await send({"type": "http.response.body", "body": body})
 
-    # --- everything else ---------------------------------------------------------------------------------------
-
-    def _told(self, method: str, path: str) -> tuple[int, bytes, bytes]:
-        """Health and metadata."""
-        if path in {"/ping", "/health", "/version"}:
-            return 200, b"\n" if path != "/version" else b"3", b"text/plain"
-        dialect = oip.DIALECT
-        try:
-            if method not in {"GET", "HEAD"} and not path.startswith("/v2/repository/"):
-                return 405, dialect.error("invalid", f"{method} is not understood here"), _JSON
-            document = self._document(path.strip("/").split("/"))
-            # Probes look at the status alone.
-            unready = isinstance(document, dict) and document.get("ready") is False
-            return 503 if unready else 200, encode(document), _JSON
-        except MlwrightError as error:
-            return error.status, dialect.error(error.code, error.message), _JSON
-
     async def _measured(self, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
         try:
             self._hosted.metrics_door.caller(headers)
         except MlwrightError as error:
             return error.status, oip.DIALECT.error(error.code, error.message), _JSON
         return 200, await asyncio.to_thread(self._metrics), metrics.CONTENT_TYPE  # hundreds of models take a while
-
-    def _document(self, parts: list[str]) -> Any:
-        match parts:
-            case ["v2"]:
-                return {"name": "mlwright", "version": "2", "extensions": ["binary_tensor_data", "model_repository"]}
-            case ["v2", "health", "live"]:
-                return {"live": True}
-            case ["v2", "health", "ready"]:
-                return {"ready": self._ready()}
-            case ["v2", "models", name]:
-                return _metadata(self._hosted.endpoint(name), "")
-            case ["v2", "models", name, "ready"]:
-                return {"name": name, "ready": self._hosted.endpoint(name).stable.is_ready}
-            case ["v2", "models", name, "versions", version]:
-                return _metadata(self._hosted.endpoint(name), version)
-            case ["v2", "models", name, "versions", version, "ready"]:
-                return {"name": name, "ready": _named_version(self._hosted.endpoint(name), version).is_ready}
-            case ["v2", "repository", "index"]:
-                return [_indexed(each) for each in self._hosted.endpoints.values()]
-            case ["v1", "models"]:
-                return {"models": sorted(self._hosted.endpoints)}
-            case ["v1", "models", name]:
-                return {"name": name, "ready": self._hosted.endpoint(name).stable.is_ready}
-            case _:
-                raise NotFound(f"there is nothing at /{'/'.join(parts)}")
-
-    def _ready(self) -> bool:
-        return all(endpoint.stable.is_ready for endpoint in self._hosted.endpoints.values())
 
 
 # --- one request --------------------------------------------------------------------------------------------------
@@ -266,7 +198,7 @@ class _Request:
         """The version that is to answer, and the request in its words. Raises Invalid, NotFound."""
         target = self._target
         read, served = target.dialect.read, endpoint.served
-        stable = _named_version(endpoint, target.version) if target.version else endpoint.stable
+        stable = named_version(endpoint, target.version)
         reading = self._reading = read(body, self._headers, stable.takes)
         if served.entity:
             self._entity = str(reading.parameters.get(served.entity, ""))
@@ -303,13 +235,13 @@ class _Request:
 
     def refuse(self, error: Exception) -> None:
         """Answer that there is no answer, and why."""
-        refusal = _refusal(error)
+        said = refusal(error)
         if self._endpoint is not None:
-            self._endpoint.refused[refusal.code] += 1
-        if refusal.retry_after_s:
-            self._extra.append((b"retry-after", b"%d" % refusal.retry_after_s))
-        body = self._target.dialect.error(refusal.code, refusal.message)
-        self._answer(refusal.status, [(b"content-type", _JSON), *self._extra], body)
+            self._endpoint.refused[said.code] += 1
+        if said.retry_after_s:
+            self._extra.append((b"retry-after", b"%d" % said.retry_after_s))
+        body = self._target.dialect.error(said.code, said.message)
+        self._answer(said.status, [(b"content-type", _JSON), *self._extra], body)
 
 
 # --- paths --------------------------------------------------------------------------------------------------------
@@ -346,42 +278,11 @@ def _raw_target(target: bytes) -> _Target | None:
     return _target(urllib.parse.unquote(text) if "%" in text else text)
 
 
-def _named_version(endpoint: Endpoint, version: str) -> Version:
-    for each in endpoint.versions.values():
-        if str(each.revision.version) == version:
-            return each
-    raise NotFound(f"the endpoint {endpoint.served.name!r} has no version {version!r}", path="version")
-
-
-def _metadata(endpoint: Endpoint, version: str) -> dict[str, Any]:
-    found = _named_version(endpoint, version) if version else endpoint.stable
-    return {
-        "name": endpoint.served.name,
-        "versions": sorted({str(each.revision.version) for each in endpoint.versions.values()}),
-        "platform": f"{found.revision.loader}_mlwright",
-        "inputs": [
-            {"name": each.name, "datatype": each.datatype, "shape": [-1, *each.row]} for each in found.takes.inputs
-        ],
-        "outputs": _outputs(found.revision.signature),
-    }
-
-
-def _outputs(signature: Mapping[str, Any]) -> list[dict[str, Any]]:
-    outputs = takes_of({"inputs": signature.get("outputs")}).inputs
-    only = len(outputs) == 1
-    return [
-        {"name": "predictions" if only else each.name, "datatype": each.datatype, "shape": [-1, *each.row]}
-        for each in outputs
-    ]
-
-
-def _indexed(endpoint: Endpoint) -> dict[str, Any]:
-    stable = endpoint.stable
-    state = "READY" if stable.is_ready else "UNAVAILABLE"
-    return {"name": endpoint.served.name, "version": str(stable.revision.version), "state": state, "reason": ""}
-
-
 # --- requests and answers -----------------------------------------------------------------------------------------
+
+
+def _admit(endpoint: Endpoint, headers: Mapping[bytes, bytes]) -> object:
+    return endpoint.door.caller(headers)
 
 
 async def _body(receive: Receive, most: int) -> bytes:
@@ -427,7 +328,8 @@ def _unpacked(body: bytes, encoding: bytes, most: int) -> bytes:
     return found
 
 
-def _refusal(error: Exception) -> Refusal:
+def refusal(error: Exception) -> Refusal:
+    """How an error is told: whatever it is, it is an answer."""
     if isinstance(error, ModelFailed):
         return Refusal(500, "model_failed", str(error))
     if isinstance(error, TimeoutError):
@@ -449,9 +351,9 @@ async def send_answer(
     status: int,
     body: bytes,
     content_type: bytes = _JSON,
-    extra: list[tuple[bytes, bytes]] | None = None,
+    extra: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
     """Send a whole answer."""
-    headers = [(b"content-type", content_type), _length(body), *(extra or ())]
+    headers = [(b"content-type", content_type), _length(body), *extra]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

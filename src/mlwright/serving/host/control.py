@@ -15,9 +15,10 @@ from starlette.types import Receive, Scope, Send
 
 from mlwright.kernel.errors import MlwrightError
 from mlwright.serving.host.answering import encode
-from mlwright.serving.host.app import Hosted, send_answer
+from mlwright.serving.host.app import send_answer
 from mlwright.serving.host.capacity import Capacity
 from mlwright.serving.host.endpoints import Endpoint
+from mlwright.serving.host.hosted import Hosted
 from mlwright.serving.host.places import WorkerPlaces
 from mlwright.serving.host.state import Desired, Served
 from mlwright.serving.host.versions import Version

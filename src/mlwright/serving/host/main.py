@@ -2,7 +2,8 @@
 
 FOLDER holds `state.json`, what is to be served, and the control plane's socket `control.sock`. `--listen` is the
 listening socket, which the keeper (`programs/host_keeper.py`) owns: while a host is replaced, clients that connect wait
-in its queue. `--ready` is a pipe: a byte is written to it once all is loaded and clients are let in.
+in its queue. `--ready` is a pipe: a byte is written to it once all is loaded and clients are let in. `--grpc` is
+another listening socket, for gRPC.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -24,10 +25,14 @@ from uvicorn.server import ServerState
 
 from mlwright.kernel.protocol import Protocol
 from mlwright.serving.host import metrics, sockets
-from mlwright.serving.host.app import Hosted, Predictions
+from mlwright.serving.host.app import Predictions
 from mlwright.serving.host.control import Control, Host
+from mlwright.serving.host.hosted import Hosted
 from mlwright.serving.host.places import WorkerPlaces
 from mlwright.serving.host.recording import Recorder
+
+if TYPE_CHECKING:
+    from mlwright.serving.host.grpc.server import GrpcServer
 
 _log = logging.getLogger(__name__)
 
@@ -86,8 +91,8 @@ class Listening:
                 await asyncio.sleep(_DRAIN_S)
 
 
-async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
-    """Serve until a signal says that it is enough."""
+async def serve(folder: Path, listen: socket.socket, ready: int, grpc: socket.socket | None) -> None:
+    """Serve until a signal says that it is enough. Over gRPC too where there is a socket for it."""
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stopped.set)
@@ -100,17 +105,27 @@ async def serve(folder: Path, listen: socket.socket, ready: int) -> None:
     measured = partial(metrics.text, hosted.endpoints.values(), recorder, places, host.capacity)
     predictions = Predictions(hosted, measured)
     clients, control = Listening(predictions), Listening(Control(host, predictions.ask))
+    others = await _grpc(predictions, folder, grpc) if grpc is not None else None
     await clients.accept(listen)
     await control.accept(sockets.listening(folder / "control.sock"))
     os.write(ready, b"1")
     os.close(ready)
     looking = [asyncio.create_task(each) for each in (host.capacity.run(), recorder.run())]
     await stopped.wait()
-    await clients.drain()
+    await asyncio.gather(*(each.drain() for each in (clients, others) if each is not None))
     for task in looking:
         task.cancel()
     await recorder.close()
     places.close()
+
+
+async def _grpc(predictions: Predictions, folder: Path, listen: socket.socket) -> "GrpcServer":
+    """The server for gRPC, whose libraries are heavy and need not be there."""
+    from mlwright.serving.host.grpc.server import GrpcServer
+
+    server = GrpcServer(predictions, predictions.repository, folder)
+    await server.accept(listen)
+    return server
 
 
 def main() -> None:
@@ -119,11 +134,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--listen", type=int, required=True)
     parser.add_argument("--ready", type=int, required=True)
+    parser.add_argument("--grpc", type=int)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    sock = socket.socket(fileno=given.listen)
-    sock.setblocking(False)
-    uvloop.run(serve(given.folder, sock, given.ready))
+    grpc = None if given.grpc is None else _inherited(given.grpc)
+    uvloop.run(serve(given.folder, _inherited(given.listen), given.ready, grpc))
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    found = socket.socket(fileno=descriptor)
+    found.setblocking(False)
+    return found
 
 
 if __name__ == "__main__":

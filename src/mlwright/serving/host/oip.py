@@ -11,13 +11,16 @@ from typing import Any
 import msgspec
 
 from mlwright.kernel.errors import Invalid
-from mlwright.serving.host.answering import Answer, Dialect, Reading, Reply, encode
+from mlwright.serving.host.answering import Answer, Dialect, Reading, Reply, encode, read_json
 from mlwright.serving.host.state import Revision
 from mlwright.serving.host.takes import Takes
 from mlwright.serving.host.tensors import TEXT, Array
 
 _HEADER_LENGTH = b"inference-header-content-length"
 _LENGTH = struct.Struct("<I")
+_MOST_DIGITS = 12
+#: Extensions of other servers: whoever asks for one would take what he gets for something else.
+_NOT_OFFERED = ("classification", "shared_memory_region")
 
 
 class _Tensor(msgspec.Struct):
@@ -57,16 +60,13 @@ class _InferResponse(msgspec.Struct, omit_defaults=True):
     id: str = ""
 
 
-_decode = msgspec.json.Decoder(InferRequest).decode
+_DECODER = msgspec.json.Decoder(InferRequest)
 
 
 def read(body: bytes, headers: Mapping[bytes, bytes], takes: Takes) -> Reading:
     """Read a request. Raises Invalid."""
     text, binary = _split(body, headers)
-    try:
-        request = _decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"the request cannot be read: {error}", path="body") from None
+    request = read_json(text, _DECODER)
     given: list[tuple[str, str, Sequence[int] | None, Any]] = []
     for tensor in request.inputs:
         data: Any = tensor.data
@@ -87,7 +87,7 @@ def _split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
     length = headers.get(_HEADER_LENGTH)
     if length is None:
         return body, b""
-    if not length.isdigit() or int(length) > len(body):
+    if not length.isdigit() or len(length) > _MOST_DIGITS or int(length) > len(body):
         raise Invalid(f"the header {_HEADER_LENGTH.decode()} is no length within the body", path="headers")
     return body[: int(length)], body[int(length) :]
 
@@ -122,13 +122,7 @@ def bytes_of(texts: Sequence[Any]) -> bytes:
 def write(reading: Reading, answer: Answer, model: str, revision: Revision) -> Reply:
     """Write the answer: what was asked for, as JSON or binary, as was asked."""
     request: InferRequest = reading.context
-    arrays = answer.arrays
-    if request.outputs:
-        by_name = {each.name: each for each in arrays}
-        unknown = [each.name for each in request.outputs if each.name not in by_name]
-        if unknown:
-            raise Invalid(f"the model has no outputs {unknown}", path="outputs", hint=f"it has {list(by_name)}")
-        arrays = [by_name[each.name] for each in request.outputs]
+    arrays = selected(answer.arrays, [(each.name, each.parameters) for each in request.outputs])
     everything_binary = request.parameters.get("binary_data_output") is True
     asked = {each.name: each.parameters.get("binary_data") for each in request.outputs}
     outputs: list[_Shown] = []
@@ -147,6 +141,21 @@ def write(reading: Reading, answer: Answer, model: str, revision: Revision) -> R
         return Reply(text)
     headers = ((_HEADER_LENGTH, b"%d" % len(text)),)
     return Reply(b"".join((text, *binary)), b"application/octet-stream", headers)
+
+
+def selected(arrays: list[Array], wanted: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Array]:
+    """The outputs that were asked for, all of them without any. Raises Invalid for what there is not."""
+    if not wanted:
+        return arrays
+    by_name = {each.name: each for each in arrays}
+    unknown = [name for name, _ in wanted if name not in by_name]
+    if unknown:
+        raise Invalid(f"the model has no outputs {unknown}", path="outputs", hint=f"it has {list(by_name)}")
+    for name, parameters in wanted:
+        offered = next((each for each in _NOT_OFFERED if each in parameters), None)
+        if offered is not None:
+            raise Invalid(f"{offered} is not offered", path=f"outputs.{name}")
+    return [by_name[name] for name, _ in wanted]
 
 
 def error(_code: str, message: str) -> bytes:

@@ -13,20 +13,17 @@ from typing import Any
 import msgspec
 
 from mlwright.kernel.errors import Invalid
-from mlwright.serving.host.answering import Answer, Dialect, Reading, Reply, by_rows, encode
+from mlwright.serving.host.answering import Answer, Dialect, Reading, Reply, by_rows, encode, read_json
 from mlwright.serving.host.state import Revision
 from mlwright.serving.host.takes import Takes
 from mlwright.serving.host.tensors import Asked
 
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-_decode = msgspec.json.Decoder().decode
+_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
 def _document(body: bytes) -> dict[str, Any]:
-    try:
-        found = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"the request cannot be read: {error}", path="body") from None
+    found = read_json(body, _DECODER)
     if not isinstance(found, dict):
         raise Invalid("the request is no JSON object", path="body")
     return found
@@ -88,7 +85,9 @@ def _invoked(takes: Takes, form: str, given: Any) -> Asked:
         if not isinstance(given, dict) or not isinstance(given.get("data"), list):
             raise Invalid("dataframe_split is an object with columns and data", path=form)
         names = given.get("columns")
-        return takes.rows([str(name) for name in names] if isinstance(names, list) else None, given["data"])
+        if names is not None and not isinstance(names, list):
+            raise Invalid("the columns of dataframe_split are a list of names", path=form)
+        return takes.rows(None if names is None else [str(name) for name in names], given["data"])
     if form == "dataframe_records":
         if not isinstance(given, list) or not all(isinstance(row, dict) for row in given):
             raise Invalid("dataframe_records is a list of objects", path=form)

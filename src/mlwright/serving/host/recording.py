@@ -165,7 +165,8 @@ class Recorder:
             return
         self._packed_s = self._now()
         command = [sys.executable, "-m", "mlwright.serving.packing", str(self._folder)]
-        self._packing = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+        # In the session of the host: Linux divides processors among sessions, and priorities count only within one.
+        self._packing = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)
 
     async def close(self) -> None:
         """Write all that waits."""

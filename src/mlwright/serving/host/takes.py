@@ -3,7 +3,9 @@
 Everything that is wrong with a request is found here, before it is stacked with others: a batch never fails for one.
 """
 
-from collections.abc import Mapping, Sequence
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from mlwright.kernel.errors import Invalid
@@ -88,7 +90,8 @@ class Takes:
             return Asked(self._matrix_shape, len(rows), (self._packed(self.matrix, values, ""),))
         used = order or list(range(width))
         present = [(each, at) for each, at in zip(self.inputs, used, strict=True) if at >= 0]
-        return _table([(each.name, each.datatype, [row[at] for row in rows]) for each, at in present])
+        columns = [(each, [row[at] for row in rows]) for each, at in present]
+        return _table([(each.name, each.datatype, _texts(each, values)) for each, values in columns])
 
     def _order(self, names: Sequence[str] | None) -> list[int]:
         """Where each input is among the names; empty when all are in order. -1 for optional ones that are not there."""
@@ -178,7 +181,8 @@ class Takes:
             shown = [-1, *wanted.row]
             raise Invalid(f"the input {name!r} has the shape {list(found.shape)} instead of {shown}", path="inputs")
         if found.datatype == wanted.datatype:
-            return found._replace(name=wanted.name)
+            data = _texts(wanted, found.data) if isinstance(found.data, list) else found.data
+            return found._replace(name=wanted.name, data=data)
         return Array(wanted.name, wanted.datatype, found.shape, self._converted(wanted, found))
 
     def _converted(self, wanted: Input, found: Array) -> bytes | list[Any]:
@@ -228,7 +232,51 @@ def _tensor_input(each: Mapping[str, Any], place: int) -> Input:
     specification = each.get("tensor-spec", {})
     row = tuple(int(length) for length in specification.get("shape", [-1])[1:])
     datatype = _TENSORS.get(str(specification.get("dtype")), TEXT)
-    return Input(str(each.get("name") or f"input-{place}"), datatype, row)
+    kind = "string" if datatype == TEXT and "str" in str(specification.get("dtype")) else ""
+    return Input(str(each.get("name") or f"input-{place}"), datatype, row, kind=kind)
+
+
+def _texts(each: Input, values: list[Any]) -> list[Any]:
+    """Values as the model gets them. Raises Invalid where they are not as the signature says, and it would fail."""
+    read = _READERS.get(each.kind) if each.datatype == TEXT else None
+    if read is None:
+        return values
+    found: list[Any] = []
+    for value in values:
+        try:
+            found.append(None if value is None else read(value))
+        except (TypeError, ValueError, OverflowError):
+            shown = f"{value!r:.40}"
+            raise Invalid(
+                f"the input {each.name!r} has a value that is no {each.kind}: {shown}", path=f"inputs.{each.name}"
+            ) from None
+    return found
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _moment(value: Any) -> str:
+    """A moment as nanoseconds can hold it, in UTC if it has a time zone: a table has one kind of moments."""
+    found = datetime.fromisoformat(value)
+    if found.tzinfo is not None:
+        found = found.astimezone(UTC).replace(tzinfo=None)
+    if not _FIRST_YEAR <= found.year <= _LAST_YEAR:
+        raise ValueError
+    return found.isoformat()
+
+
+def _base64(value: Any) -> str:
+    base64.b64decode(value, validate=True)
+    return _string(value)
+
+
+_FIRST_YEAR, _LAST_YEAR = 1678, 2261
+#: What reads texts of a kind; of others nothing is known.
+_READERS: Mapping[str, Callable[[Any], str]] = {"string": _string, "datetime": _moment, "binary": _base64}
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -253,7 +301,7 @@ def _read(name: str, datatype: str, shape: Sequence[int] | None, data: Any) -> A
     values = flat(data)
     if len(values) != expected:
         raise Invalid(f"the input {name!r} has {len(values)} values instead of {expected}", path=f"inputs.{name}")
-    return Array(name, datatype, shape, values if datatype == TEXT else packed(datatype, values, name))
+    return Array(name, datatype, shape, values if datatype == TEXT else _nan_packed(datatype, values, name))
 
 
 def _nesting(data: Any) -> list[int]:

@@ -1,11 +1,11 @@
-"""Keeps a serving host running: `python -I host_keeper.py FOLDER ADDRESS PORT -- COMMAND…`.
+"""Keeps a serving host running: `python -I host_keeper.py FOLDER ADDRESS PORT [GRPC_PORT] -- COMMAND…`.
 
-Owns the listening socket and hands it to the host it starts, so that clients who connect while a host dies, starts or
-is replaced wait in the socket's queue instead of being refused. Standard library only: it is small and has nothing to
+Owns the listening sockets and hands them to the host it starts, so that clients who connect while a host dies, starts
+or is replaced wait in a socket's queue instead of being refused. Standard library only: it is small and has nothing to
 change, and so need not be replaced itself.
 
 SIGHUP: start a new host, and end the old one once the new one is ready. SIGTERM: end. FOLDER/keeper.json says its
-process and port.
+process and ports.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ _SETTLED_S = 30.0
 
 class Keeper:
     """Args:
-    listening: handed to each host.
-    command: starts one; `--listen FD --ready FD` are added.
+    listening: handed to each host, by the names of its options.
+    command: starts one; `--listen FD --ready FD` and, with a port for it, `--grpc FD` are added.
     """
 
-    def __init__(self, listening: socket.socket, command: list[str]) -> None:
+    def __init__(self, listening: dict[str, socket.socket], command: list[str]) -> None:
         self._listening = listening
         self._command = command
         self._host: subprocess.Popen[bytes] | None = None
@@ -74,9 +74,11 @@ class Keeper:
     def _start(self) -> tuple[subprocess.Popen[bytes], bool]:
         """A new host, and whether it became ready."""
         ready, theirs = os.pipe()
-        listen = self._listening.fileno()
-        command = [*self._command, "--listen", str(listen), "--ready", str(theirs)]
-        host = subprocess.Popen(command, pass_fds=[listen, theirs], stdin=subprocess.DEVNULL, start_new_session=True)
+        handed = {"--ready": theirs, **{option: each.fileno() for option, each in self._listening.items()}}
+        command = self._command + [word for option, number in handed.items() for word in (option, str(number))]
+        host = subprocess.Popen(
+            command, pass_fds=list(handed.values()), stdin=subprocess.DEVNULL, start_new_session=True
+        )
         os.close(theirs)
         until = time.monotonic() + _READY_S
         try:
@@ -134,20 +136,28 @@ class Keeper:
             os.read(self._wake, 4_096)
 
 
+def _listen(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.bind((address, port))
+    found.listen(4_096)
+    found.set_inheritable(True)
+    return found
+
+
 def main() -> None:
     """See the module."""
-    folder, address, port = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    command = sys.argv[sys.argv.index("--") + 1 :]
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((address, port))
-    listening.listen(4_096)
-    listening.set_inheritable(True)
-    written = folder / "keeper.new"
-    written.write_text(json.dumps({"pid": os.getpid(), "port": listening.getsockname()[1]}), encoding="utf-8")
-    written.replace(folder / "keeper.json")
-    Keeper(listening, command).run()
+    end = sys.argv.index("--")
+    folder, address, *ports = sys.argv[1:end]
+    options = dict(zip(("--listen", "--grpc"), ports, strict=False))
+    listening = {option: _listen(address, int(port)) for option, port in options.items()}
+    named = {"--listen": "port", "--grpc": "grpc_port"}
+    told = {"pid": os.getpid(), **{named[option]: each.getsockname()[1] for option, each in listening.items()}}
+    written = Path(folder, "keeper.new")
+    written.write_text(json.dumps(told), encoding="utf-8")
+    written.replace(Path(folder, "keeper.json"))
+    Keeper(listening, sys.argv[end + 1 :]).run()
 
 
 if __name__ == "__main__":

@@ -44,9 +44,7 @@ _attempts = Query(
 _begin = Query(
     insert(rollouts).values({column.name: bindparam(column.name) for column in _rollouts if column.name != "id"})
 )
-_evidence = Query(
-    select(_rollouts.evidence, _rollouts.looks, _rollouts.state).where(_rollouts.id == bindparam("rollout"))
-)
+_evidence = Query(select(_rollouts.evidence).where(_rollouts.id == bindparam("rollout")))
 _look = Query(
     insert(rollout_looks).values(
         rollout=bindparam("rollout"),
@@ -149,16 +147,19 @@ def share(plan: Rollout, step: int) -> float:
 # --- looks --------------------------------------------------------------------------------------------------------
 
 
-def looked(tx: Tx, serving: Serving, rollout: RolloutRecord, look: Look) -> Judgement | None:
-    """Fold one look into the evidence, and do what it amounts to. None when the rollout was over meanwhile."""
+def looked(tx: Tx, serving: Serving, rollout: RolloutRecord, look: Look) -> Judgement:
+    """Fold one look into the evidence, and do what it amounts to.
+
+    Args:
+        rollout: as it is now; it goes on.
+    """
     row = tx.one(_evidence, {"rollout": rollout.row})
-    if row is None or not RolloutState(row[2]).goes_on:
-        return None
-    plan, count = rollout.plan, int(row[1]) + 1
+    assert row is not None
+    plan, count = rollout.plan, rollout.looks + 1
     state = verdicts.seen(plan, _state.decode(row[0]), look)
     judgement = verdicts.judge(plan, state, look.at_ms)
     tx.run(_look, {"rollout": rollout.row, "number": count, "look": _text(look), "judgement": _text(judgement)})
-    paused = RolloutState(row[2]) is RolloutState.PAUSED
+    paused = rollout.state is RolloutState.PAUSED
     if judgement.verdict is RolloutVerdict.ADVANCE and not paused:
         state = verdicts.advanced(state, look.at_ms)
     held = judgement.verdict is RolloutVerdict.INCONCLUSIVE
@@ -213,7 +214,9 @@ def divide(tx: Tx, serving: Serving, rollout: RolloutRecord) -> None:
 
 
 def loaded(tx: Tx, serving: Serving, rollout: RolloutRecord) -> None:
-    """Blue-green: the candidate has been loaded and has answered its example, and takes over."""
+    """Blue-green: the candidate has been loaded and has answered its example, and takes over, unless it is paused."""
+    if rollout.state is not RolloutState.RUNNING:
+        return
     _promoted(tx, SYSTEM.name, serving, rollout, "it was loaded and answered its example", {})
 
 

@@ -37,6 +37,9 @@ _by_name = Query(
 )
 _owner = Query(select(_endpoints.project).where(_endpoints.name == bindparam("name")))
 _by_row = Query(select(*_ENDPOINT).where(_endpoints.id == bindparam("endpoint")))
+_of_rollout = Query(
+    select(*_ENDPOINT).join(rollouts, _rollouts.endpoint == _endpoints.id).where(_rollouts.id == bindparam("rollout"))
+)
 _all = Query(select(*_ENDPOINT).order_by(_endpoints.id))
 _revision = Query(
     select(*_REVISION).where(_revisions.endpoint == bindparam("endpoint"), _revisions.number == bindparam("number"))
@@ -75,6 +78,12 @@ def owner(tx: Tx, name: str) -> str | None:
 def by_row(tx: Tx, endpoint: int) -> Serving | None:
     """The endpoint in a row."""
     row = tx.one(_by_row, {"endpoint": endpoint})
+    return _serving(row) if row else None
+
+
+def of_rollout(tx: Tx, rollout: int) -> Serving | None:
+    """The endpoint of a rollout."""
+    row = tx.one(_of_rollout, {"rollout": rollout})
     return _serving(row) if row else None
 
 

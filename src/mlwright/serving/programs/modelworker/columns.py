@@ -1,5 +1,6 @@
 """From the bytes of a batch to what a model takes, and from what it answers to bytes."""
 
+import base64
 import importlib
 import json
 from collections.abc import Sequence
@@ -59,7 +60,9 @@ def table_of(named: dict[str, Any], columns: dict[str, str]) -> Any:
     table = pandas.DataFrame(named)
     for name in named:
         if columns.get(name) == "datetime":
-            table[name] = pandas.to_datetime(table[name])
+            table[name] = pandas.to_datetime(table[name], format="ISO8601")
+        elif columns.get(name) == "binary":
+            table[name] = [None if text is None else base64.b64decode(text) for text in named[name]]
     return table
 
 
