@@ -63,6 +63,8 @@ def test_a_prediction_is_found_again(host: Site) -> None:
     assert (version, trace, flags) == ("00", TRACE, "01")
     assert span not in {PARENT, "0" * 16}
     (found,) = logged(host, answer)
+    document = host.document()
+    assert (document["predictions_logged"]["toy"] > 0, document["predictions_dropped"]) == (True, {})
     assert (found.request_id, found.trace_id, found.revision, found.version) == ("mine", TRACE, 1, 1)
     assert (found.inputs, found.outputs) == ({"x": [2, 4], "y": [3, 5]}, {"predictions": [5, 9]})
     other = host.ask([2, 3], traceparent="00-nonsense")

@@ -5,7 +5,7 @@ import fcntl
 import os
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,43 @@ def test_by_time_and_by_id(tmp_path: Path, form: str) -> None:
     assert log.find("toy", entry(99).prediction_id) is None
     assert log.find("toy", "no id") is None
     assert log.latest("none", 3) == []
+
+
+def test_only_files_with_what_is_asked_for_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in range(5):
+        spooled(tmp_path, [entry(number, time_ms=NOON_MS + number) for number in range(place * 10, place * 10 + 15)],
+                stem=f"000{place}")  # fmt: skip
+        pack(tmp_path)
+    read: list[str] = []
+    real = segments.read
+
+    def noted(path: Path, *given_: Any) -> Iterator[Prediction]:
+        read.append(segments.stem_of(path))
+        return real(path, *given_)
+
+    monkeypatch.setattr(segments, "read", noted)
+    log = PredictionLog(tmp_path)
+    assert [each.time_ms - NOON_MS for each in log.latest("toy", 7)] == [54, 53, 52, 51, 50, 49, 48][:7]
+    assert read == ["0004"]
+    read.clear()
+    assert [each.time_ms - NOON_MS for each in log.latest("toy", 20)][:12] == [
+        54,
+        53,
+        52,
+        51,
+        50,
+        49,
+        48,
+        47,
+        46,
+        45,
+        44,
+        44,
+    ]
+    assert read == ["0004", "0003"]
+    read.clear()
+    assert log.find("toy", entry(33, time_ms=NOON_MS + 33).prediction_id) is not None
+    assert read == ["0002"]
 
 
 def test_a_torn_frame_takes_nothing_else_with_it(tmp_path: Path) -> None:
