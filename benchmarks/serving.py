@@ -55,6 +55,8 @@ MODELS = 50
 #: Requests a second.
 ONE_ROW = {"sklearn": 12_000, "onnx": 16_000}
 MAX_P50_MS = 0.5
+#: At 24 KB for each of thousands of requests a second nobody keeps all inputs.
+KEPT_OF_TABLES = {"sample": 0.01}
 COLD_S = {"onnx": 0.9, "sklearn": 3.3}
 START_S = 120.0
 MAX_MEMORY_MB = 150
@@ -87,11 +89,13 @@ def ours(bench: Bench) -> dict[str, Site]:
     both = own_models(bench)
     endpoints = [endpoint(loader, [revision(models, loader)]) for loader, models in both.items()]
     full = [everything_on(models, loader) for loader, models in both.items()]
-    server = host(bench.root, "host", [*endpoints, *full])
+    tables = [endpoint(f"{each['name']}-tables", each["revisions"], logging=KEPT_OF_TABLES) for each in endpoints]
+    server = host(bench.root, "host", [*endpoints, *full, *tables])
     found: dict[str, Site] = {}
     for loader, models in both.items():
         found[loader] = Site(server, models, partial(infer, loader, models))
-        found[f"{loader} binary"] = Site(server, models, partial(infer_binary, loader, models))
+        found[f"{loader} tables"] = Site(server, models, partial(infer, f"{loader}-tables", models))
+        found[f"{loader} binary"] = Site(server, models, partial(infer_binary, f"{loader}-tables", models))
         headers = {"authorization": f"Bearer {KEY}", "x-request-id": "4bf92f3577b34da6"}
         found[f"{loader} full"] = Site(server, models, partial(infer, f"{loader}-full", models, headers=headers))
     return found
@@ -123,11 +127,15 @@ def traffic(bench: Bench) -> list[Row]:
         one = in_turn({"sklearn": own["sklearn"], "onnx": own["onnx"], **theirs}, bench.rounds, burst(bench, 1))
         alone_ = {"sklearn": own["sklearn full"], "onnx": own["onnx full"], **theirs}
         single = in_turn(alone_, bench.rounds, burst(bench, 1, connections=1))
-        hundred = in_turn({**own, **theirs}, bench.rounds, burst(bench, 100))
+        tables = {name: site for name, site in own.items() if name.endswith((" tables", " binary"))}
+        hundred = in_turn({**tables, **theirs}, bench.rounds, burst(bench, 100))
     return [
         *(_rate(f"serving_{each}", f"one row as JSON, {each}", one, each, least) for each, least in ONE_ROW.items()),
         *(_latency(each, single) for each in ONE_ROW),
-        *(_rate(f"serving_100_{each}", f"100 rows as JSON, {each}", hundred, each, 4_000) for each in ONE_ROW),
+        *(
+            _rate(f"serving_100_{each}", f"100 rows as JSON, {each}", hundred, f"{each} tables", 4_000)
+            for each in ONE_ROW
+        ),
         *(
             _rate(f"serving_100_{each}_binary", f"100 rows in binary, {each}", hundred, f"{each} binary", 6_000)
             for each in ONE_ROW

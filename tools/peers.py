@@ -54,7 +54,7 @@ PEERS = (
     Peer("inference-clients", ("tritonclient[http,grpc]==2.73.0", "kserve==0.21.0")),
     # What compiles models; skl2onnx puts truth values among whole numbers, which protobuf 7 does not take.
     Peer(
-        "onnx",
+        "onnx-converters",
         (
             "skl2onnx>=1.20,<2",
             "onnxmltools>=1.16,<2",

@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from mlwright.app.cli import cli
+from mlwright.app.commands.images import fetch
+from mlwright.app.connect import connect
 from mlwright.app.settings import Settings
 from mlwright.app.wiring import Platform
 from mlwright.kernel.errors import GateClosed, Invalid, NotFound, Untrusted
@@ -150,6 +153,21 @@ def test_an_image_answers_in_docker_and_is_the_same_twice(
         assert docker_says("inspect", "tree", "--format", "{{.State.ExitCode}}") == "0"
     finally:
         docker_says("rm", "--force", "tree", check=False)
+
+
+def test_files_are_downloaded_once_and_looked_at_each_time(typed: Typed, data_dir: Path, tmp_path: Path) -> None:
+    def fetched() -> Path:
+        with click.Context(cli):
+            return fetch(connect("", data_dir), "tree/1", "", tmp_path).folder
+
+    folder = fetched()
+    inode = (folder / "model.onnx").stat().st_ino
+    assert (fetched() / "model.onnx").stat().st_ino == inode
+    (folder / "model.onnx").write_bytes(b"another")
+    (folder / "more.py").write_bytes(b"")
+    found = {path.name: path.read_bytes() for path in fetched().iterdir() if path.is_file()}
+    assert found == FILES
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_what_may_not_be_served_is_not_built(typed: Typed, data_dir: Path, tmp_path: Path) -> None:

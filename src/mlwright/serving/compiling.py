@@ -170,8 +170,10 @@ def compile_model(
     }
     asked = target / "request.json"
     asked.write_bytes(msgspec.json.encode(request))
-    command = [str(environment.interpreter), "-I", str(_PROGRAM), str(asked)]
-    handed = {name: variables[name] for name in _PASSED_ON if name in variables}
+    # Not -I, which would ignore the seed: with another one the converter writes another graph. No variable of Python's
+    # is handed on but this.
+    command = [str(environment.interpreter), "-s", str(_PROGRAM), str(asked)]
+    handed = {name: variables[name] for name in _PASSED_ON if name in variables} | {"PYTHONHASHSEED": "0"}
     outcome = service.run(command, target, handed, limits, cancelled)
     asked.unlink()
     if not outcome.succeeded or not (target / _REPORT).is_file():

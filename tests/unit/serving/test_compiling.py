@@ -2,13 +2,18 @@
 
 import json
 import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlwright.compute.spec import Environment, Limits
+from mlwright.kernel.errors import Invalid
 from mlwright.serving.compiling import Compiled, Refused, compile_model
+from mlwright.serving.images.building import Builder, Source, Wishes
 from mlwright.serving.running import running
 from tests.components import peer_python
 from tests.unit.serving.hosting import site
@@ -67,13 +72,13 @@ save("digits", make_pipeline(StandardScaler(), LogisticRegression()).fit(X + 1e9
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    subprocess.run([str(peer_python("onnx")), "-c", _SAVE, str(folder)], check=True, capture_output=True)
+    subprocess.run([str(peer_python("onnx-converters")), "-c", _SAVE, str(folder)], check=True, capture_output=True)
     return folder
 
 
 def compiled(saved: Path, name: str, target: Path, rows: tuple[Path, ...] = (), **options: Any) -> Compiled | Refused:
     target.mkdir()
-    model, environment = saved / name, Environment(str(peer_python("onnx").parent.parent), "", "", [])
+    model, environment = saved / name, Environment(str(peer_python("onnx-converters").parent.parent), "", "", [])
     return compile_model(model, running(model), environment, rows, target, perturbed=1_000, **options)
 
 
@@ -88,6 +93,8 @@ def test_what_answers_the_same_is_compiled(saved: Path, name: str, tmp_path: Pat
     assert {"skl2onnx", "onnxruntime", "scikit-learn", "python"} <= report.versions.keys()
     assert json.loads((tmp_path / "target" / "report.json").read_bytes())["digest"] == report.digest
     assert sorted(path.name for path in found.folder.iterdir()) == ["model.onnx", "report.json"]
+    if name == "chances":
+        assert compiled(saved, name, tmp_path / "again").report.digest == report.digest
 
 
 def test_the_serving_host_gives_the_same_answers_from_the_graph(saved: Path, tmp_path: Path) -> None:
@@ -96,7 +103,7 @@ def test_the_serving_host_gives_the_same_answers_from_the_graph(saved: Path, tmp
     assert isinstance(found, Compiled), found.report.reason
     assert found.report.inputs == "columns"
     own = {
-        "number": 1, "model": "toy", "version": 1, "folder": str(model), "python": str(peer_python("onnx")),
+        "number": 1, "model": "toy", "version": 1, "folder": str(model), "python": str(peer_python("onnx-converters")),
         "loader": how.loader, "options": how.options, "generic": how.generic, "signature": how.signature,
         "example": str(model / how.example),
     }  # fmt: skip
@@ -135,3 +142,56 @@ def test_what_cannot_be_converted_or_proved_is_refused(saved: Path, tmp_path: Pa
     (tmp_path / "other").mkdir()
     other = compile_model(model, how, Environment("", "", "", []), (), tmp_path / "other")
     assert other.report.reason == "models that are loaded by mlflow are not compiled"
+
+
+class Converters:
+    """Environments: the one that compiles is real; of the one that serves, an image gets a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[list[str]] = []
+
+    @contextmanager
+    def ready(self, model: Path, limits: Limits, *, builds: bool = False, exact: bool = False) -> Iterator[Environment]:
+        assert limits.seconds > 0
+        assert (builds, exact) == (False, False)
+        peer = peer_python("onnx-converters")
+        self.asked.append((model / "requirements.txt").read_text().splitlines())
+        found = subprocess.run([str(peer), "-c", "import sys; print(*sys.version_info[:3], sep='.')"], check=True,
+                               capture_output=True, text=True).stdout.strip()  # fmt: skip
+        minor = found.rpartition(".")[0]
+        (self.folder / "bin").mkdir(parents=True, exist_ok=True)
+        (self.folder / "lib" / f"python{minor}" / "site-packages").mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "bin" / "python").exists():
+            (self.folder / "bin" / "python").symlink_to(peer)
+        compiles = any(line.startswith("skl2onnx") for line in self.asked[-1])
+        yield Environment(str(peer.parent.parent if compiles else self.folder), found, "", [])
+
+
+def test_an_image_of_a_graph_has_its_proof_and_little_else(saved: Path, tmp_path: Path) -> None:
+    model, ground = saved / "mixed", tmp_path / "ground" / "usr" / "bin"
+    (model / "requirements.txt").write_text("mlflow\nscikit-learn\n")
+    ground.mkdir(parents=True)
+    for minor in range(11, 16):
+        (ground / f"python3.{minor}").write_bytes(b"")
+    source = Source("mixed", "default", 1, f"sha256:{'c' * 64}", model, {})
+    wishes = Wishes(base=str(tmp_path / "ground"), onnx=True)
+    digests, environments = [], Converters(tmp_path / "environment")
+    for cache in ("one", "one", "two"):
+        built = Builder(tmp_path / cache, environments, lambda _: None).build(source, wishes)
+        digests.append(built.image.digest)
+    assert len(set(digests)) == 1
+    compiles, serves, *_ = environments.asked
+    assert compiles == ["scikit-learn", "pandas", "onnx", "onnxruntime", "protobuf<7", "skl2onnx"]
+    assert [line.partition("==")[0] for line in serves] == ["numpy", "onnxruntime", "pandas"]
+    assert len(environments.asked) == 6  # the second time all of it was known
+    layer = built.image.layers[-2]
+    with tarfile.open(built.layers.blob(layer.digest)) as tar:
+        names = {each.name for each in tar if each.isfile()}
+        proof = json.loads(tar.extractfile("opt/model/report.json").read())  # type: ignore[union-attr]
+    assert names == {"opt/model/model.onnx", "opt/model/report.json", "opt/model/example.json"}
+    assert (proof["verdict"], proof["rows"]["stored"]) == ("same", 40)
+    refused = Source("function", "default", 1, f"sha256:{'d' * 64}", saved / "function", {})
+    (saved / "function" / "requirements.txt").write_text("scikit-learn\n")
+    with pytest.raises(Invalid, match="it is not compiled: it cannot be converted"):
+        Builder(tmp_path / "one", environments, lambda _: None).build(refused, wishes)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,15 @@ def test_the_same_version_is_the_same_image_wherever_it_is_built(model: Source, 
     (model.folder / "MLmodel").write_text(f"{MLMODEL}model_uuid: another\n")
     _, made = build(tmp_path / "one", moved, base=str(ground))
     assert made.asked == []  # what it needs is what it was
+
+
+def test_two_who_build_at_once_get_the_same(model: Source, ground: Path, tmp_path: Path) -> None:
+    def one(number: int) -> str:
+        builder = Builder(tmp_path / "cache", Made(tmp_path / str(number)), lambda _: None)
+        return builder.build(model, Wishes(base=str(ground))).image.digest
+
+    with ThreadPoolExecutor(3) as threads:
+        assert len(set(threads.map(one, range(3)))) == 1
 
 
 def test_what_an_image_says_of_itself(model: Source, ground: Path, tmp_path: Path) -> None:

@@ -142,7 +142,10 @@ def test_killed_between_files_nothing_is_there_twice(
         pack(tmp_path)
     assert (everything(tmp_path), len(everything(tmp_path, "other"))) == (before, 1)
     monkeypatch.setattr(segments, "write", real)
+    (torn,) = (path.with_name(".0001.parquet.4711") for path in tmp_path.glob("*/*/0001.*"))
+    torn.write_bytes(b"PAR1")
     pack(tmp_path)
+    assert not torn.exists()
     assert (everything(tmp_path), len(everything(tmp_path, "other"))) == (before, 1)
     assert list((tmp_path / spool.FOLDER).glob("*.spool")) == []
 
@@ -296,6 +299,15 @@ def test_a_disk_that_takes_no_more_drops_and_counts(tmp_path: Path) -> None:
     (tmp_path / spool.FOLDER).write_text("in the way")
     recorder = asyncio.run(recorded(tmp_path, *[served()] * 5))
     assert (recorder.written["toy"], recorder.dropped["toy"]) == (0, 5)
+
+
+def test_the_last_of_a_disk_is_left_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "_LEAST_FREE", 1 << 60)
+    assert asyncio.run(recorded(tmp_path, served())).dropped["toy"] == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(recording, "_MOST_SPOOLED", 1)
+    spooled(tmp_path, [entry(0)])
+    assert asyncio.run(recorded(tmp_path, served())).dropped["toy"] == 1
 
 
 def test_half_a_frame_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import fnmatch
 import hashlib
 import os
 import shutil
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ _DAY_S = 86_400.0
 _UNUSED_S = 30 * _DAY_S
 _COLUMNS = ["image", "digest", "size", "layers", "platform", "python", "seconds", "written_to"]
 _PATH = click.Path(path_type=Path, dir_okay=False)
+_ROWS = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 
 @click.group()
@@ -45,6 +47,8 @@ def image() -> None:
 @click.option("--pull", is_flag=True, help="Make the ground of the newest packages, not of those of the last time.")
 @click.option("--platform", default="", help="Such as linux/amd64; only that of this machine can be built.")
 @click.option("--allow-builds", is_flag=True, help="Build packages that have no wheel, which runs their code.")
+@click.option("--onnx", is_flag=True, help="Compile the model, which loads it here, if that answers the same.")
+@click.option("--rows", multiple=True, type=_ROWS, help="Rows to prove that on: JSON, CSV or Parquet. Repeatable.")
 @click.option("--sbom", type=_PATH, help="Write the bill of materials there, too; the image has it.")
 @click.option("--project", default="", help="Where the model is; your own project when not given.")
 @click.option("--server", default="", envvar="MLWRIGHT_SERVER", help="URL of the server [env: MLWRIGHT_SERVER].")
@@ -74,8 +78,9 @@ def build(
         raise Invalid("an image is written to a file, or given to Docker", path="--output")
     folder = (data or settings.default_data_dir()).absolute()
     wishes = Wishes(
-        asked["endpoint"], asked["tag"], asked["platform"], asked["base"], asked["pull"], asked["allow_builds"]
-    )
+        asked["endpoint"], asked["tag"], asked["platform"], asked["base"], asked["pull"], asked["allow_builds"],
+        asked["onnx"], asked["rows"],
+    )  # fmt: skip
     source = fetch(connect(server, data), version, project, folder / "images" / "models")
     builder = Builder(folder / "images", Environments(folder / "environments"), _say)
     try:
@@ -87,7 +92,7 @@ def build(
         kind = StorageFull if error.errno == errno.ENOSPC else Invalid
         raise kind(f"{error.filename or folder} cannot be written: {error.strerror}") from error
     show({**_told(built), "seconds": round(time.perf_counter() - began, 3), "written_to": place}, form, _COLUMNS)
-    _forget(folder / "images" / "models", builder)
+    _forget(folder / "images", builder)
 
 
 def fetch(client: Client, text: str, project: str, folder: Path) -> Source:
@@ -104,9 +109,11 @@ def fetch(client: Client, text: str, project: str, folder: Path) -> Source:
     if place.exists() and _digests(place) != files:
         shutil.rmtree(place)
     if not place.exists():
-        signature = place.with_suffix(".sig")
-        signature.unlink(missing_ok=True)
-        copy.download(place, signature, [])
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".", ignore_cleanup_errors=True) as name:
+            copy.download(Path(name, "model"), Path(name, "signature"), [])
+            with suppress(OSError):  # somebody else was faster: theirs is as good
+                Path(name, "model").rename(place)
     os.utime(place)
     code = (found.get("facts") or {}).get("code") or {}
     return Source(
@@ -168,11 +175,11 @@ def _say(text: str) -> None:
     click.echo(f"{text} ...", err=True)
 
 
-def _forget(models: Path, builder: Builder) -> None:
+def _forget(folder: Path, builder: Builder) -> None:
     """Remove what no image has needed for a month."""
     before_s = time.time() - _UNUSED_S
     builder.collect(before_s)
-    for place in models.iterdir():
+    for place in (*(folder / "models").glob("*"), *(folder / "graphs").glob("*")):
         with suppress(FileNotFoundError):
             if place.stat().st_mtime < before_s:
                 shutil.rmtree(place) if place.is_dir() else place.unlink()

@@ -18,12 +18,14 @@ import msgspec
 from mlwright import __version__
 from mlwright.compute.spec import Environment, Limits
 from mlwright.kernel.errors import Invalid, NoEnvironment
+from mlwright.serving.compiling import needs_to_compile, needs_to_serve
 from mlwright.serving.host.state import Desired, Revision, Served
-from mlwright.serving.images import content, given
+from mlwright.serving.images import content, given, graphs
 from mlwright.serving.images.archive import Image, Part, image
 from mlwright.serving.images.bytecode import compiler
 from mlwright.serving.images.content import ENVIRONMENT, HOST, MODEL, SITE, STATE
 from mlwright.serving.images.debian import Base, Debian
+from mlwright.serving.images.graphs import Graph
 from mlwright.serving.images.layers import Entry, Layer, Layers, key_of, tree
 from mlwright.serving.images.materials import Subject, bill
 from mlwright.serving.images.notes import Made, described, noted
@@ -80,6 +82,8 @@ class Wishes(NamedTuple):
         base: its ground, as `given.base` reads it; of Debian's packages when empty.
         pull: the newest of these packages, not those of the last time.
         builds: packages without a wheel are built, which runs their code.
+        onnx: the model is compiled, which loads it here, and refused when the graph answers otherwise.
+        rows: files with rows on which that is proved, besides the input example.
     """
 
     endpoint: str = ""
@@ -88,6 +92,8 @@ class Wishes(NamedTuple):
     base: str = ""
     pull: bool = False
     builds: bool = False
+    onnx: bool = False
+    rows: tuple[Path, ...] = ()
 
 
 class Built(NamedTuple):
@@ -116,8 +122,13 @@ class Builder:
     def build(self, source: Source, wishes: Wishes) -> Built:
         """Build it. Raises Invalid, NoEnvironment and Unavailable with what to do."""
         architecture, name = _architecture(wishes.platform), _tagged(wishes.tag, source)
-        how = running(source.folder)
-        environment = self._environment(source, how, builds=wishes.builds)
+        how, model = running(source.folder), self._files(source)
+        if wishes.onnx:
+            graph = self._graph(source, how, wishes)
+            how, model = graph.how, (f"graph {graph.proof.digest} of {source.digest}", graph.entries)
+            environment = self._environment_of_graph(graph, how)
+        else:
+            environment = self._environment(source, how, builds=wishes.builds)
         minor = environment.python
         host = self._host(minor)
         base = self._base(wishes, minor, architecture)
@@ -129,7 +140,7 @@ class Builder:
             Part(self._code(minor), f"mlwright {__version__}"),
             Part(environment.layer, f"environment of the model: {len(environment.packages)} packages"),
             Part(self._link(base.python), f"its Python {minor}"),
-            Part(self._model(source), f"model {source.name}, version {source.version}"),
+            Part(self.layers.layer(model[0], lambda: model[1]), f"model {source.name}, version {source.version}"),
             Part(self._state(source, wishes, how, materials), "what is served, and the bill of materials"),
         ]
         settings = _settings(source, wishes, base, how)
@@ -158,6 +169,25 @@ class Builder:
             place = f"{ENVIRONMENT}/lib/python{{minor}}/site-packages"
             return self._made("of the model", key, asked, place, how.loader, builds=builds)
 
+    def _graph(self, source: Source, how: Running, wishes: Wishes) -> Graph:
+        """The version, compiled and proved."""
+        place = graphs.place_of(self._folder / "graphs", source.digest, wishes.rows)
+        found = graphs.kept(place, source.folder, how)
+        if found is not None:
+            return found
+        self._say("compiling the model to ONNX")
+        with tempfile.TemporaryDirectory(prefix="mlwright-image-") as folder:
+            asked = needs_to_compile(source.folder, how, Path(folder))
+            with self._environments.ready(asked, _LIMITS, builds=wishes.builds) as environment:
+                return graphs.compiled(place, source.folder, how, environment, wishes.rows)
+
+    def _environment_of_graph(self, graph: Graph, how: Running) -> Made:
+        """The few packages that run a graph."""
+        with tempfile.TemporaryDirectory(prefix="mlwright-image-") as folder:
+            asked = needs_to_serve(graph.proof, how, graph.proof.versions["python"], Path(folder))
+            place = f"{ENVIRONMENT}/lib/python{{minor}}/site-packages"
+            return self._made("of the graph", f"onnx {described(asked)}", asked, place, "onnx")
+
     def _host(self, minor: str) -> Made:
         """The packages of the host, for the same Python."""
         with tempfile.TemporaryDirectory(prefix="mlwright-image-") as folder:
@@ -174,7 +204,7 @@ class Builder:
             self._say(f"making the environment {whose}")
             return self._packages(asked, place, loader, builds=builds)
 
-        return noted(self._folder / "notes", f"packages {key} {place}", self.layers, make)
+        return noted(self._folder / "notes", f"packages {content.RECIPE} {key} {place}", self.layers, make)
 
     def _packages(self, asked: Path, place: str, loader: str, *, builds: bool) -> Made:
         with self._environments.ready(asked, _LIMITS, builds=builds) as found:
@@ -205,8 +235,9 @@ class Builder:
     def _link(self, python: str) -> Layer:
         return self.layers.files(content.environment(python))
 
-    def _model(self, source: Source) -> Layer:
-        return self.layers.layer(f"model {source.digest}", lambda: tree(source.folder, f"{MODEL}/"))
+    def _files(self, source: Source) -> tuple[str, list[Entry]]:
+        """The version's own files, and what they are known by."""
+        return f"model {source.digest}", list(tree(source.folder, f"{MODEL}/"))
 
     def _state(self, source: Source, wishes: Wishes, how: Running, materials: bytes) -> Layer:
         revision = Revision(

@@ -47,7 +47,7 @@ class Compiler:
         with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".json") as listed:
             listed.write(msgspec.json.encode([[file, name, str(target)] for file, name, target in asked]))
             listed.flush()
-            command = [str(self._python), "-I", str(_PROGRAM), listed.name]
+            command = [str(self._python), "-s", str(_PROGRAM), listed.name]
             done = subprocess.run(
                 command, env={"PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False
             )  # fmt: skip

@@ -12,6 +12,8 @@ from mlwright.kernel.errors import Unavailable
 from mlwright.serving.images.layers import Entry, key_of, tree
 from mlwright.serving.images.notes import Package
 
+#: Raised when the same packages are to become another layer.
+RECIPE = "2"
 #: Where things are in an image.
 HOST, ENVIRONMENT, MODEL = "opt/mlwright", "opt/environment", "opt/model"
 STATE, BILL = f"{HOST}/state.json", f"{HOST}/sbom.cdx.json"

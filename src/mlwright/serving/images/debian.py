@@ -21,7 +21,10 @@ from mlwright.serving.images.notes import Made, Package, noted
 #: Raised when the same packages are to become another ground.
 _RECIPE = "4"
 _SECONDS = 600.0
-_HINT = "give another ground: --base DIR, TAR or oci:DIR with Python {minor} in it"
+_HINT = (
+    "give another ground with Python {minor}: --base DIR, TAR or oci:DIR, such as oci:python after"
+    " `skopeo copy docker://python:{minor}-slim oci:python`"
+)
 _ROOTS = ("ca-certificates", "libgomp1", "libstdc++6", "netbase", "tzdata")
 #: What packages need to be installed and set up, or for what no server does: terminals, NIS, Berkeley DB.
 _NOT_NEEDED = re.compile(
@@ -91,6 +94,10 @@ class Debian:
         for program in ("apt-get", "apt-cache", "dpkg-deb"):
             if shutil.which(program) is None:
                 raise Unavailable(f"{program} is not here, so no ground can be made from Debian's packages", hint=hint)
+        if not _run(["apt-cache", "pkgnames", f"python{minor}-minimal"], hint).split():
+            raise Unavailable(
+                f"this machine's apt knows no Python {minor}, of which the model's packages are", hint=hint
+            )
         self._say("making the ground from Debian's packages")
         names = _closure([*_ROOTS, f"python{minor}-minimal", f"libpython{minor}-stdlib"], hint)
         uris = _run(["apt-get", "download", "--print-uris", *names], hint)
@@ -178,5 +185,5 @@ def _run(command: list[str], hint: str, folder: Path = Path("/")) -> str:
         raise Unavailable(f"{' '.join(command[:2])} took longer than {_SECONDS:g} s", hint=hint) from error
     if done.returncode:
         said = " ".join(done.stderr.split())[-500:]
-        raise Unavailable(f"{' '.join(command[:2])} failed: {said}", hint=f"apt-get update; or {hint}")
+        raise Unavailable(f"{' '.join(command[:2])} failed: {said}", hint=f"apt-get update, or {hint}")
     return done.stdout

@@ -9,6 +9,8 @@ import os
 import stat
 import tarfile
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -18,6 +20,8 @@ import msgspec
 
 _TAR = "application/vnd.oci.image.layer.v1.tar"
 _PIECE = 1 << 20
+#: Longer than writing a layer takes: what is older was left behind by somebody who was killed.
+_DEAD_S = 86_400.0
 #: One number for all layers of this shape: raised when the same entries are to be written otherwise.
 _FORM = "1"
 
@@ -139,7 +143,7 @@ class Layers:
             finally:
                 Path(file.name).unlink(missing_ok=True)
         made = Layer(hashing.digest, hashing.digest, hashing.size)
-        new = note.with_name(f"{note.name}.{os.getpid()}")
+        new = note.with_name(f"{note.name}.{threading.get_native_id()}")
         new.write_bytes(msgspec.json.encode(made))
         new.replace(note)
         return made
@@ -148,7 +152,8 @@ class Layers:
         """Remove what nobody has used since a Unix time in seconds."""
         for path in (*(self._folder / "keys").iterdir(), *(self._folder / "blobs").iterdir()):
             with contextlib.suppress(FileNotFoundError):  # somebody else was faster
-                if path.stat().st_mtime < before_s:
+                used_s = path.stat().st_mtime
+                if used_s < before_s or (path.name.startswith(".") and used_s < time.time() - _DEAD_S):
                     path.unlink()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def noted(folder: Path, key: str, layers: Layers, make: Callable[[], Made], *, a
         pass
     made = make()
     folder.mkdir(parents=True, exist_ok=True)
-    new = note.with_name(f"{note.name}.{os.getpid()}")
+    new = note.with_name(f"{note.name}.{threading.get_native_id()}")
     new.write_bytes(msgspec.json.encode(made))
     new.replace(note)
     return made

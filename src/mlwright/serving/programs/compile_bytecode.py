@@ -1,4 +1,4 @@
-"""Compiles Python files: `python -I compile_bytecode.py LIST`; LIST is JSON, of [file, name in tracebacks, target].
+"""Compiles Python files: `python -s compile_bytecode.py LIST`; LIST is JSON, of [file, name in tracebacks, target].
 
 The byte code names no time of a file and is never compared with it: where it goes, nothing changes. A file that is not
 Python, or of another Python, is left out.

@@ -1,4 +1,4 @@
-"""Compiles a model to ONNX and proves it on rows: `python -I compile_onnx.py REQUEST`, within the model's environment.
+"""Compiles a model to ONNX and proves it on rows: `python -s compile_onnx.py REQUEST`, within the model's environment.
 
 REQUEST is JSON (`mlwright.serving.compiling`). Writes `model.onnx` and `report.json` into its folder `target`. Standard
 library, and what the model and its converter need: https://onnx.ai/sklearn-onnx/
@@ -48,7 +48,7 @@ def main() -> None:
 def _compiled(asked: dict[str, Any]) -> dict[str, Any]:
     numpy: Any = importlib.import_module("numpy")
     loaders: Any = importlib.import_module("modelworker.loaders")
-    predict = loaders.load(Path(asked["folder"]), asked["loader"], asked["options"], asked["generic"])
+    predict = loaders.load(Path(asked["folder"]), asked["loader"], asked["options"], asked["generic"]).predict
     model, asks = getattr(predict, "__self__", None), getattr(predict, "__name__", "")
     if model is None or asks not in {"predict", "predict_proba"}:
         raise Refusal("only models with scikit-learn's predict or predict_proba are compiled")
@@ -174,7 +174,7 @@ def _run(loaders: Any, graph: Any, file: Path, asked: dict[str, Any], form: str,
     """What a graph answers, loaded from its file and asked as the serving host does it."""
     numpy: Any = importlib.import_module("numpy")
     file.write_bytes(graph.SerializeToString())
-    predict = loaders.load(file.parent, "onnx", {"data": file.name}, {})
+    predict = loaders.load(file.parent, "onnx", {"data": file.name}, {}).predict
     if not asked["columns"]:
         return predict(numpy.asarray(table[""]))
     return predict(_matrix(table) if form == "matrix" else {name: numpy.asarray(table[name]) for name in table})
@@ -328,6 +328,7 @@ def _told(whole: Any, name: str, answer: Any, *, second: bool = False) -> Any:
     shape = onnx.helper.make_tensor("predictions_shape", onnx.TensorProto.INT64, [answer.ndim], [-1, *answer.shape[1:]])
     graph.graph.initializer.append(shape)
     graph.graph.node.append(onnx.helper.make_node("Reshape", [name, "predictions_shape"], ["predictions"]))
+    graph.graph.name = "model"  # the converter makes one up each time
     del graph.graph.output[:]
     graph.graph.output.append(onnx.helper.make_tensor_value_info("predictions", kind, [None, *answer.shape[1:]]))
     onnx.checker.check_model(graph)
