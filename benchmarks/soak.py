@@ -70,6 +70,10 @@ class SoakError(AssertionError):
     """A request failed that should not have, or something did not happen in time."""
 
 
+class _OverError(Exception):
+    """The load has ended: without requests no rollout does."""
+
+
 @dataclass
 class Report:
     """What was done, and what became of the requests.
@@ -111,6 +115,7 @@ class Soak:
         self._away_s = away_s
         self._report = Report()
         self._good = itertools.cycle((1, 2))
+        self._process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> Report:
         """Do everything, round after round, until the load ends."""
@@ -119,8 +124,10 @@ class Soak:
             self._prepare()
             with self._load() as process:
                 actions = itertools.cycle([*_ROUND, "control plane away", *_ROUND, "host killed"])
-                while process.poll() is None:
-                    self._do(next(actions))
+                self._process = process
+                with contextlib.suppress(_OverError):
+                    while process.poll() is None:
+                        self._do(next(actions))
         finally:
             self._server.stop()
         return self._report
@@ -255,6 +262,8 @@ class Soak:
     def _wait(self, what: str, holds: Callable[[], bool]) -> None:
         until = time.monotonic() + _WAIT_S
         while not holds():
+            if self._process is not None and self._process.poll() is not None:
+                raise _OverError
             if time.monotonic() > until:
                 raise SoakError(f"waited {_WAIT_S:.0f} s until {what}: {self._endpoint()}")
             time.sleep(_LOOK_S)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,13 +95,15 @@ def test_the_host_does_as_its_description_says(host: Site, tmp_path: Path, path:
     site = f"http://127.0.0.1:{host.port}"
     text = json.dumps(described(f"{site}{path}")).replace("{model_name}", "toy").replace("{model_version}", "1")
     document = json.loads(text)
+    if path == "/openapi.json":  # predictions are what the other one is about
+        predicts = re.compile("/infer|:predict|/invocations")
+        document["paths"] = {each: found for each, found in document["paths"].items() if not predicts.search(each)}
     for operation in (each for methods in document["paths"].values() for each in methods.values()):
         operation.pop("parameters", None)  # they are filled in
     schema = tmp_path / "openapi.json"
     schema.write_text(json.dumps(document))
     checks = ["--exclude-checks=positive_data_acceptance", "--suppress-health-check=all"]
-    more = ",fuzzing" if path == "/openapi.json" else ""
-    phases = [f"--phases=examples,coverage{more}", "--max-examples=10", "--seed=1", "--no-color"]
+    phases = ["--phases=examples,coverage", "--seed=1", "--no-color"]
     command = [sys.executable, "-m", "schemathesis.cli", "run", str(schema), "--url", site, *phases, *checks]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=240)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -1,7 +1,7 @@
 """One request on a connection and its answer, as ASGI sees them: `receive` and `send`."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
@@ -157,12 +157,26 @@ class Exchange:
         """The body, once it is complete, of a request that is answered in one piece."""
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
-    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        """Answer in one piece, without ASGI. Raises RuntimeError for what is no HTTP."""
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answer in one piece, without ASGI; not to a HEAD. Raises RuntimeError for what is no HTTP.
+
+        Args:
+            headers: without the length, and what concerns the connection.
+        """
         if self.gone or self.ended:
             return
-        self._start(status, (*headers, (b"content-length", b"%d" % len(body))))
-        self._write(body, more=False)
+        common = self._connection.common_headers
+        last = b"content-length: %d\r\n\r\n" if self.keep_alive else b"connection: close\r\ncontent-length: %d\r\n\r\n"
+        lines = [b"%s: %s\r\n" % each for each in headers]
+        head = b"".join((_STATUS_LINES[status], common, *lines, last % len(body)))
+        _check(head, 1 + common.count(b"\n") + len(lines) + last.count(b"\n"))
+        self.started = True
+        if len(body) <= _JOINED_BYTES:
+            self._connection.write(head + body)
+        else:
+            self._connection.write(head)
+            self._connection.write(body)
+        self._end()
 
     async def send(self, message: Message) -> None:
         """ASGI: the head of the answer, then pieces of its body. Raises RuntimeError for what is no HTTP."""
@@ -202,8 +216,7 @@ class Exchange:
             expected += 1
         lines.append(b"\r\n")
         head = b"".join(lines)
-        if head.count(b"\n") != expected or head.count(b"\r") != expected or b"\0" in head:
-            raise RuntimeError("a header holds a line break")
+        _check(head, expected)
         self.started, self._head = True, head
         if self.scope["method"] == "HEAD" or status in _NO_BODY:
             self._chunked, self._left = False, 0
@@ -249,3 +262,9 @@ class Exchange:
         self._drop_body()
         self._notify()
         self._connection.answered(self)
+
+
+def _check(head: bytes, lines: int) -> None:
+    """Raises RuntimeError when a name or a value has a line break in it."""
+    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+        raise RuntimeError("a header holds a line break")

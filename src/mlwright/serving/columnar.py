@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlwright.serving.host import spool
@@ -70,20 +71,30 @@ def write(path: Path, found: Sequence[Entry] | Sequence[Prediction]) -> None:
     )
 
 
-def read(path: Path) -> Iterator[Prediction]:
-    """All of a file. Raises FileNotFoundError."""
-    with pq.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        marked = {
-            (name, field.name)
-            for name in _ARRAYS
-            if name in schema.names
-            for field in schema.field(name).type.fields
-            if field.metadata and _MARK.items() <= field.metadata.items()
-        }
-        for batch in file.iter_batches(_BATCH):
-            for row in batch.to_pylist():
-                yield Prediction(**{**row, **{name: _object(row.get(name), name, marked) for name in _ARRAYS}})
+def read(path: Path, since_ms: int, until_ms: int, newest: int | None) -> Iterator[Prediction]:
+    """Those from a time on and before another one, or only the newest of them. Raises FileNotFoundError."""
+    table = pq.read_table(path, filters=[("time_ms", ">=", since_ms), ("time_ms", "<", until_ms)], partitioning=None)
+    if newest is not None and table.num_rows > newest:
+        table = table.take(pc.sort_indices(table["time_ms"])[-newest:])
+    schema = table.schema
+    marked = {
+        (name, field.name)
+        for name in _ARRAYS
+        if name in schema.names
+        for field in schema.field(name).type.fields
+        if field.metadata and _MARK.items() <= field.metadata.items()
+    }
+    for batch in table.to_batches(_BATCH):
+        for row in batch.to_pylist():
+            yield Prediction(**{**row, **{name: _object(row.get(name), name, marked) for name in _ARRAYS}})
+
+
+def span(path: Path) -> tuple[int, int]:
+    """The earliest and the latest time in a file, from the end of it. Raises FileNotFoundError."""
+    metadata = pq.read_metadata(path)
+    place = metadata.schema.names.index("time_ms")
+    found = [metadata.row_group(number).column(place).statistics for number in range(metadata.num_row_groups)]
+    return min((each.min for each in found), default=0), max((each.max for each in found), default=0)
 
 
 def _object(value: dict[str, Any] | None, name: str, marked: set[tuple[str, str]]) -> Any:

@@ -168,7 +168,7 @@ class ServingController:
             version = self._database.read_now(
                 lambda tx: versions.get(tx, SYSTEM, revision.model, revision.version, each.serving.project)
             )
-            self._prepared[revision.row] = self._preparer.prepare(version, number)
+            self._prepared[revision.row] = self._preparer.prepare(version, number, onnx=revision.onnx)
             if revision.state is RevisionState.PREPARING:
                 self._database.write_now(lambda tx: rollouts.ready(tx, endpoint, number, each.spec.rollout))
         except Unavailable as error:

@@ -84,6 +84,8 @@ def _forget(endpoint: Path, policy: Logging, today: date) -> None:
     left = policy.keep_mib << 20
     oldest = today - timedelta(days=policy.keep_days)
     for day, folder in reversed(days(endpoint)):
+        for path in folder.glob(".*"):  # of a program that was killed: no other one is at it
+            path.unlink()
         for path in reversed(files(folder)):
             left -= path.stat().st_size
             if left < 0 or day < oldest:
@@ -102,6 +104,7 @@ def _be_polite() -> None:
 def main() -> None:
     """See the module."""
     _be_polite()
+    os.umask(0o077)  # what people asked is nobody else's business
     folder = Path(sys.argv[1])
     policies: dict[str, Logging] = {}
     with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):

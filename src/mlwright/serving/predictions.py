@@ -10,14 +10,23 @@ import operator
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from mlwright.serving import segments
 from mlwright.serving.host import spool
 from mlwright.serving.host.spool import Prediction
 from mlwright.serving.host.traces import made_ms
+from mlwright.serving.segments import FOREVER_MS
 
 _DATE = "date="
 _DAY_MS = 86_400_000
+
+
+class _Packed(NamedTuple):
+    day: date
+    path: Path
+    first_ms: int
+    last_ms: int
 
 
 class PredictionLog:
@@ -33,32 +42,25 @@ class PredictionLog:
         packed = {path.name for path in self._folder.glob("*") if not path.name.startswith(".")}
         return sorted(packed | {entry.endpoint for path in self._spooled() for entry in spool.entries(path)})
 
-    def read(self, endpoint: str, *, since_ms: int = 0, until_ms: int | None = None) -> Iterator[Prediction]:
+    def read(self, endpoint: str, *, since_ms: int = 0, until_ms: int = FOREVER_MS) -> Iterator[Prediction]:
         """Predictions of an endpoint from a time on and before another one, about in the order of their times."""
-        until = until_ms if until_ms is not None else 1 << 62
-        spooled = self._waiting(endpoint, since_ms, until)  # before the folders are listed: what is packed is in both
-        seen: set[tuple[date, str]] = set()
-        for day, files in self._days(endpoint, since_ms, until):
-            for path in files:
-                seen.add((day, segments.stem_of(path)))
-                yield from (each for each in segments.read(path) if since_ms <= each.time_ms < until)
-        for stem, found in spooled:
-            yield from (each for each in found if (day_of(each.time_ms), stem) not in seen)
+        spooled = self._waiting(endpoint, since_ms, until_ms)  # before the folders: what is packed meanwhile is in both
+        packed = list(self._files(endpoint, since_ms, until_ms))
+        for each in packed:
+            if each.first_ms < until_ms and each.last_ms >= since_ms:
+                yield from segments.read(each.path, since_ms, until_ms)
+        yield from _others(spooled, packed)
 
-    def latest(self, endpoint: str, count: int, *, before_ms: int | None = None) -> list[Prediction]:
+    def latest(self, endpoint: str, count: int, *, before_ms: int = FOREVER_MS) -> list[Prediction]:
         """The newest predictions, the newest first."""
-        until = before_ms if before_ms is not None else 1 << 62
-        spooled = self._waiting(endpoint, 0, until)
-        found: list[Prediction] = []
-        seen: set[tuple[date, str]] = set()
-        for day, files in reversed(list(self._days(endpoint, 0, until))):
-            for path in files:
-                seen.add((day, segments.stem_of(path)))
-            if len(found) < count:
-                every = (each for path in files for each in segments.read(path) if each.time_ms < until)
-                found += _newest(every, count)
-        new = (each for stem, some in spooled for each in some if (day_of(each.time_ms), stem) not in seen)
-        return _newest(itertools.chain(found, new), count)
+        spooled = self._waiting(endpoint, 0, before_ms)
+        packed = list(self._files(endpoint, 0, before_ms))
+        found = _newest(_others(spooled, packed), count)
+        for each in sorted(packed, key=operator.attrgetter("last_ms"), reverse=True):
+            if len(found) == count and found[-1].time_ms > each.last_ms:
+                break
+            found = _newest(itertools.chain(found, segments.read(each.path, 0, before_ms, count)), count)
+        return found
 
     def find(self, endpoint: str, prediction_id: str) -> Prediction | None:
         """A prediction by its id; None where it is not in the log."""
@@ -84,11 +86,19 @@ class PredictionLog:
             for path in self._spooled()
         ]
 
-    def _days(self, endpoint: str, since_ms: int, until_ms: int) -> Iterator[tuple[date, list[Path]]]:
+    def _files(self, endpoint: str, since_ms: int, until_ms: int) -> Iterator[_Packed]:
         for day, folder in days(self._folder / endpoint):
             began_ms = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1_000)
             if began_ms < until_ms and began_ms + _DAY_MS > since_ms:
-                yield day, files(folder)
+                for path in files(folder):
+                    first_ms, last_ms = segments.span(path)
+                    yield _Packed(day, path, first_ms, min(last_ms, began_ms + _DAY_MS))
+
+
+def _others(spooled: list[tuple[str, list[Prediction]]], packed: list[_Packed]) -> Iterator[Prediction]:
+    """Predictions that are in no complete file."""
+    seen = {(each.day, segments.stem_of(each.path)) for each in packed}
+    return (each for stem, some in spooled for each in some if (day_of(each.time_ms), stem) not in seen)
 
 
 def days(folder: Path) -> list[tuple[date, Path]]:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from contextlib import AbstractContextManager
@@ -14,12 +15,17 @@ from mlwright.artifacts.spec import ArtifactFile
 from mlwright.compute.spec import Environment, Limits
 from mlwright.kernel.blobs import PREFIX
 from mlwright.kernel.errors import NoEnvironment
-from mlwright.registry.service.loading import VersionLoader, how_to_load
+from mlwright.registry.service.loading import VersionLoader
 from mlwright.registry.spec import ModelVersion
+from mlwright.serving.compiling import needs_to_compile, needs_to_serve
 from mlwright.serving.host.state import Revision
+from mlwright.serving.images import graphs
+from mlwright.serving.running import Running, needs, running
 
 _BUILD = Limits(seconds=1_800.0, memory_bytes=8 << 30)
-_EXAMPLES = ("serving_input_example.json", "input_example.json")
+#: Files with the rows that a version was evaluated on, whatever they are written in.
+_EVALUATION = "evaluation"
+_GRAPHS = "graphs"
 
 
 class Environments(Protocol):
@@ -44,37 +50,53 @@ class Preparer:
         self._held: dict[str, contextlib.ExitStack] = {}
         self._holding = threading.Lock()
 
-    def prepare(self, version: ModelVersion, number: int) -> Revision:
+    def prepare(self, version: ModelVersion, number: int, *, onnx: bool = False) -> Revision:
         """What a host needs to serve a version as a revision.
 
+        Args:
+            onnx: as a graph that is proved to answer the same.
+
         Raises Untrusted for other bytes than were registered, or a version that has to be signed and is not,
-        NoEnvironment, NotFound, Invalid, Unavailable.
+        NoEnvironment, NotFound, Invalid (also for a graph that answers something else), Unavailable.
         """
         folder = self._files(version)
-        environment = self._environment(folder)
-        how = how_to_load(folder, environment.packages)
-        example = next((str(folder / name) for name in _EXAMPLES if (folder / name).is_file()), "")
+        how = running(folder)
+        served, how, environment = self._as_graph(version, folder, how) if onnx else self._as_is(folder, how)
         return Revision(
             number,
             version.name,
             version.version,
-            str(folder),
+            str(served),
             str(environment.interpreter),
             how.loader,
             how.options,
             how.generic,
-            version.facts.signature or {},
-            example,
+            how.signature,
+            str(folder / how.example) if how.example else "",
             version.digest or "",
         )
 
-    def hold(self, revision: Revision) -> None:
-        """Keep the environment of a revision that was prepared before from being collected. Raises as `prepare`."""
-        self._environment(Path(revision.folder))
+    def _as_is(self, folder: Path, how: Running) -> tuple[Path, Running, Environment]:
+        with tempfile.TemporaryDirectory(prefix="mlwright-needs-") as name:
+            return folder, how, self._environment(needs(folder, how, Path(name)))
+
+    def _as_graph(self, version: ModelVersion, folder: Path, how: Running) -> tuple[Path, Running, Environment]:
+        rows = sorted(path for path in folder.iterdir() if path.stem == _EVALUATION)
+        place = graphs.place_of(self._folder / _GRAPHS, version.digest or "", rows)
+        graph = graphs.kept(place, folder, how)
+        if graph is None:
+            with tempfile.TemporaryDirectory(prefix="mlwright-needs-") as name:
+                asked = needs_to_compile(folder, how, Path(name))
+                with self._environments.ready(asked, _BUILD) as compiler:
+                    graph = graphs.compiled(place, folder, how, compiler, rows)
+        with tempfile.TemporaryDirectory(prefix="mlwright-needs-") as name:
+            python = ".".join(map(str, sys.version_info[:2]))
+            return graph.folder, graph.how, self._environment(needs_to_serve(graph.proof, how, python, Path(name)))
 
     def keep_only(self, revisions: list[Revision]) -> None:
         """Let go of what no revision needs: files are removed, and environments may be."""
-        folders = {Path(each.folder).name for each in revisions}
+        folders = {Path(each.folder).name for each in revisions} | {_GRAPHS}
+        folders |= {each.digest.removeprefix(PREFIX) for each in revisions}
         pythons = {each.python for each in revisions}
         with self._holding:
             for python in self._held.keys() - pythons:

@@ -15,6 +15,8 @@ NATIVE = ("sklearn", "skops", "xgboost", "lightgbm", "onnx", "pytorch")
 #: Distributions that only save models, by the loader that does without them.
 _SPARED = {"mlflow", "mlflow-skinny", "mlflow-tracing"}
 _SPARED_BY = {"onnx": {"cloudpickle", "onnx", "onnxmltools", "skl2onnx", "tf2onnx"}}
+#: What MLflow brings along for models that were saved so: the format, or the ending of the file.
+_BRINGS = {"skops": "skops", "cloudpickle": "cloudpickle"}
 _REQUIREMENTS = "requirements.txt"
 _DESCRIBING = (
     "MLmodel",
@@ -71,7 +73,8 @@ def needs(model: Path, how: Running, folder: Path) -> Path:
     """What it needs to run, as files from which `Environments` makes one; put into an empty folder if they change.
 
     A list of packages loses those with which models are only saved: MLflow alone is larger than most models and their
-    libraries. Where tables of several types come, pandas makes them, and is added if nothing else brings it.
+    libraries. What it would have brought is added: the library that reads the file, and pandas, where tables of several
+    types come.
     """
     listed = model / _REQUIREMENTS
     has_code = how.options.get("code") or how.generic.get("code")  # of its author's, which may import anything
@@ -84,8 +87,10 @@ def needs(model: Path, how: Running, folder: Path) -> Path:
         return model
     kept = [line for line in lines if _name(line) not in spared]
     takes = takes_of(how.signature)
-    if takes.table and not takes.matrix and "pandas" not in map(_name, kept):
-        kept.append("pandas")
+    brought = {"pandas"} if takes.table and not takes.matrix else set()
+    words = {str(value).rpartition(".")[2] for value in how.options.values()}
+    brought |= {_BRINGS[word] for word in words & _BRINGS.keys()}
+    kept += sorted(brought - set(map(_name, kept)))
     for name in _DESCRIBING:
         if (model / name).is_file():
             (folder / name).write_bytes((model / name).read_bytes())

@@ -16,6 +16,7 @@ from mlwright.serving.host.spool import Entry, Prediction, prediction
 
 PARQUET = ".parquet"
 LINES = ".jsonl.gz"
+FOREVER_MS = 1 << 62
 
 _decode = msgspec.json.Decoder(Prediction).decode
 _encode = msgspec.json.Encoder().encode
@@ -33,22 +34,38 @@ def write(folder: Path, stem: str, found: Sequence[Entry] | Sequence[Prediction]
     return target
 
 
-def read(path: Path) -> Iterator[Prediction]:
-    """All of a file, also of one that has become Parquet since it was listed; nothing of one that was removed.
+def read(path: Path, since_ms: int = 0, until_ms: int = FOREVER_MS, newest: int | None = None) -> Iterator[Prediction]:
+    """What is in a file from a time on and before another one, or only about the newest of it.
 
-    Raises Invalid for Parquet without pyarrow.
+    It may have become Parquet since it was listed; of one that was removed there is nothing. Raises Invalid for Parquet
+    without pyarrow.
     """
     if path.name.endswith(LINES):
         with contextlib.suppress(FileNotFoundError), gzip.open(path) as lines:
-            yield from map(_decode, lines)
+            yield from (each for each in map(_decode, lines) if since_ms <= each.time_ms < until_ms)
             return
         path = path.with_name(f"{stem_of(path)}{PARQUET}")
-    if not has_parquet():
-        raise Invalid("this part of the prediction log is Parquet", hint="pip install 'mlwright[parquet]'")
+    _check_parquet()
     from mlwright.serving import columnar
 
     with contextlib.suppress(FileNotFoundError):
-        yield from columnar.read(path)
+        yield from columnar.read(path, since_ms, until_ms, newest)
+
+
+def span(path: Path) -> tuple[int, int]:
+    """Times in milliseconds between which all of a file lies; cheap. Raises Invalid for Parquet without pyarrow."""
+    if path.name.endswith(PARQUET):
+        _check_parquet()
+        from mlwright.serving import columnar
+
+        with contextlib.suppress(FileNotFoundError):
+            return columnar.span(path)
+    return 0, FOREVER_MS
+
+
+def _check_parquet() -> None:
+    if not has_parquet():
+        raise Invalid("this part of the prediction log is Parquet", hint="pip install 'mlwright[parquet]'")
 
 
 def stem_of(path: Path) -> str:

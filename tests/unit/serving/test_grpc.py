@@ -82,6 +82,7 @@ def test_values_travel_raw_or_in_lists_as_they_came(call: Caller) -> None:
     ("fields", "code", "said"),
     [
         ({"model_name": "none"}, "NOT_FOUND", "no endpoint 'none'"),
+        ({"model_name": "風" * 30_000}, "NOT_FOUND", "no endpoint '風風"),
         ({"model_version": "9"}, "NOT_FOUND", "no version '9'"),
         ({"inputs": []}, "INVALID_ARGUMENT", "no inputs"),
         ({"inputs": [tensor(shape=[2, 2])]}, "INVALID_ARGUMENT", "2 values instead of 4"),

@@ -5,7 +5,7 @@ import fcntl
 import os
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,43 @@ def test_by_time_and_by_id(tmp_path: Path, form: str) -> None:
     assert log.latest("none", 3) == []
 
 
+def test_only_files_with_what_is_asked_for_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in range(5):
+        spooled(tmp_path, [entry(number, time_ms=NOON_MS + number) for number in range(place * 10, place * 10 + 15)],
+                stem=f"000{place}")  # fmt: skip
+        pack(tmp_path)
+    read: list[str] = []
+    real = segments.read
+
+    def noted(path: Path, *given_: Any) -> Iterator[Prediction]:
+        read.append(segments.stem_of(path))
+        return real(path, *given_)
+
+    monkeypatch.setattr(segments, "read", noted)
+    log = PredictionLog(tmp_path)
+    assert [each.time_ms - NOON_MS for each in log.latest("toy", 7)] == [54, 53, 52, 51, 50, 49, 48][:7]
+    assert read == ["0004"]
+    read.clear()
+    assert [each.time_ms - NOON_MS for each in log.latest("toy", 20)][:12] == [
+        54,
+        53,
+        52,
+        51,
+        50,
+        49,
+        48,
+        47,
+        46,
+        45,
+        44,
+        44,
+    ]
+    assert read == ["0004", "0003"]
+    read.clear()
+    assert log.find("toy", entry(33, time_ms=NOON_MS + 33).prediction_id) is not None
+    assert read == ["0002"]
+
+
 def test_a_torn_frame_takes_nothing_else_with_it(tmp_path: Path) -> None:
     path = spooled(tmp_path, [entry(0), entry(1)], [entry(2)])
     whole, last = path.read_bytes(), len(spool.frame([entry(2)]))
@@ -142,7 +179,10 @@ def test_killed_between_files_nothing_is_there_twice(
         pack(tmp_path)
     assert (everything(tmp_path), len(everything(tmp_path, "other"))) == (before, 1)
     monkeypatch.setattr(segments, "write", real)
+    (torn,) = (path.with_name(".0001.parquet.4711") for path in tmp_path.glob("*/*/0001.*"))
+    torn.write_bytes(b"PAR1")
     pack(tmp_path)
+    assert not torn.exists()
     assert (everything(tmp_path), len(everything(tmp_path, "other"))) == (before, 1)
     assert list((tmp_path / spool.FOLDER).glob("*.spool")) == []
 
@@ -296,6 +336,15 @@ def test_a_disk_that_takes_no_more_drops_and_counts(tmp_path: Path) -> None:
     (tmp_path / spool.FOLDER).write_text("in the way")
     recorder = asyncio.run(recorded(tmp_path, *[served()] * 5))
     assert (recorder.written["toy"], recorder.dropped["toy"]) == (0, 5)
+
+
+def test_the_last_of_a_disk_is_left_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "_LEAST_FREE", 1 << 60)
+    assert asyncio.run(recorded(tmp_path, served())).dropped["toy"] == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(recording, "_MOST_SPOOLED", 1)
+    spooled(tmp_path, [entry(0)])
+    assert asyncio.run(recorded(tmp_path, served())).dropped["toy"] == 1
 
 
 def test_half_a_frame_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

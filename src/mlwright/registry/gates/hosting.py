@@ -17,7 +17,6 @@ import msgspec
 from mlwright.compute.service import Program
 from mlwright.compute.spec import Ending, Environment, Limits, Outcome
 from mlwright.kernel.errors import NoEnvironment, Unavailable
-from mlwright.registry.flavors import GENERIC, NATIVE, flavors, has_mlflow
 from mlwright.registry.gates import model_host, scanned
 from mlwright.registry.gates.room import Room
 from mlwright.registry.gates.spec import Check, Decision, GateVerdict, Hosting, conclude, undecided
@@ -26,6 +25,8 @@ _HOST = Path(model_host.__file__)
 _LOOK_S = 0.01
 _MAX_ANSWER = 64 << 20
 _READY = "ready.json"
+#: Flavors that the host can load without MLflow.
+_NATIVE = ("sklearn", "skops", "xgboost", "lightgbm", "onnx")
 _JSON = {"Content-Type": "application/json"}
 _STARTS = "the model is loaded in an environment of its own, and answers"
 
@@ -251,14 +252,25 @@ def _port(ready: Path, program: Program) -> int | None:
 def _request(room: Room, environment: Environment, model: Path, ready: Path) -> dict[str, object]:
     """What the host is told: MLflow loads the model where the environment has it, else the library of its flavor."""
     request = {"model": str(model), "ready": str(ready)}
-    if has_mlflow(environment.packages):
+    if any(package.startswith(("mlflow==", "mlflow_skinny==")) for package in environment.packages):
         return {**request, "loader": "mlflow"}
-    found = flavors(model)
-    loader = next((name for name in NATIVE if name in found), None)
+    flavors = _flavors(model)
+    loader = next((name for name in _NATIVE if name in flavors), None)
     if loader is None:
         raise NoEnvironment("the model needs MLflow to be loaded, and does not name it among its packages")
     signature = room.version.facts.signature or {}
     inputs = signature.get("inputs")
     named = [each.get("name") for each in inputs if isinstance(each, dict)] if isinstance(inputs, list) else []
-    options = {"generic": found.get(GENERIC, {}), "options": found[loader]}
+    options = {"generic": flavors.get("python_function", {}), "options": flavors[loader]}
     return {**request, **options, "loader": loader, "columns": [name for name in named if name]}
+
+
+def _flavors(model: Path) -> dict[str, Any]:
+    """The ways to load the model, each with its options, as its description has them."""
+    try:
+        document = msgspec.yaml.decode((model / "MLmodel").read_bytes())
+    except (OSError, msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
+        raise NoEnvironment(f"the model's description (MLmodel) cannot be read: {str(error)[:200]}") from error
+    flavors = document.get("flavors") if isinstance(document, dict) else None
+    named = flavors.items() if isinstance(flavors, dict) else ()
+    return {str(name): options for name, options in named if isinstance(options, dict)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -15,47 +15,14 @@ from mlwright.artifacts import service as artifacts
 from mlwright.artifacts.spec import ArtifactFile
 from mlwright.kernel.blobs import PREFIX
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import NoEnvironment, NotFound, Untrusted
+from mlwright.kernel.errors import NotFound, Untrusted
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.transaction import Tx
-from mlwright.registry import flavors
 from mlwright.registry.service import pinning, signatures, trust, versions
 from mlwright.registry.signatures.spec import FileProblem, Verification, VersionSignature
 from mlwright.registry.spec import ModelVersion
 
 Check = Callable[[Tx, ModelVersion], None]
-#: Flavors that hosts load by their own libraries: gates leave torch to MLflow.
-_LOADERS = (*flavors.NATIVE, "pytorch")
-
-
-class HowToLoad(NamedTuple):
-    """How a version is loaded.
-
-    Attributes:
-        loader: name of a flavor, or "mlflow".
-        options: the flavor's, as the description has them; generic: those of `python_function`.
-    """
-
-    loader: str
-    options: dict[str, Any]
-    generic: dict[str, Any]
-
-
-def how_to_load(folder: Path, packages: list[str]) -> HowToLoad:
-    """By its own library where that can be, else as MLflow does. Raises NoEnvironment when neither can be.
-
-    Args:
-        folder: with the version's files.
-        packages: of its environment, each written as name==version.
-    """
-    found = flavors.flavors(folder)
-    generic = found.get(flavors.GENERIC, {})
-    loader = next((name for name in _LOADERS if name in found), None)
-    if loader is not None:
-        return HowToLoad(loader, found[loader], generic)
-    if flavors.has_mlflow(packages):
-        return HowToLoad("mlflow", {}, generic)
-    raise NoEnvironment("the model needs MLflow to be loaded, and does not name it among its packages")
 
 
 class Files(Protocol):

@@ -123,6 +123,8 @@ class Host:
             },
             "memory_bytes": self.capacity.memory,
             "evictions": self.capacity.evictions,
+            "predictions_logged": dict(self.hosted.recorder.written),
+            "predictions_dropped": dict(self.hosted.recorder.dropped),
             "endpoints": [endpoint.document() for endpoint in self.hosted.endpoints.values()],
         }
 

@@ -163,7 +163,8 @@ class Documents:
 
 #: Paths that are asked for predictions.
 _ASKED = re.compile(
-    r"/v2/models/[^/]+(/versions/[^/]+)?/infer\Z|/v1/models/[^/]+:predict\Z|(/endpoints/[^/]+)?/invocations\Z"
+    r"/v2/models/[^/]+(/versions/[^/]+)?/infer\Z"
+    r"|/v1/models/[^/]+(/versions/[^/]+)?:predict\Z|(/endpoints/[^/]+)?/invocations\Z"
 )
 
 

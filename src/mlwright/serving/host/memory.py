@@ -6,6 +6,7 @@ import resource
 from pathlib import Path
 from typing import NamedTuple
 
+_GPU = Path("/dev/nvidiactl")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 #: Address space that is reserved without being used.
 _SLACK = 512 << 20
@@ -40,7 +41,12 @@ def give_way(pid: int) -> None:
 
 
 def limit(pid: int, more: int) -> None:
-    """From now on it may reserve so many bytes more: what asks for more fails, as `MemoryError` in Python."""
+    """From now on it may reserve so many bytes more: what asks for more fails, as `MemoryError` in Python.
+
+    Not where there is a GPU: its drivers reserve many times of what they use.
+    """
+    if _GPU.exists():
+        return
     most = of_process(pid).data + max(more, 0) + _SLACK
     with contextlib.suppress(ProcessLookupError, PermissionError):
         _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)

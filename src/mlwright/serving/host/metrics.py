@@ -5,6 +5,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format (
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
+from pathlib import Path
 
 from mlwright.serving.host.capacity import Capacity
 from mlwright.serving.host.counts import BOUNDS, Tally
@@ -142,7 +143,7 @@ def _of_processes(places: WorkerPlaces, capacity: Capacity) -> list[Family]:
     evictions = Family("evictions_total", "counter", "Models that were unloaded because memory was short.")
     replaced = Family("processes_replaced_total", "counter", "Processes that hung or took more memory than they may.")
     for (python, number), worker in places.living.items():
-        labels = {"python": python, "number": str(number)}
+        labels = {"environment": Path(python).parent.parent.name, "number": str(number)}
         memory.add(labels, worker.memory)
         models.add(labels, len(worker.models))
     evictions.add({}, capacity.evictions)

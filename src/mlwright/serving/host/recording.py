@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from mlwright.serving.host import spool
 from mlwright.serving.host.spool import Entry
@@ -39,12 +41,14 @@ _FILE_BYTES = 32 << 20
 _FILE_S = 600.0
 #: Bytes that may lie there until they are packed.
 _MOST_SPOOLED = 1 << 30
+#: Bytes that are left to others, such as the database.
+_LEAST_FREE = 512 << 20
 #: What is too old is looked for so often, also where nothing is added.
 _PACK_S = 86_400.0
 _COMPLAIN_S = 60.0
 
 
-class _Heard(NamedTuple):
+class _Heard(msgspec.Struct, frozen=True, gc=False):
     ids: Ids
     served: Served
     revision: Revision
@@ -151,7 +155,8 @@ class Recorder:
         assert self._file is not None
         if self._file.is_old:
             self._file.close()
-        if self._now() - self._packed_s >= _PACK_S or self._file.has_company:
+        is_due = self._folder is not None and self._folder.is_dir() and self._now() - self._packed_s >= _PACK_S
+        if is_due or self._file.has_company:
             self.pack()
 
     def pack(self) -> None:
@@ -213,6 +218,8 @@ class SpoolFile:
         self._folder.mkdir(parents=True, exist_ok=True)
         if sum(each.stat().st_size for each in self._folder.glob(f"*{spool.SUFFIX}")) >= _MOST_SPOOLED:
             raise OSError("more is written than can be packed")
+        if shutil.disk_usage(self._folder).free < _LEAST_FREE:
+            raise OSError(f"less than {_LEAST_FREE >> 20} MiB are free on the disk")
         path = self._folder / f"{time.time_ns() // 1_000_000:013d}-{os.getpid()}-{os.urandom(3).hex()}{spool.SUFFIX}"
         new = path.with_suffix(spool.NEW)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

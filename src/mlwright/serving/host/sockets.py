@@ -37,7 +37,7 @@ def connected(path: Path, timeout_s: float | None) -> socket.socket:
         found.settimeout(timeout_s)
         with short_name(path) as name:
             found.connect(name)
-    except BaseException:
+    except BaseException:  # also when interrupted: the descriptor must not stay open
         found.close()
         raise
     return found

@@ -30,7 +30,7 @@ UNNAMED = "data"
 _BETWEEN = "\0"
 
 
-class Kept(msgspec.Struct, frozen=True, array_like=True):
+class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An array. `columns`: names of the columns that it holds, one after the other, if it is a table."""
 
     name: str
@@ -40,7 +40,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     columns: str = ""
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A prediction, as `Prediction` has it. `inputs`: None when they are not kept."""
 
     prediction_id: str

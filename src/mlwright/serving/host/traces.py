@@ -8,7 +8,8 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from random import getrandbits
-from typing import NamedTuple
+
+import msgspec
 
 REQUEST_ID = b"x-request-id"
 PREDICTION_ID = b"x-prediction-id"
@@ -26,7 +27,7 @@ def _hexadecimal(count: int) -> str:
     return f"{getrandbits(8 * count):0{2 * count}x}"
 
 
-class Trace(NamedTuple):
+class Trace(msgspec.Struct, frozen=True, gc=False):
     """A trace that goes on here. `parent` is the caller's span, `span` ours."""
 
     trace: bytes
@@ -40,7 +41,7 @@ class Trace(NamedTuple):
         return b"00-%s-%s-%s" % (self.trace, self.span, self.flags)
 
 
-class Ids(NamedTuple):
+class Ids(msgspec.Struct, frozen=True, gc=False):
     """What a request is called.
 
     Attributes:

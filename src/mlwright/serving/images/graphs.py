@@ -68,11 +68,10 @@ def compiled(place: Path, model: Path, how: Running, environment: Environment, r
         target.mkdir()
         found = compile_model(model, how, environment, rows, target)
         if isinstance(found, Refused):
-            hint = "build it without --onnx"
-            raise Invalid(f"it is not compiled: {found.report.reason}", path="--onnx", hint=hint)
+            raise Invalid(f"it is not compiled: {found.report.reason}", path="onnx", hint="do without ONNX")
         with contextlib.suppress(OSError):  # somebody else was faster: theirs is as good
             target.rename(place)
     graph = kept(place, model, how)
     if graph is None:
-        raise Invalid(f"{place} is not the graph that was proved", path="--onnx")
+        raise Invalid(f"{place} is not the graph that was proved", path="onnx")
     return graph

@@ -22,6 +22,8 @@ from mlwright.serving.host.grpc.tensors import dialect, parameters
 from mlwright.serving.host.repository import Repository
 
 _SOCKET = "grpc.sock."
+#: Characters of what is said about an error: clients take a few kilobytes beside an answer.
+_MOST_SAID = 1_000
 #: Of one message; that of an endpoint may be lower.
 MOST_BYTES = 64 << 20
 #: Requests under way at once; more are told to come again.
@@ -114,7 +116,7 @@ class GrpcServer:
         named = [(name.decode(), value.decode("latin-1")) for name, value in headers if name not in _NOT_OURS]
         if status != 200:
             context.set_trailing_metadata(named)
-            await context.abort(_CODES.get(status, grpc.StatusCode.INTERNAL), found.decode())
+            await context.abort(_CODES.get(status, grpc.StatusCode.INTERNAL), found.decode()[:_MOST_SAID])
         context.set_trailing_metadata(named)
         return found
 
@@ -204,5 +206,5 @@ def _headers(context: Any) -> Headers:
 
 async def _abort(context: Any, error: Exception) -> bytes:
     said = refusal(error)
-    await context.abort(_CODES.get(said.status, grpc.StatusCode.INTERNAL), said.message)
+    await context.abort(_CODES.get(said.status, grpc.StatusCode.INTERNAL), said.message[:_MOST_SAID])
     raise MlwrightError(said.message)  # `abort` has raised

@@ -81,7 +81,9 @@ class Worker:
         except Exception as error:  # the boundary of the model: whatever it raises is why it cannot be served
             traceback.print_exc()
             told |= {"kind": "unloadable", "error": _said(error)}
-        gc.freeze()  # what libraries and models are made of stays: searching it for garbage would hold up answers
+        # What libraries and models are made of stays: searching it for garbage again and again would hold up answers.
+        gc.collect()
+        gc.freeze()
         self._send({**told, "seconds": time.perf_counter() - began})
 
     # --- predicting ------------------------------------------------------------------------------------------------
