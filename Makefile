@@ -56,6 +56,7 @@ bench: setup     ## measure us beside MLflow and MLServer on this machine (minut
 	@$(BIN)/python -m benchmarks.tracking
 	@$(BIN)/python -m benchmarks.registry
 	@$(BIN)/python -m benchmarks.serving
+	@$(BIN)/python -m benchmarks.deploying
 
 clean:           ## remove environments, caches and built files
 	rm -rf .venv .venv-demo node_modules build dist docs/site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/mlwright/web/static/vendor

@@ -1,12 +1,17 @@
 """Processes and memory of a real host: more of them under load, none when idle, and models that hang or grow."""
 
+import asyncio
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
+from mlwright.kernel.errors import Unavailable
+from mlwright.serving.host import workers
 from tests.unit.serving.hosting import Load, Site, site, toy
 
 #: Takes as many MiB as x says and keeps them, where y is 1; otherwise only for a moment.
@@ -78,12 +83,13 @@ def test_a_dead_one_is_there_again_before_anybody_asks(tmp_path: Path) -> None:
 
 
 def test_what_hangs_is_replaced(tmp_path: Path) -> None:
-    with site(tmp_path, toy(tmp_path, 0, 1), toy(tmp_path, 100, 2), limits={"timeoutMs": 300}) as host:
+    with site(tmp_path, toy(tmp_path, 0, 1), toy(tmp_path, 100, 2)) as host:
         assert host.values([2, 3], path="/v2/models/toy/versions/2/infer") == [105]
         (before,) = processes(host)
+        host.tell(limits={"timeoutMs": 300})
         assert host.ask([60, 0]).status == 504
         host.wait(lambda: not before.is_running())
-        assert host.values([2, 3]) == [5]
+        host.wait(lambda: host.ask([2, 3]).status == 200)
         assert [revision(host, number)["deaths"] for number in (1, 2)] == [1, 0]
 
 
@@ -100,6 +106,47 @@ def test_a_model_that_takes_too_much_memory(tmp_path: Path) -> None:
         assert host.values([16, 0]) == [16]
         told = host.tell(revisions=[*host.served["revisions"], toy(tmp_path, 100, 2, source=GREEDY)], stable=2)
         assert "may take 64" in told["failures"]["default/toy/2"]
+
+
+SLOW = """
+import time
+
+class Toy:
+    def __init__(self, number):
+        self.seconds = number
+
+    def __setstate__(self, state):
+        time.sleep(state["seconds"])
+
+    def predict(self, given):
+        return given
+"""
+
+
+def test_a_model_that_takes_for_ever_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up on, and dropped should it come after all; its neighbours do not notice."""
+    monkeypatch.setattr(workers, "_LOAD_S", 0.5)
+    slow, quick = (toy(tmp_path, seconds, version, source=SLOW) for seconds, version in ((1, 1), (0, 2)))
+
+    def request(found: dict[str, Any]) -> dict[str, Any]:
+        known = {"generic": {}, "columns": {}, "inputs": [], "table": False}
+        return {**{name: found[name] for name in ("folder", "loader", "options")}, **known}
+
+    async def play() -> None:
+        worker = await workers.Worker.start(Path(sys.executable), lambda _: None, {}, 2)
+        try:
+            await worker.load("quick", request(quick), b"", 1 << 30)
+            with pytest.raises(Unavailable, match=r"not loaded after 0\.5 s"):
+                await worker.load("slow", request(slow), b"", 1 << 30)
+            assert not worker.is_loading
+            await asyncio.sleep(1)  # it comes
+            await worker.load("other", request(quick), b"", 1 << 30)
+            assert (sorted(worker.models), worker.alive) == (["other", "quick"], True)
+        finally:
+            worker.kill()
+            await asyncio.to_thread(worker.process.wait)
+
+    asyncio.run(play())
 
 
 def test_only_those_in_use_are_loaded(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ _TICKS = 4
 _EMPTY_S = 300.0
 #: A model that answers so much later than its endpoint's limit hangs.
 _HANGS_S = 2.0
+#: The same while a neighbour is loaded: libraries that are imported hold up answers.
+_LOADS_S = 30.0
 _COMPLAIN_S = 60.0
 
 
@@ -143,7 +145,8 @@ class Capacity:
                 limits_s = limits_s or {
                     placed.version.name: placed.endpoint.served.limits.timeout_ms / 1_000 for placed in self._placed()
                 }
-                if now_s - worker.heard_s > limits_s.get(worker.answering, 0.0) + _HANGS_S:
+                patience_s = _LOADS_S if worker.is_loading else _HANGS_S
+                if now_s - worker.heard_s > limits_s.get(worker.answering, 0.0) + patience_s:
                     self._replace(key, worker, "hangs")
 
     def _replace(self, key: tuple[str, int], worker: Worker, why: str) -> None:

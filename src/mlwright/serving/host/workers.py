@@ -17,6 +17,7 @@ from mlwright.serving.host.answering import encode
 from mlwright.serving.programs.modelworker import frames
 
 _REAP_S = 0.05
+_START_S, _LOAD_S = 120.0, 300.0
 _START = Path(programs.__file__ or "").parent / "start_model_worker.py"
 
 
@@ -98,7 +99,12 @@ class Worker(asyncio.Protocol):
             )
         memory.give_way(process.pid)
         _, worker = await asyncio.get_running_loop().create_connection(lambda: cls(process, ended), sock=ours)
-        await worker._ready
+        try:
+            async with asyncio.timeout(_START_S):
+                await worker._ready
+        except TimeoutError:
+            worker.kill()
+            raise WorkerDied(f"the model's process is not ready after {_START_S:g} s") from None
         return worker
 
     # --- the connection ----------------------------------------------------------------------------------------
@@ -139,8 +145,10 @@ class Worker(asyncio.Protocol):
             self._base = memory.of_process(self.process.pid).private
             self._ready.set_result(None)
         else:
-            future = self._loading.pop(head["model"])
-            if future.done():
+            future = self._loading.pop(head["model"], None)
+            if future is None or future.done():
+                if kind == "loaded" and head["model"] not in self._limits:  # nobody has waited for it so long
+                    self.drop(head["model"])
                 return
             if kind == "loaded":
                 future.set_result(head["seconds"])
@@ -161,10 +169,14 @@ class Worker(asyncio.Protocol):
         future = self._loading[model] = self._loop.create_future()
         self._transport.write(frames.encode({"kind": "load", "model": model, **request}, example))
         try:
-            await future
-        except Unavailable:
+            async with asyncio.timeout(_LOAD_S):
+                await future
+        except (Unavailable, TimeoutError) as error:
+            self._loading.pop(model, None)
             self._limits.pop(model, None)
-            raise
+            if isinstance(error, Unavailable):
+                raise
+            raise Unavailable(f"the model is not loaded after {_LOAD_S:g} s") from None
         grown = max(memory.of_process(self.process.pid).private - before, 0)
         self.models[model] = grown
         if grown > most:
@@ -190,6 +202,11 @@ class Worker(asyncio.Protocol):
     def is_empty(self) -> bool:
         """Whether it has no model, nor is to get one."""
         return not self._limits
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it loads a model, which may hold up its answers."""
+        return bool(self._loading)
 
     @property
     def memory(self) -> int:
