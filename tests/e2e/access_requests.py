@@ -251,6 +251,7 @@ def _endpoints() -> dict[str, Request]:
         f"GET {path}/rollouts": Request("GET", f"{one}/rollouts{here}"),
         f"GET {path}/rollout": Request("GET", f"{one}/rollout{here}"),
         f"GET {path}/minutes": Request("GET", f"{one}/minutes{here}"),
+        f"GET {path}/predictions": Request("GET", f"{one}/predictions{here}"),
         f"GET {path}/keys": get(f"{one}/keys{here}", by="root"),
         f"POST {path}/keys": send("POST", f"{one}/keys{here}", {"name": "new"}, by="root"),
         f"DELETE {path}/keys/{{key}}": send("DELETE", key, by="root"),

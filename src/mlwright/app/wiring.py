@@ -65,6 +65,7 @@ from mlwright.security.sealing import Sealer
 from mlwright.serving.api.endpoints import EndpointsApi, ServingPlace
 from mlwright.serving.controller import ServingController
 from mlwright.serving.host_process import HostProcess
+from mlwright.serving.predictions import PredictionLog
 from mlwright.serving.preparing import Preparer
 from mlwright.serving.service import endpoints
 from mlwright.serving.ui import pages as serving_pages
@@ -109,6 +110,7 @@ class Platform:
         self._webhooks = Webhooks(self.database, sender, sealer)
         self.webhooks = WebhookRunner(self.database, sender, sealer, random.SystemRandom())
         self._host = self._serving_host()
+        self._predictions = PredictionLog(settings.data.absolute() / "serving" / "predictions")
         self.serving = self._serving()
 
     def router(self) -> ASGIApp:
@@ -132,7 +134,7 @@ class Platform:
             *MaterialsApi(self.database, VersionFiles(self.blobs)).operations(),
             *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
             *WebhooksApi(self.database, self._webhooks).operations(),
-            *EndpointsApi(self.database, self._serving_place).operations(),
+            *EndpointsApi(self.database, self._serving_place, self._predictions).operations(),
             *GarbageCollector(self.database, self.blobs, self.environments).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
@@ -148,7 +150,9 @@ class Platform:
         tracking_ui = tracking_pages.routes(self.database, pages, files, RegisteredVersions())
         registry_ui = registry_pages.routes(self.database, pages, files, VersionFiles(self.blobs), self.lineage)
         login = security_pages.SecurityPages(self.database, pages, self._passwords).routes()
-        serving_ui = EndpointPages(self.database, pages, lambda: self._serving_place().url, self._host.ask).routes()
+        serving_ui = EndpointPages(
+            self.database, pages, lambda: self._serving_place().url, self._host.ask, self._predictions
+        ).routes()
         ui = Face([*assets.routes(), *login, *tracking_ui, *registry_ui, *serving_ui], problem)
         foreign = [mlflow_ui.face(self.settings.mlflow_ui)] if self.settings.mlflow_ui else []
         faces = [mlflow, openapi.face(operations, __version__), ui, *foreign]

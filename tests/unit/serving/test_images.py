@@ -181,7 +181,8 @@ def test_the_host_runs_from_its_layer_alone(tmp_path: Path) -> None:
         (tmp_path / entry.path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / entry.path).write_bytes(entry.source.read_bytes())
     site = str(tmp_path / content.SITE)
-    whole = "import sys; sys.path.insert(0, sys.argv[1]); import mlwright.serving.host.main as m; print(m.__file__)"
+    whole = "import mlwright.serving.packing, mlwright.serving.host.main as m; print(m.__file__)"
+    whole = f"import sys; sys.path.insert(0, sys.argv[1]); {whole}"
     done = subprocess.run(
         [sys.executable, "-I", "-c", whole, site], capture_output=True, text=True, check=True, cwd=tmp_path
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Endpoints, their revisions, rollouts and keys over our own REST API."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Literal
 
@@ -9,8 +10,12 @@ from starlette.responses import Response
 
 from mlwright.kernel.database import Database
 from mlwright.kernel.http import caller_of, integer, json_response, read_json
+from mlwright.kernel.identity import Role
 from mlwright.kernel.openapi import Operation, Parameter
 from mlwright.kernel.transaction import Tx
+from mlwright.serving.host.spool import Prediction
+from mlwright.serving.predictions import PredictionLog
+from mlwright.serving.segments import FOREVER_MS
 from mlwright.serving.service import endpoints as service
 from mlwright.serving.service import keys, reading, rewards, rollouts
 from mlwright.serving.service.minutes import EndpointMinute
@@ -21,7 +26,10 @@ _TAG = "endpoints"
 _PROJECT = Parameter("project", {"type": "string"}, "Where the endpoint is; your own project when not given.")
 _SINCE = Parameter("since", {"type": "integer", "minimum": 0}, "Only minutes from this Unix time in ms on.")
 _REVISION = Parameter("revision", {"type": "integer", "minimum": 1}, "The rollout of this revision, not the newest.")
+_LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "How many.")
+_BEFORE = Parameter("before", {"type": "integer", "minimum": 0}, "Only those before this Unix time in ms.")
 _MAX_MS = 2**53
+_MOST_PREDICTIONS = 1_000
 
 
 class DeployRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,11 +84,13 @@ class EndpointsApi:
     Args:
         database: where endpoints stand.
         place: where the host of this machine answers.
+        log: of the predictions that this machine has made.
     """
 
-    def __init__(self, database: Database, place: Callable[[], ServingPlace]) -> None:
+    def __init__(self, database: Database, place: Callable[[], ServingPlace], log: PredictionLog) -> None:
         self._database = database
         self._place = place
+        self._log = log
 
     def operations(self) -> list[Operation]:
         every, one = "/v1/endpoints", "/v1/endpoints/{name}"
@@ -121,6 +131,16 @@ class EndpointsApi:
                 None,
                 list[EndpointMinute],
                 (_PROJECT, _SINCE),
+            ),
+            Operation(
+                "GET",
+                f"{one}/predictions",
+                self.predictions,
+                "The newest answers of this machine, with what was asked as far as that is kept.",
+                _TAG,
+                None,
+                list[Prediction],
+                (_PROJECT, _LIMIT, _BEFORE),
             ),
             Operation("GET", f"{one}/keys", self.keys, "Its keys.", _TAG, None, list[EndpointKey], mine),
             Operation("POST", f"{one}/keys", self.add_key, "A new key.", _TAG, NewEndpointKey, MadeEndpointKey, mine),
@@ -183,6 +203,14 @@ class EndpointsApi:
         caller, name, project = caller_of(request), request.path_params["name"], _project(request)
         since_ms = integer(request, "since", 0, 0, _MAX_MS)
         return json_response(await self._database.read(lambda tx: reading.minutes(tx, caller, name, since_ms, project)))
+
+    async def predictions(self, request: Request) -> Response:
+        """What people have asked is shown to those who may change the endpoint."""
+        caller, name, project = caller_of(request), request.path_params["name"], _project(request)
+        await self._database.read(lambda tx: service.find(tx, caller, name, Role.EDITOR, project))
+        limit = integer(request, "limit", 20, 1, _MOST_PREDICTIONS)
+        before_ms = integer(request, "before", FOREVER_MS, 0, FOREVER_MS)
+        return json_response(await asyncio.to_thread(self._log.latest, name, limit, before_ms=before_ms))
 
     async def keys(self, request: Request) -> Response:
         caller, name, project = caller_of(request), request.path_params["name"], _project(request)

@@ -10,6 +10,7 @@ from mlwright.serving.cli.asking import document, endpoint_path, where
 
 _COLUMNS = ["name", "project", "model", "serves", "candidate", "share", "phase"]
 _REVISIONS = ["number", "model", "version", "state", "author", "created_ms", "reason"]
+_PREDICTIONS = ["prediction_id", "time_ms", "version", "rows", "latency_ms", "outputs", "inputs"]
 _project = click.option("--project", default="", help="Where the endpoint is; your own project when not given.")
 
 
@@ -52,6 +53,18 @@ def get(client: Client, name: str, project: str, output: str) -> None:
 def revisions(client: Client, name: str, project: str, output: str) -> None:
     """List what an endpoint has served, newest first."""
     show(document(client, name, project)["revisions"], output, _REVISIONS)
+
+
+@endpoints.command("predictions")
+@click.argument("name")
+@click.option("--limit", "-n", default=20, show_default=True, type=click.IntRange(1, 1_000), help="How many.")
+@_project
+@with_client
+@output_option
+def predictions(client: Client, name: str, limit: int, project: str, output: str) -> None:
+    """Show the newest answers, with what was asked as far as that is kept."""
+    found = client.get(f"{endpoint_path(name)}/predictions", project=project or None, limit=limit)
+    show(found, output, _PREDICTIONS)
 
 
 @endpoints.command("delete")

@@ -30,6 +30,7 @@ from mlwright.serving.images.layers import Entry, Layer, Layers, key_of, tree
 from mlwright.serving.images.materials import Subject, bill
 from mlwright.serving.images.notes import Made, described, noted
 from mlwright.serving.running import Running, needs, running
+from mlwright.serving.spec import Logging
 
 _LIMITS = Limits(1_800.0, 8 << 30)
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -245,7 +246,10 @@ class Builder:
             python=f"/{ENVIRONMENT}/bin/python", loader=how.loader, options=how.options, generic=how.generic,
             signature=how.signature, example=f"/{MODEL}/{how.example}" if how.example else "", digest=source.digest,
         )  # fmt: skip
-        served = Served(wishes.endpoint or source.name, source.project, source.version, [revision])
+        # Nobody reads a log of predictions that lies in a container, and it would fill its memory.
+        unlogged = Logging(predictions=False)
+        name = wishes.endpoint or source.name
+        served = Served(name, source.project, source.version, [revision], logging=unlogged)
         state = msgspec.json.encode(Desired(1, [served]), order="deterministic")
         return self.layers.files([Entry(STATE, state), Entry(content.BILL, materials)])
 

@@ -1,11 +1,13 @@
 """What is in an image besides its ground: the host's packages, our code, the model's environment, the model."""
 
-import ast
+import dis
 import re
 from collections.abc import Iterator
 from email.parser import HeaderParser
 from importlib import metadata
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 import mlwright
 from mlwright.kernel.errors import Unavailable
@@ -23,6 +25,7 @@ _DISTRIBUTIONS = ("httptools", "msgspec", "starlette", "uvicorn", "uvloop")
 _THEIRS = ("anyio", "click", "h11", "idna", "sniffio", "typing_extensions")
 #: Programs that nobody imports: they are started by their paths.
 _PROGRAMS = ("host_keeper", "start_model_worker", "start_container", "check_container", "modelworker.serving")
+_STARTED = ("mlwright.serving.host.main", "mlwright.serving.packing")
 #: What a machine adds to an environment by itself.
 _LEFT_OUT = {"__pycache__", "_virtualenv.py", "_virtualenv.pth", "uv_cache.json", "direct_url.json"}
 #: What compilers and type checkers read.
@@ -48,7 +51,7 @@ def host_needs(minor: str, folder: Path) -> None:
 def code() -> list[Entry]:
     """The modules of ours that the host imports, also late ones."""
     known: dict[str, Path] = {}
-    left = ["mlwright.serving.host.main", *(f"mlwright.serving.programs.{name}" for name in _PROGRAMS)]
+    left = [*_STARTED, *(f"mlwright.serving.programs.{name}" for name in _PROGRAMS)]
     while left:
         name = left.pop()
         path = _module(name) if name not in known else None
@@ -75,14 +78,24 @@ def _module(name: str) -> Path | None:
 
 
 def _imported(name: str, path: Path) -> Iterator[str]:
+    """Names that a module imports, wherever in it. Some are not modules but what is in them.
+
+    From byte code: Python 3.11 fails now and then when two threads make syntax trees.
+    """
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            yield from (each.name for each in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package.rsplit(".", node.level - 1)[0] if node.level else ""
-            base = ".".join(filter(None, (above, node.module)))
-            yield from (base, *(f"{base}.{each.name}" for each in node.names))
+    codes = [compile(path.read_bytes(), path, "exec", dont_inherit=True)]
+    while codes:
+        code = codes.pop()
+        codes += [each for each in code.co_consts if isinstance(each, CodeType)]
+        loaded: list[Any] = [0, None]  # how many folders above, and what is wanted from there
+        for each in dis.get_instructions(code):
+            if each.opname.startswith("LOAD_"):
+                loaded = [loaded[-1], each.argval]
+            elif each.opname == "IMPORT_NAME":
+                level, wanted = loaded
+                above = package.rsplit(".", level - 1)[0] if level else ""
+                base = ".".join(filter(None, (above, each.argval)))
+                yield from (base, *(f"{base}.{each}" for each in wanted or ()))
 
 
 def packages_of(environment: Path, minor: str, place: str, loader: str = "") -> list[Entry]:

@@ -16,6 +16,8 @@ from mlwright.kernel.errors import MlwrightError
 from mlwright.kernel.http import Route, caller_of
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.transaction import Tx
+from mlwright.serving.host.spool import Prediction
+from mlwright.serving.predictions import PredictionLog
 from mlwright.serving.service import endpoints, reading, rollouts
 from mlwright.serving.service.endpoints import KIND, TOPIC
 from mlwright.serving.service.reading import EndpointDocument, EndpointSummary, RolloutExplained
@@ -31,6 +33,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 _SPAN_MINUTES = 60
 _SHOWN_ROLLOUTS = 10
 _SHOWN_REVISIONS = 20
+_SHOWN_SAMPLES = 10
 
 Place = Callable[[], str]
 #: Sends a request body to an endpoint; its status and answer.
@@ -52,6 +55,16 @@ class Tried(msgspec.Struct, frozen=True):
     answer: str
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """An answered request; what was asked is empty where it is not kept."""
+
+    time_ms: int
+    version: int
+    latency_ms: float
+    asked: str
+    answered: str
+
+
 class EndpointPage(msgspec.Struct, frozen=True):
     """One endpoint.
 
@@ -61,6 +74,7 @@ class EndpointPage(msgspec.Struct, frozen=True):
         charts: of the last hour; `evidence`: of the rollout that is shown.
         explained: the newest rollout; None before the first.
         example: a request to try.
+        samples: of the newest requests, for those who may change the endpoint.
     """
 
     endpoint: EndpointDocument
@@ -73,6 +87,7 @@ class EndpointPage(msgspec.Struct, frozen=True):
     evidence: Chart | None
     rollouts: list[RolloutRecord]
     example: str
+    samples: list[Sample]
     tried: Tried | None = None
 
 
@@ -84,9 +99,11 @@ class EndpointPages:
         pages: renders.
         place: URL where endpoints answer.
         ask: asks one.
+        log: of the predictions that this machine has made.
     """
 
-    def __init__(self, database: Database, pages: Pages, place: Place, ask: Ask) -> None:
+    def __init__(self, database: Database, pages: Pages, place: Place, ask: Ask, log: PredictionLog) -> None:
+        self._log = log
         self._database = database
         self._pages = pages
         self._place = place
@@ -167,6 +184,9 @@ class EndpointPages:
         caller, named = caller_of(request), request.path_params
         url = self._place()
         page = await self._database.read(lambda tx: _load(tx, caller, named["name"], named["project"], url, tried))
+        if page.may_change:
+            newest = await asyncio.to_thread(self._log.latest, named["name"], _SHOWN_SAMPLES)
+            page = msgspec.structs.replace(page, samples=[_sample(each) for each in newest])
         return await self._pages.respond(request, "serving/endpoint.html", page)
 
 
@@ -199,8 +219,14 @@ def _load(tx: Tx, caller: Caller, name: str, project: str, url: str, tried: Trie
         drawing.evidence(explained.looks) if explained is not None else None,
         every[:_SHOWN_ROLLOUTS],
         _example(tx, caller, name, project),
+        [],
         tried,
     )
+
+
+def _sample(found: Prediction) -> Sample:
+    asked = "" if found.inputs is None else json.dumps(found.inputs)
+    return Sample(found.time_ms, found.version, found.latency_ms, asked, json.dumps(found.outputs))
 
 
 def _example(tx: Tx, caller: Caller, name: str, project: str) -> str:

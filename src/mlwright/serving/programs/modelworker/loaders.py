@@ -93,12 +93,12 @@ def _arrays_are_no_tables() -> None:
             setattr(asked, name, _but_not_of_arrays(answer))
 
 
-def _but_not_of_arrays(answer: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _but_not_of_arrays(answer: Callable[..., bool]) -> Callable[..., bool]:
     array = importlib.import_module("numpy").ndarray
 
     @functools.wraps(answer)
-    def answered(given: Any) -> bool:
-        return type(given) is not array and answer(given)
+    def answered(*given: Any, **named: Any) -> bool:
+        return answer(*given, **named) if named or type(given[0]) is not array else False
 
     return answered
 
