@@ -123,6 +123,14 @@ class Toy:
 """
 
 
+def test_only_so_many_wait_for_a_load(tmp_path: Path) -> None:
+    scaling = {"min": 0, "idleSeconds": 300}
+    slow = toy(tmp_path, 1, 1, source=SLOW)
+    with site(tmp_path, slow, scaling=scaling, limits={"queue": 2}) as host, ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(host.ask, [[2.0, 3.0]] * 6))
+    assert sorted(answer.status for answer in answers) == [200, 200, 429, 429, 429, 429]
+
+
 def test_a_model_that_takes_for_ever_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up on, and dropped should it come after all; its neighbours do not notice."""
     monkeypatch.setattr(workers, "_LOAD_S", 0.5)
