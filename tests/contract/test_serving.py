@@ -27,6 +27,7 @@ from mlwright.serving.host.counts import Tally
 from mlwright.serving.host.state import Desired, Served
 from mlwright.serving.preparing import Preparer
 from mlwright.serving.service import endpoints, keys, reading, rewards, rollouts
+from mlwright.serving.service.desired import Place
 from mlwright.serving.service.reading import EndpointDocument
 from mlwright.serving.spec import EndpointRevision, RevisionState, RolloutState, Strategy, Traffic
 from tests.contract.conftest import PROJECT
@@ -121,11 +122,12 @@ class World(Registry):
         super().__init__(database)
         self.model()
         self.bytes, self.environments, self.host, self.folder = Files(), Ready(), FakeHost(), folder
+        self.place = Place(open=True)
         self.controller = self.new_controller()
 
     def new_controller(self) -> ServingController:
         loader = VersionLoader(self.database, self.bytes)
-        return ServingController(self.database, Preparer(loader, self.environments, self.folder), self.host, open_=True)
+        return ServingController(self.database, Preparer(loader, self.environments, self.folder), self.host, self.place)
 
     def version(self, weights: bytes = b"weights", alias: str = "champion") -> ModelVersion:
         found = self.register(self.logged({**FILES, "model.pkl": weights}))
@@ -442,6 +444,19 @@ def test_keys(serving: World) -> None:
         serving(keys.revoke, "e", "app")
     serving.settle()
     assert serving.host.served().keys == {}
+
+
+def test_from_other_machines_nobody_gets_in_without_a_key(serving: World) -> None:
+    serving.place = Place(open=False, memory_mib=512)
+    serving.controller = serving.new_controller()
+    serving.settle()
+    told = serving.host.told[-1]
+    assert (told.endpoints[0].keys, told.metrics_keys, told.memory_mib) == ({"": ""}, {"": ""}, 512)
+    serving(keys.create, "e", "app")
+    serving.settle()
+    told = serving.host.told[-1]
+    assert list(told.endpoints[0].keys) == ["app"]
+    assert list(told.metrics_keys.values()) == list(told.endpoints[0].keys.values())
 
 
 def test_minutes_are_kept_for_charts(serving: World) -> None:

@@ -24,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         host, port: address to bind.
         serving_port: where endpoints answer, at the same address; 0 is the port after `port`.
         serving_grpc_port: where they answer over gRPC; 0 is nowhere.
+        serving_memory_mib: that all served models together may take; 0 is as much as there is.
         database: database URL; empty for SQLite in the data directory.
         artifacts: URL of the artifact store; empty for a folder in the data directory.
         authentication: whether callers must say who they are; always true beyond loopback.
@@ -38,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = DEFAULT_PORT
     serving_port: int = 0
     serving_grpc_port: int = 0
+    serving_memory_mib: int = 0
     database: str = ""
     artifacts: str = ""
     authentication: bool = False

@@ -69,6 +69,7 @@ from mlwright.serving.predictions import PredictionLog
 from mlwright.serving.preparing import Preparer
 from mlwright.serving.service import endpoints
 from mlwright.serving.service import graph as serving_graph
+from mlwright.serving.service.desired import Place
 from mlwright.serving.ui import pages as serving_pages
 from mlwright.serving.ui.pages import EndpointPages
 from mlwright.tracking.api import face as tracking_api
@@ -187,7 +188,8 @@ class Platform:
     def _serving(self) -> ServingController:
         loader = VersionLoader(self.database, VersionFiles(self.blobs))
         preparer = Preparer(loader, self.environments, self.settings.data.absolute() / "serving" / "models")
-        return ServingController(self.database, preparer, self._host, open_=self.settings.loopback)
+        place = Place(self.settings.loopback, self.settings.serving_memory_mib)
+        return ServingController(self.database, preparer, self._host, place)
 
     def _serving_place(self) -> ServingPlace:
         settings = self.settings

@@ -28,7 +28,7 @@ from mlwright.serving.observing import Document, Seen
 from mlwright.serving.ports import Host
 from mlwright.serving.preparing import Preparer
 from mlwright.serving.service import desired, endpoints, minutes, rollouts, rows, status
-from mlwright.serving.service.desired import Wanted
+from mlwright.serving.service.desired import Place, Wanted
 from mlwright.serving.service.endpoints import KIND, SYSTEM, TOPIC
 from mlwright.serving.service.status import Problem
 from mlwright.serving.spec import EndpointRevision, RevisionState, RolloutRecord, Strategy
@@ -59,14 +59,14 @@ class ServingController:
     database: where endpoints stand.
     preparer: makes revisions ready on this machine.
     host: serves them.
-    open_: whether an endpoint without keys lets everybody in: it can be reached from this machine only.
+    place: where the host is.
     """
 
-    def __init__(self, database: Database, preparer: Preparer, host: Host, *, open_: bool) -> None:
+    def __init__(self, database: Database, preparer: Preparer, host: Host, place: Place) -> None:
         self._database = database
         self._preparer = preparer
         self._host = host
-        self._open = open_
+        self._place = place
         self._prepared: dict[int, Revision] = {}
         self._preparing: dict[int, Future[None]] = {}
         self._not_before: dict[int, float] = {}
@@ -204,7 +204,7 @@ class ServingController:
     def _push(self, generation: int, every: list[Wanted]) -> None:
         """Tell the host what to serve, if that is something else than before."""
         self._pushing = {each for each in self._pushing if not each.done()}
-        wanted = desired.desired(generation, every, self._prepared, self._last, open_=self._open)
+        wanted = desired.desired(generation, every, self._prepared, self._last, self._place)
         if not self._host.is_running:
             if not wanted.endpoints:
                 return

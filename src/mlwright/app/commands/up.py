@@ -34,6 +34,13 @@ _START_S = 30.0
     type=click.IntRange(0, 65_535),
     help="Port where endpoints answer over gRPC too (default: none).",
 )
+@click.option(
+    "--serving-memory",
+    default=0,
+    type=click.IntRange(0),
+    metavar="MIB",
+    help="Memory of all served models together; those that are asked least make room (default: no limit).",
+)
 @click.option("--database", default="", help="Database URL (default: SQLite in the data directory).")
 @click.option(
     "--artifacts", default="", help="Artifact store URL (default: a folder in the data directory, with SQLite only)."
@@ -63,6 +70,7 @@ def up(
     port: int,
     serving_port: int,
     serving_grpc_port: int,
+    serving_memory: int,
     database: str,
     artifacts: str,
     auth: bool,
@@ -79,6 +87,7 @@ def up(
         port=port,
         serving_port=serving_port,
         serving_grpc_port=serving_grpc_port,
+        serving_memory_mib=serving_memory,
         database=database,
         artifacts=artifacts,
         authentication=auth,

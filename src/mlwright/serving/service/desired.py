@@ -13,6 +13,8 @@ from mlwright.serving.spec import Endpoint, EndpointRevision, RevisionState, Str
 
 #: Revisions beside the one that serves that stay loaded, so that going back to them takes no time.
 _KEPT = 2
+#: No key has this digest.
+_NOBODY = {"": ""}
 
 
 class Wanted(NamedTuple):
@@ -54,30 +56,46 @@ def _revisions(tx: Tx, serving: Serving) -> list[EndpointRevision]:
     return [*needed, *[each for each in every if each not in needed][:_KEPT]]
 
 
+class Place(NamedTuple):
+    """The host of this machine.
+
+    Attributes:
+        open: whether an endpoint without keys lets everybody in: it can be reached from this machine only.
+        memory_mib: that all models together may take, 0 for as much as there is.
+    """
+
+    open: bool
+    memory_mib: int = 0
+
+
 def desired(
-    generation: int, every: list[Wanted], prepared: Mapping[int, Revision], last: Mapping[str, Served], *, open_: bool
+    generation: int, every: list[Wanted], prepared: Mapping[int, Revision], last: Mapping[str, Served], place: Place
 ) -> Desired:
     """What to tell a host.
 
     Args:
         prepared: what is ready on this machine, by the revision's row.
         last: what the host was told before, by name: it stays until all that an endpoint needs is prepared.
-        open_: whether an endpoint without keys lets everybody in.
+        place: where it is.
     """
     found = []
     for each in every:
         ready = {revision.number for revision in each.revisions if revision.row in prepared}
         if each.serving.traffic.stable and each.needed <= ready:
-            found.append(_served(each, prepared, open_=open_))
+            found.append(_served(each, prepared, place))
         elif each.serving.name in last and each.serving.traffic.stable:
             found.append(last[each.serving.name])
-    return Desired(generation, found)
+    return Desired(generation, found, place.memory_mib, {} if place.open else _all_keys(every) or _NOBODY)
 
 
-def _served(each: Wanted, prepared: Mapping[int, Revision], *, open_: bool) -> Served:
+def _all_keys(every: list[Wanted]) -> dict[str, str]:
+    """Whoever may ask an endpoint may see the metrics."""
+    return {f"{each.serving.name}/{name}": digest for each in every for name, digest in each.digests.items()}
+
+
+def _served(each: Wanted, prepared: Mapping[int, Revision], place: Place) -> Served:
     traffic, rollout = each.serving.traffic, each.spec.rollout
     shadow = traffic.candidate and rollout.strategy is Strategy.SHADOW
-    nobody = {} if open_ else {"": ""}
     return Served(
         name=each.serving.name,
         project=each.serving.project,
@@ -88,7 +106,7 @@ def _served(each: Wanted, prepared: Mapping[int, Revision], *, open_: bool) -> S
         mirror=rollout.shadow.sample if shadow else 0.0,
         tolerance=rollout.shadow.tolerance,
         entity=each.spec.entity,
-        keys=each.digests or nobody,
+        keys=each.digests or ({} if place.open else _NOBODY),
         guards=rollout.guards,
         limits=each.spec.limits,
         logging=each.spec.logging,
