@@ -71,7 +71,7 @@ def desired(
             found.append(_served(each, prepared, open_=open_))
         elif each.serving.name in last and each.serving.traffic.stable:
             found.append(last[each.serving.name])
-    return Desired(generation, found)
+    return Desired(generation, found, metrics_keys={} if open_ else {"": ""})
 
 
 def _served(each: Wanted, prepared: Mapping[int, Revision], *, open_: bool) -> Served:
