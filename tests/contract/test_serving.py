@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mlwright import __version__
 from mlwright.artifacts.spec import ArtifactFile
 from mlwright.compute.spec import Environment, Limits
 from mlwright.kernel import store
@@ -68,13 +69,16 @@ class FakeHost:
         self.tallies: dict[tuple[str, int], Tally] = {}
         self.failures: dict[str, str] = {}
         self.tripped: dict[str, str] = {}
-        self.identity = "first"
+        self.identity, self.release = "first", __version__
 
     def start(self) -> None:
         self.is_running = True
 
     def stop(self) -> None:
         self.is_running = False
+
+    def replace(self) -> None:
+        self.identity, self.release = "new", __version__
 
     def serve(self, desired: Desired) -> dict[str, Any]:
         self.told.append(desired)
@@ -91,7 +95,13 @@ class FakeHost:
 
     def counts(self) -> dict[str, Any]:
         found = [self._document(each) for each in self.last().values()]
-        document = {"host": self.identity, "generation": 0, "failures": self.failures, "endpoints": found}
+        document = {
+            "host": self.identity,
+            "release": self.release,
+            "generation": 0,
+            "failures": self.failures,
+            "endpoints": found,
+        }
         copied: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
         return copied
 
@@ -400,6 +410,14 @@ def test_another_control_plane_goes_on(serving: World) -> None:
     serving.look(good=400, stable=1_000)
     assert serving.traffic() == Traffic(2, 0, 0.0)
     assert serving(reading.explained, "e").replayed
+
+
+def test_a_host_of_another_release_is_replaced(serving: World) -> None:
+    serving.controller._renew()
+    assert serving.host.identity == "first"
+    serving.host.release = "0.0.9"
+    serving.controller._renew()
+    assert (serving.host.identity, serving.host.release) == ("new", __version__)
 
 
 def test_names_are_taken_once_and_freed(serving: World) -> None:

@@ -68,6 +68,7 @@ from mlwright.serving.host_process import HostProcess
 from mlwright.serving.predictions import PredictionLog
 from mlwright.serving.preparing import Preparer
 from mlwright.serving.service import endpoints
+from mlwright.serving.service import graph as serving_graph
 from mlwright.serving.ui import pages as serving_pages
 from mlwright.serving.ui.pages import EndpointPages
 from mlwright.tracking.api import face as tracking_api
@@ -98,7 +99,8 @@ class Platform:
         self._passwords = PasswordChecks(self.database)
         self.project = projects.kind(_held_by)
         self.lineage = Lineage(
-            [*tracking_graph.KINDS, *registry_graph.KINDS], [*tracking_graph.HOPS, *registry_graph.HOPS]
+            [*tracking_graph.KINDS, *registry_graph.KINDS, *serving_graph.KINDS],
+            [*tracking_graph.HOPS, *registry_graph.HOPS, *serving_graph.HOPS],
         )
         self.kinds = Kinds([self.project, gates.KIND, trust.KIND, endpoints.KIND])
         self.database.write_now(self._create_defaults)
@@ -188,7 +190,9 @@ class Platform:
         return ServingController(self.database, preparer, self._host, open_=self.settings.loopback)
 
     def _serving_place(self) -> ServingPlace:
-        return ServingPlace(self.settings.url_of(self._host.port), self._host.is_running)
+        settings = self.settings
+        grpc = settings.url_of(settings.serving_grpc_port).rpartition("/")[2] if settings.serving_grpc_port else ""
+        return ServingPlace(settings.url_of(self._host.port), self._host.is_running, grpc)
 
     def _key_path(self) -> Path | None:
         """Where the key for secrets lies; nowhere when other servers are to read them too."""

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
+from mlwright import __version__
 from mlwright.kernel import store
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import MlwrightError, Unavailable
@@ -87,6 +88,13 @@ class ServingController:
         self._last = self._host.last() if self._host.is_running else {}
         self._thread.start()
 
+    def _renew(self) -> None:
+        """A host of another release, which an earlier control plane has left, makes room for one of this."""
+        if self._host.is_running:
+            with contextlib.suppress(Unavailable):
+                if self._host.counts().get("release") != __version__:
+                    self._host.replace()
+
     def close(self) -> None:
         """Stop changing anything, and end the host once it has answered what it was asked."""
         self._stopped.set()
@@ -99,6 +107,7 @@ class ServingController:
         self._preparer.close()
 
     def _run(self) -> None:
+        self._renew()
         changes = self._database.changes
         with contextlib.ExitStack() as listening:
             for topic in (TOPIC, store.TOPIC, TOLD, gates.TOPIC):

@@ -155,6 +155,12 @@ class HostProcess:
         return found
 
 
+def left_alone(folder: Path) -> HostProcess | None:
+    """The host in a folder that goes on without a control plane; None when there is none."""
+    found = HostProcess(folder, folder, "", 0)
+    return found if found.is_running else None
+
+
 class _Connection(http.client.HTTPConnection):
     """HTTP over a UNIX socket."""
 

@@ -29,6 +29,10 @@ class Host(Protocol):
         """What it was last told to serve, by name."""
         ...
 
+    def replace(self) -> None:
+        """Start a new one beside it, of this release, which then takes its place. No request fails."""
+        ...
+
     def stop(self) -> None:
         """Answer what was asked, and end."""
         ...

@@ -72,10 +72,11 @@ class Reward(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ServingPlace(msgspec.Struct, frozen=True):
-    """Where endpoints answer. `running`: whether anything is served there now."""
+    """Where endpoints answer. `running`: whether anything is served there now; `grpc`: address, empty without one."""
 
     url: str
     running: bool
+    grpc: str = ""
 
 
 class EndpointsApi:

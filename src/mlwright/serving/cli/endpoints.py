@@ -37,6 +37,7 @@ def get(client: Client, name: str, project: str, output: str) -> None:
     """Show an endpoint in full: what it is asked for, what serves, and what is not as it should be."""
     found, place = document(client, name, project), client.get("/v1/serving")
     urls = {"invocations": f"{place['url']}/endpoints/{name}/invocations", "v2": f"{place['url']}/v2/models/{name}"}
+    urls |= {"grpc": place["grpc"]} if place["grpc"] else {}
     if output != "table":
         show({**found, "urls": urls}, output)
         return

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from mlwright import __version__
 from mlwright.kernel.errors import MlwrightError
 from mlwright.serving.host.answering import encode
 from mlwright.serving.host.app import send_answer
@@ -114,6 +115,7 @@ class Host:
         """All counts."""
         return {
             "host": self._identity,
+            "release": __version__,
             "generation": self._generation,
             "failures": {
                 version.name: version.problem

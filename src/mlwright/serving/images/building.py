@@ -124,7 +124,7 @@ class Builder:
         """Build it. Raises Invalid, NoEnvironment and Unavailable with what to do."""
         architecture, name = _architecture(wishes.platform), _tagged(wishes.tag, source)
         how, model = running(source.folder), self._files(source)
-        if wishes.onnx:
+        if wishes.onnx and how.loader != "onnx":  # one that is a graph already stays as it is
             graph = self._graph(source, how, wishes)
             how, model = graph.how, (f"graph {graph.proof.digest} of {source.digest}", graph.entries)
             environment = self._environment_of_graph(graph, how)
