@@ -213,13 +213,15 @@ def test_who_may_see_the_metrics(host: Site) -> None:
         return host.get("/metrics", **headers)
 
     host.limits = {"metrics_keys": {"prometheus": hashlib.sha256(b"secret").hexdigest()}}
-    host.tell()
+    host.tell(keys={"one": hashlib.sha256(b"one").hexdigest()})
     assert [see().status, see(authorization="Bearer no").status, see(authorization="Bearer secret").status] == [
         401, 403, 200,
     ]  # fmt: skip
     host.limits = {"metrics_keys": {"": ""}}
-    host.tell()
+    host.tell(keys={"one": hashlib.sha256(b"one").hexdigest()})
     assert [see().status, see(authorization="Bearer secret").status] == [401, 403]
+    own = see(authorization="Bearer one")  # the key of an endpoint
+    assert (own.status, b'endpoint="toy"' in own.body, b"process_memory" in own.body) == (200, True, False)
 
 
 def test_labels_are_escaped() -> None:

@@ -73,6 +73,14 @@ class Door:
             raise Denied("this key does not open the endpoint")
         return name
 
+    def admits(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether the caller may ask."""
+        try:
+            self.caller(headers)
+        except (Unauthenticated, Denied):
+            return False
+        return True
+
     def count(self, caller: str, rate: float, now_s: float) -> None:
         """One more request of a caller who may send `rate` a second. Raises TooOften."""
         bucket = self._buckets.get(caller)

@@ -38,10 +38,10 @@ class Predictions:
 
     Args:
         hosted: what is served.
-        metrics: all of them as text.
+        metrics: of endpoints, and of the host if wanted, as text.
     """
 
-    def __init__(self, hosted: Hosted, metrics: Callable[[], bytes]) -> None:
+    def __init__(self, hosted: Hosted, metrics: Callable[[list[Endpoint], bool], bytes]) -> None:
         self._hosted = hosted
         self.repository = Repository(hosted, _admit)
         self._documents = Documents(hosted, self.repository, _admit, refusal)
@@ -121,11 +121,16 @@ class Predictions:
         await send({"type": "http.response.body", "body": body})
 
     async def _measured(self, headers: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes]:
+        """All metrics for who may see them, those of its endpoints for a key that opens some."""
+        endpoints, everything = list(self._hosted.endpoints.values()), True
         try:
             self._hosted.metrics_door.caller(headers)
         except MlwrightError as error:
-            return error.status, oip.DIALECT.error(error.code, error.message), _JSON
-        return 200, await asyncio.to_thread(self._metrics), metrics.CONTENT_TYPE  # hundreds of models take a while
+            endpoints, everything = [each for each in endpoints if each.door.admits(headers)], False
+            if not endpoints:
+                return error.status, oip.DIALECT.error(error.code, error.message), _JSON
+        text = await asyncio.to_thread(self._metrics, endpoints, everything)  # hundreds of models take a while
+        return 200, text, metrics.CONTENT_TYPE
 
 
 # --- one request --------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ async def serve(folder: Path, listen: socket.socket, ready: int, grpc: socket.so
     hosted = Hosted(recorder, time.perf_counter)
     host = Host(hosted, places, folder / "state.json", time.perf_counter, f"{os.getpid()}-{time.time_ns()}")
     await host.start()
-    measured = partial(metrics.text, hosted.endpoints.values(), recorder, places, host.capacity)
+    measured = partial(metrics.text, recorder, places, host.capacity)
     predictions = Predictions(hosted, measured)
     clients, control = Listening(predictions), Listening(Control(host, predictions.ask))
     others = await _grpc(predictions, folder, grpc) if grpc is not None else None

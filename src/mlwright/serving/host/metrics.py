@@ -3,7 +3,7 @@
 https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format (version 0.0.4)
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -46,10 +46,13 @@ class Family:
             yield f"{self._name}{suffix}{'{'}{shown}{'}'} {_number(value)}"
 
 
-def text(endpoints: Iterable[Endpoint], recorder: Recorder, places: WorkerPlaces, capacity: Capacity) -> bytes:
-    """All metrics."""
-    every = list(endpoints)
-    families = [*_of_versions(every), *_of_endpoints(every, recorder), *_of_processes(places, capacity)]
+def text(
+    recorder: Recorder, places: WorkerPlaces, capacity: Capacity, endpoints: Sequence[Endpoint], everything: bool
+) -> bytes:
+    """The metrics of endpoints, and those of the host if everything is wanted."""
+    families = [*_of_versions(endpoints), *_of_endpoints(endpoints, recorder)]
+    if everything:
+        families += _of_processes(places, capacity)
     return "".join(f"{line}\n" for family in families for line in family.lines()).encode()
 
 

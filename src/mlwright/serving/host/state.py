@@ -64,7 +64,8 @@ class Desired(msgspec.Struct, frozen=True):
     Attributes:
         generation: rises with every change.
         memory_mib: that all models together may take; those not used for longest are unloaded. 0 is no limit.
-        metrics_keys: SHA-256 of the keys that open /metrics, by name; without any, everybody may read it.
+        metrics_keys: SHA-256 of the keys that open all of /metrics, by name; without any, everybody may read it. The
+            key of an endpoint opens what is said of that.
     """
 
     generation: int

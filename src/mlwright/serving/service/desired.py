@@ -85,12 +85,8 @@ def desired(
             found.append(_served(each, prepared, place))
         elif each.serving.name in last and each.serving.traffic.stable:
             found.append(last[each.serving.name])
-    return Desired(generation, found, place.memory_mib, {} if place.open else _all_keys(every) or _NOBODY)
-
-
-def _all_keys(every: list[Wanted]) -> dict[str, str]:
-    """Whoever may ask an endpoint may see the metrics."""
-    return {f"{each.serving.name}/{name}": digest for each in every for name, digest in each.digests.items()}
+    # The key of an endpoint opens its own part of the metrics.
+    return Desired(generation, found, place.memory_mib, {} if place.open else _NOBODY)
 
 
 def _served(each: Wanted, prepared: Mapping[int, Revision], place: Place) -> Served:
