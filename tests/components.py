@@ -376,6 +376,7 @@ def docker_daemon() -> Iterator[str]:
             yield host
         finally:
             stop(process, grace_seconds=20)
+            subprocess.run(["umount", home / "exec" / "netns" / "default"], capture_output=True, check=False)
             shutil.rmtree(home, ignore_errors=True)
 
 
