@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -188,7 +189,10 @@ class EndpointPages:
         url = self._place()
         page = await self._database.read(lambda tx: _load(tx, caller, named["name"], named["project"], url, tried))
         if page.may_change:
-            newest = await asyncio.to_thread(self._log.latest, named["name"], _SHOWN_SAMPLES)
+            name, project = named["name"], named["project"]
+            since_ms = await self._database.read(lambda tx: reading.began_ms(tx, caller, name, project))
+            latest = partial(self._log.latest, name, _SHOWN_SAMPLES, since_ms=since_ms)
+            newest = await asyncio.to_thread(latest)
             page = msgspec.structs.replace(page, samples=[_sample(each) for each in newest])
         return await self._pages.respond(request, "serving/endpoint.html", page)
 
