@@ -426,10 +426,13 @@ def test_names_are_taken_once_and_freed(serving: World) -> None:
     serving.database.write_now(lambda tx: projects.create(tx, LOCAL, PROJECT, "other", ""))
     with pytest.raises(Conflict, match="belongs to another project"):
         serving.endpoint(project="other")
+    began_ms = serving(reading.began_ms, "e")
     serving.database.write_now(lambda tx: store.remove(tx, LOCAL, endpoints.KIND, "e"))
     serving.settle()
     assert serving.host.told[-1].endpoints == []
+    serving.later(1_000)
     serving.endpoint(project="other")
+    assert serving(reading.began_ms, "e", "other") > began_ms  # nobody reads what the one before was asked
 
 
 def test_keys(serving: World) -> None:

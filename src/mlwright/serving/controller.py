@@ -41,6 +41,8 @@ _LOOK_AGAIN_S = 3.0
 _ROLLOUT_S = 0.5
 #: A revision that could not be prepared because something was away is tried again after so long.
 _TRY_AGAIN_S = 5.0
+#: A host that has not taken what it is to serve is told again after so long.
+_PUSH_AGAIN_S = 0.2
 _MINUTE_MS = 60_000
 _PREPARERS = 2
 _PUSHERS = 4
@@ -228,6 +230,7 @@ class ServingController:
             self._document = self._host.serve(wanted)
         except Unavailable as error:
             _log.warning("serving: %s", error.message)
+            self._stopped.wait(_PUSH_AGAIN_S)
             self._pushed = None
         self._heard.set()
 

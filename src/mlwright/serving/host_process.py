@@ -5,7 +5,10 @@ import http.client
 import json
 import logging
 import os
+import select
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -29,6 +32,8 @@ _LOAD_S = 600.0
 _STOP_S = 75.0
 _LOOK_S = 0.01
 _LOG_BYTES = 20 << 20
+#: Linux' `struct ucred`: process, user, group.
+_CREDENTIALS = struct.Struct("iII")
 
 
 class HostProcess:
@@ -66,6 +71,7 @@ class HostProcess:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._log.parent.mkdir(parents=True, exist_ok=True)
         _shorten(self._log)
+        self._end_orphan()
         (self._folder / "control.sock").unlink(missing_ok=True)
         host = [sys.executable, "-m", "mlwright.serving.host.main", str(self._folder)]
         ports = [str(self._port), *([str(self._grpc_port)] if self._grpc_port else [])]
@@ -122,6 +128,7 @@ class HostProcess:
         """Answer what was asked, and end."""
         found = self._kept()
         if found is None:
+            self._end_orphan()
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(found["pid"], signal.SIGTERM)
@@ -139,6 +146,25 @@ class HostProcess:
         except (OSError, ValueError):
             return None
         return found if str(_KEEPER).encode() in words and str(self._folder).encode() in words else None
+
+    def _end_orphan(self) -> None:
+        """A host whose keeper was killed goes on, and has the port: it answers what it was asked, and ends."""
+        try:
+            with sockets.connected(self._folder / "control.sock", _ASK_S) as connection:
+                answer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            pid = _CREDENTIALS.unpack(answer)[0]  # of who listens
+            orphan = os.pidfd_open(pid)
+        except OSError:
+            return
+        _log.warning("serving: the host's keeper has died: the host (process %s) makes room for another one", pid)
+        try:
+            signal.pidfd_send_signal(orphan, signal.SIGTERM)
+            if not select.select([orphan], [], [], _STOP_S)[0]:
+                signal.pidfd_send_signal(orphan, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        finally:
+            os.close(orphan)
 
     def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> dict[str, Any]:
         connection = _Connection(self._folder / "control.sock", timeout_s)

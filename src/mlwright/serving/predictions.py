@@ -51,15 +51,15 @@ class PredictionLog:
                 yield from segments.read(each.path, since_ms, until_ms)
         yield from _others(spooled, packed)
 
-    def latest(self, endpoint: str, count: int, *, before_ms: int = FOREVER_MS) -> list[Prediction]:
+    def latest(self, endpoint: str, count: int, *, since_ms: int = 0, before_ms: int = FOREVER_MS) -> list[Prediction]:
         """The newest predictions, the newest first."""
-        spooled = self._waiting(endpoint, 0, before_ms)
-        packed = list(self._files(endpoint, 0, before_ms))
+        spooled = self._waiting(endpoint, since_ms, before_ms)
+        packed = list(self._files(endpoint, since_ms, before_ms))
         found = _newest(_others(spooled, packed), count)
         for each in sorted(packed, key=operator.attrgetter("last_ms"), reverse=True):
             if len(found) == count and found[-1].time_ms > each.last_ms:
                 break
-            found = _newest(itertools.chain(found, segments.read(each.path, 0, before_ms, count)), count)
+            found = _newest(itertools.chain(found, segments.read(each.path, since_ms, before_ms, count)), count)
         return found
 
     def find(self, endpoint: str, prediction_id: str) -> Prediction | None:

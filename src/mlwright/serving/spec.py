@@ -7,16 +7,16 @@ from typing import Annotated
 import msgspec
 
 Alpha = Annotated[float, msgspec.Meta(gt=0, le=0.5)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Margin = Annotated[float, msgspec.Meta(ge=0)]
-Mebibytes = Annotated[int, msgspec.Meta(ge=16)]
-Number = Annotated[int, msgspec.Meta(ge=1)]
+Mebibytes = Annotated[int, msgspec.Meta(ge=16, le=1 << 24)]
+Number = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Percent = Annotated[float, msgspec.Meta(gt=0, le=100)]
 Rate = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=30 * 86_400)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
-_MODEL = re.compile(r"(?P<name>[^/@]+)(/(?P<version>[1-9]\d*)|@(?P<alias>[^/@]+))\Z")
+_MODEL = re.compile(r"(?P<name>[^/@]+)(/(?P<version>[1-9]\d{0,17})|@(?P<alias>[^/@]+))\Z")
 
 
 class Strategy(StrEnum):
@@ -109,8 +109,8 @@ class Scaling(_Spec, frozen=True):
     way in one process above which another one is started, up to `max`.
     """
 
-    min: Count = 1
-    max: Number = 1
+    min: Annotated[int, msgspec.Meta(ge=0, le=1_024)] = 1
+    max: Annotated[int, msgspec.Meta(ge=1, le=1_024)] = 1
     concurrency: Number = 32
     idle_seconds: Seconds = 300.0
 
@@ -143,8 +143,8 @@ class Logging(_Spec, frozen=True):
     predictions: bool = True
     sample: Share = 1.0
     redact: list[str] = []
-    keep_days: Number = 90
-    keep_mib: Number = 4_096
+    keep_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] = 90
+    keep_mib: Annotated[int, msgspec.Meta(ge=1, le=1 << 30)] = 4_096
 
 
 class Endpoint(_Spec, frozen=True):

@@ -63,6 +63,9 @@ def test_a_slow_rate_says_how_long_to_wait() -> None:
     with pytest.raises(TooOften) as refused:
         door.count("", 0.1, 0.0)
     assert refused.value.retry_after_s == 10
+    with pytest.raises(TooOften) as refused:
+        door.count("", 5e-324, 0.0)
+    assert refused.value.retry_after_s == 86_400
 
 
 steps = st.lists(st.floats(0, 5), min_size=1, max_size=60)

@@ -1,6 +1,8 @@
 """Processes and memory of a real host: more of them under load, none when idle, and models that hang or grow."""
 
 import asyncio
+import resource
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ import psutil
 import pytest
 
 from mlwright.kernel.errors import Unavailable
-from mlwright.serving.host import workers
+from mlwright.serving.host import memory, workers
 from tests.unit.serving.hosting import Load, Site, site, toy
 
 #: Takes as many MiB as x says and keeps them, where y is 1; otherwise only for a moment.
@@ -106,6 +108,24 @@ def test_a_model_that_takes_too_much_memory(tmp_path: Path) -> None:
         assert host.values([16, 0]) == [16]
         told = host.tell(revisions=[*host.served["revisions"], toy(tmp_path, 100, 2, source=GREEDY)], stable=2)
         assert "may take 64" in told["failures"]["default/toy/2"]
+
+
+def test_a_limit_above_what_the_kernel_can_be_told() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        memory.limit(process.pid, 2**70)
+        soft, _ = resource.prlimit(process.pid, resource.RLIMIT_DATA)
+        process.kill()
+    assert soft in {sys.maxsize, resource.RLIM_INFINITY}
+
+
+def test_a_version_with_a_defect_of_ours_keeps_no_other_from_being_served(tmp_path: Path) -> None:
+    """Not a failure that anybody has thought of: here, a path that cannot be one."""
+    good = toy(tmp_path, 1, 1)
+    with site(tmp_path, good) as host:
+        assert host.values([2, 3]) == [6]
+        host.others = [{**host.served, "name": "odd", "revisions": [{**good, "python": "\0"}]}]
+        told = host.tell()
+        assert (list(told["failures"]), host.values([2, 3])) == (["default/odd/1"], [6])
 
 
 SLOW = """

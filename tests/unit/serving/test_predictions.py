@@ -96,6 +96,8 @@ def test_by_time_and_by_id(tmp_path: Path, form: str) -> None:
         assert log.find("toy", entry(number, time_ms=NOON_MS + number).prediction_id) is not None
     assert log.find("toy", entry(99).prediction_id) is None
     assert log.find("toy", "no id") is None
+    assert [each.time_ms - NOON_MS for each in log.latest("toy", 7, since_ms=NOON_MS + 18)] == list(range(24, 17, -1))
+    assert [each.time_ms - NOON_MS for each in log.latest("toy", 7, since_ms=NOON_MS + 22)] == [24, 23, 22]
     assert log.latest("none", 3) == []
 
 

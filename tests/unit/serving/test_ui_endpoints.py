@@ -9,6 +9,7 @@ from mlwright.kernel import store
 from mlwright.kernel.identity import LOCAL, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.service import aliases, versions
 from mlwright.serving.host.counts import BOUNDS
 from mlwright.serving.service import endpoints, minutes, rollouts, rows
 from mlwright.serving.spec import Rollout
@@ -117,8 +118,19 @@ def test_who_may_steer(world: RegistryWorld) -> None:
     assert world.get(f"{PAGE}?format=json").json()["endpoint"]["traffic"]["stable"] == 2
     assert "sure" in world.get(PAGE).text
     assert world.post(f"{PAGE}/rollout", {"action": "pause"}, EDITOR).status_code == 409
+    assert world.post(f"{PAGE}/rollout", {"action": "whatever"}, EDITOR).status_code == 400
+    for odd in ("first", "-1", "9" * 5_000):
+        assert world.post(f"{PAGE}/rollback", {"revision": odd}, EDITOR).status_code == 400
     assert world.post(f"{PAGE}/rollback", {"revision": "1"}, EDITOR).status_code == 303
     assert world.get(f"{PAGE}?format=json").json()["endpoint"]["traffic"]["stable"] == 1
+
+
+def test_the_version_that_serves_is_deleted(world: RegistryWorld) -> None:
+    serve(world, versions=1)
+    world.write(lambda tx: aliases.remove(tx, LOCAL, "tree", "champion"))
+    world.write(lambda tx: versions.delete_version(tx, LOCAL, "tree", 1))
+    page = world.get(PAGE)
+    assert (page.status_code, "tree/1" in page.text) == (200, True)
 
 
 def test_asking_while_nothing_answers(world: RegistryWorld) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -10,7 +11,6 @@ from starlette.responses import Response
 
 from mlwright.kernel.database import Database
 from mlwright.kernel.http import caller_of, integer, json_response, read_json
-from mlwright.kernel.identity import Role
 from mlwright.kernel.openapi import Operation, Parameter
 from mlwright.kernel.transaction import Tx
 from mlwright.serving.host.spool import Prediction
@@ -208,10 +208,11 @@ class EndpointsApi:
     async def predictions(self, request: Request) -> Response:
         """What people have asked is shown to those who may change the endpoint."""
         caller, name, project = caller_of(request), request.path_params["name"], _project(request)
-        await self._database.read(lambda tx: service.find(tx, caller, name, Role.EDITOR, project))
+        since_ms = await self._database.read(lambda tx: reading.began_ms(tx, caller, name, project))
         limit = integer(request, "limit", 20, 1, _MOST_PREDICTIONS)
         before_ms = integer(request, "before", FOREVER_MS, 0, FOREVER_MS)
-        return json_response(await asyncio.to_thread(self._log.latest, name, limit, before_ms=before_ms))
+        latest = partial(self._log.latest, name, limit, since_ms=since_ms, before_ms=before_ms)
+        return json_response(await asyncio.to_thread(latest))
 
     async def keys(self, request: Request) -> Response:
         caller, name, project = caller_of(request), request.path_params["name"], _project(request)

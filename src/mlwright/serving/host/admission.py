@@ -9,6 +9,8 @@ from mlwright.serving.host.batching import TooManyRequests
 
 TIMEOUT = b"x-request-timeout-ms"
 _MOST_DIGITS = 9
+#: Nobody is told to wait longer, however seldom they may ask.
+_LONGEST_WAIT_S = 86_400.0
 
 
 class TooOften(TooManyRequests):
@@ -88,7 +90,7 @@ class Door:
             bucket = self._buckets[caller] = Bucket(rate, now_s)
         wait_s = bucket.take(rate, now_s)
         if wait_s:
-            raise TooOften(max(math.ceil(wait_s), 1))
+            raise TooOften(max(math.ceil(min(wait_s, _LONGEST_WAIT_S)), 1))
 
 
 def timeout_s(headers: Mapping[bytes, bytes], most_ms: int) -> tuple[float, bool]:

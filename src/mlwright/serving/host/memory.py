@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,4 +51,5 @@ def limit(pid: int, more: int) -> None:
     most = of_process(pid).data + max(more, 0) + _SLACK
     with contextlib.suppress(ProcessLookupError, PermissionError):
         _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
-        resource.prlimit(pid, resource.RLIMIT_DATA, (most, hard))
+        ceiling = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+        resource.prlimit(pid, resource.RLIMIT_DATA, (min(most, ceiling), hard))

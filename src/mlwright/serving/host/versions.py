@@ -1,6 +1,7 @@
 """A version in a host: loaded into one or more processes of its environment, asked, counted, replaced when it dies."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,8 @@ from mlwright.serving.host.state import Revision
 from mlwright.serving.host.takes import Takes, takes_of
 from mlwright.serving.host.tensors import TEXT, Asked
 from mlwright.serving.host.workers import Worker, WorkerDied
+
+_log = logging.getLogger(__name__)
 
 #: A request in which a process dies is given to another one, where it is alone; if that dies too, it was the request.
 _DEATHS = 2
@@ -216,6 +219,15 @@ class Version:
                 self._retire(number)
 
     async def _loaded(self, number: int) -> Batcher:
+        try:
+            return await self._loaded_into(number)
+        except MlwrightError:
+            raise
+        except Exception as error:  # the boundary of a version: its defect must not keep others from being served
+            _log.exception("%s cannot be loaded", self.name)
+            raise Unavailable("an internal error occurred while it was loaded; it has been logged") from error
+
+    async def _loaded_into(self, number: int) -> Batcher:
         request, example = self._request()
         try:
             worker = await self._places.loaded(self, number, request, example)

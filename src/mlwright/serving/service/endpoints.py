@@ -227,12 +227,15 @@ def _revise(
 
 
 def inputs_of(tx: Tx, caller: Caller, name: str, project: str = "") -> list[tuple[str, str]]:
-    """Names and MLflow's types of the columns that the version that serves takes; none where it does not say so."""
+    """Names and MLflow's types of the columns that the version that serves takes; none where nothing says so."""
     _, serving = find(tx, caller, name, Role.VIEWER, project)
     revision = rows.revision(tx, serving.row, serving.traffic.stable)
     if revision is None:
         return []
-    version = versions.get(tx, SYSTEM, revision.model, revision.version, serving.project)
+    try:
+        version = versions.get(tx, SYSTEM, revision.model, revision.version, serving.project)
+    except NotFound:  # deleted meanwhile; the endpoint still serves it
+        return []
     inputs = (version.facts.signature or {}).get("inputs")
     found = inputs if isinstance(inputs, list) else []
     return [(each["name"], str(each.get("type", ""))) for each in found if isinstance(each, dict) and each.get("name")]

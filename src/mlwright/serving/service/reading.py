@@ -105,6 +105,14 @@ def minutes(tx: Tx, caller: Caller, name: str, since_ms: int, project: str = "")
     return service_minutes.since(tx, serving.row, since_ms)
 
 
+def began_ms(tx: Tx, caller: Caller, name: str, project: str = "") -> int:
+    """When the first revision of an endpoint was made: whatever the log has from before was asked of another endpoint
+    that had its name, perhaps in another project. For those who may change it. Raises NotFound, Denied.
+    """
+    _, serving = endpoints.find(tx, caller, name, Role.EDITOR, project)
+    return min((each.created_ms for each in rows.revisions(tx, serving.row)), default=tx.now_ms())
+
+
 def explained(tx: Tx, caller: Caller, name: str, number: int | None = None, project: str = "") -> RolloutExplained:
     """A rollout with all its numbers: the newest one, or that of a revision. Raises NotFound."""
     found = rollout_list(tx, caller, name, project)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from mlwright.kernel import store
 from mlwright.kernel.database import Database
-from mlwright.kernel.errors import MlwrightError
+from mlwright.kernel.errors import Invalid, MlwrightError
 from mlwright.kernel.http import Route, caller_of
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.transaction import Tx
@@ -34,6 +35,7 @@ _SPAN_MINUTES = 60
 _SHOWN_ROLLOUTS = 10
 _SHOWN_REVISIONS = 20
 _SHOWN_SAMPLES = 10
+_MOST_DIGITS = 9
 
 Place = Callable[[], str]
 #: Sends a request body to an endpoint; its status and answer.
@@ -161,8 +163,10 @@ class EndpointPages:
                     return rollouts.resume(tx, caller, name, project)
                 case "promote":
                     return rollouts.promote(tx, caller, name, reason, project)
-                case _:
+                case "abort":
                     return rollouts.abort(tx, caller, name, reason, project)
+                case _:
+                    raise Invalid(f"{action[:40]!r} is none of pause, resume, promote and abort", path="action")
 
         await self._database.write(work)
         return see_other(_base(named["project"], named["name"]))
@@ -170,7 +174,7 @@ class EndpointPages:
     async def rollback(self, request: Request) -> Response:
         caller, named = caller_of(request), request.path_params
         form = await read_form(request)
-        number = int(form["revision"]) if form.get("revision", "").isdecimal() else None
+        number = _number(form.get("revision", ""))
         await self._database.write(lambda tx: rollouts.rollback(tx, caller, named["name"], number, named["project"]))
         return see_other(_base(named["project"], named["name"]))
 
@@ -185,9 +189,21 @@ class EndpointPages:
         url = self._place()
         page = await self._database.read(lambda tx: _load(tx, caller, named["name"], named["project"], url, tried))
         if page.may_change:
-            newest = await asyncio.to_thread(self._log.latest, named["name"], _SHOWN_SAMPLES)
+            name, project = named["name"], named["project"]
+            since_ms = await self._database.read(lambda tx: reading.began_ms(tx, caller, name, project))
+            latest = partial(self._log.latest, name, _SHOWN_SAMPLES, since_ms=since_ms)
+            newest = await asyncio.to_thread(latest)
             page = msgspec.structs.replace(page, samples=[_sample(each) for each in newest])
         return await self._pages.respond(request, "serving/endpoint.html", page)
+
+
+def _number(text: str) -> int | None:
+    """Of a revision; None when there is none, which is the one before. Raises Invalid."""
+    if not text:
+        return None
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+        raise Invalid("the revision is no number", path="revision")
+    return int(text)
 
 
 def _found(tx: Tx, caller: Caller, name: str) -> str:
