@@ -52,9 +52,11 @@ docs-reference: setup ## write the generated reference pages anew
 peers: setup     ## install the real programs that tests compare us with (MLflow, moto), outside the repository
 	@$(BIN)/python -m tools.peers
 
-bench: setup     ## measure us beside MLflow on this machine (minutes)
+bench: setup     ## measure us beside MLflow and MLServer on this machine (minutes; needs wrk)
 	@$(BIN)/python -m benchmarks.tracking
 	@$(BIN)/python -m benchmarks.registry
+	@$(BIN)/python -m benchmarks.serving
+	@$(BIN)/python -m benchmarks.deploying
 
 clean:           ## remove environments, caches and built files
 	rm -rf .venv .venv-demo node_modules build dist docs/site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/mlwright/web/static/vendor

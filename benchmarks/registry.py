@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import gates, lineage, registry_writes, signatures
+from benchmarks import gates, images, lineage, registry_writes, signatures
 from benchmarks.bench import Bench, Benchmark
 from benchmarks.report import Row
 from benchmarks.servers import mlwright_command
@@ -71,6 +71,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     **signatures.BENCHMARKS,
     "lineage": lineage.live,
     "gates": gates.flights,
+    **images.BENCHMARKS,
 }
 
 

@@ -22,6 +22,8 @@ is a median. Ratios above 1 are in mlwright's favour. Again: `make bench`.
 - While one server is measured, all processes of the other are paused: an MLflow server without work still takes a
   good part of a core.
 - Both keep their byte code, and each is started once uncounted before its starts are timed.
+- Of serving, each server has one core, and the load (wrk) another. All answer the same model; mlwright checks, counts
+  and logs each request meanwhile, in processes that share the core.
 - Where the real client is the load, it has a limit of its own: what it reaches beside a server that does nothing,
   measured in the same run. Nobody can be faster with it, so {share:.0%} of it counts as met too, whatever the ratio.
 """

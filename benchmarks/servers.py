@@ -45,13 +45,14 @@ def peer_python(version: str = "3.17.2") -> Path:
 
 @dataclass
 class Server:
-    """A server process tree on a free loopback port; `start` returns when `/health` has answered."""
+    """A server process tree on a free loopback port; `start` returns when `health` has answered."""
 
     name: str
     command: list[str]
     data: Path
     port: int
     environment: dict[str, str] = field(default_factory=dict)
+    health: str = "/health"
     process: subprocess.Popen[bytes] | None = None
     paused: bool = False
 
@@ -77,7 +78,7 @@ class Server:
             )
 
     def start(self) -> float:
-        """Start, wait for the first answer of `/health`, and return the seconds that took."""
+        """Start, wait for the first answer of `health`, and return the seconds that took."""
         begin = time.perf_counter()
         self.spawn()
         try:
@@ -96,10 +97,10 @@ class Server:
             time.sleep(0.002)
 
     def answers(self) -> bool:
-        """Whether `/health` answers 200 now."""
+        """Whether `health` answers 200 now."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=2)
         try:
-            connection.request("GET", "/health")
+            connection.request("GET", self.health)
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False

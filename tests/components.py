@@ -1,4 +1,4 @@
-"""Real outside components for tests: MLflow, PostgreSQL, moto (S3), model-signing and Chromium.
+"""Real outside components for tests: MLflow, PostgreSQL, moto (S3), model-signing, Docker and Chromium.
 
 A test that needs one is skipped with the reason when it is not installed, and fails instead when
 `MLWRIGHT_REQUIRE_COMPONENTS=1` (as in `.ci/run`). Processes are stopped by id, with their children.
@@ -346,6 +346,38 @@ def moto_s3(moto_url: str) -> S3Endpoint:
 def model_signing() -> Path:
     """The command of OpenSSF's reference implementation of model signing."""
     return peer_python("model-signing").parent / "model_signing"
+
+
+# --- Docker ---
+
+
+@contextlib.contextmanager
+def docker_daemon() -> Iterator[str]:
+    """A Docker daemon of its own, without a network; yields the value of DOCKER_HOST."""
+    if shutil.which("docker") is None or shutil.which("dockerd") is None:
+        missing("Docker is not installed (Debian: `apt-get install docker.io`)")
+    if os.geteuid() != 0:
+        missing("a Docker daemon can be started by root only")
+    home = Path(tempfile.mkdtemp(prefix="mlw-dock-"))  # not below pytest's folder: too long a path for a socket
+    log, host = home / "log", f"unix://{home / 'socket'}"
+    command: list[str | Path] = [
+        "dockerd", "--storage-driver=overlay2", "--iptables=false", "--bridge=none", "--host", host,
+        "--data-root", home / "data", "--exec-root", home / "exec", "--pidfile", home / "pid",
+    ]  # fmt: skip
+
+    def ready() -> bool:
+        asked = ["docker", "--host", host, "version"]
+        return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+    with log.open("wb") as out:
+        process = subprocess.Popen([str(part) for part in command], stdout=out, stderr=out)
+        try:
+            wait_until(ready, process, log, _START_SECONDS)
+            yield host
+        finally:
+            stop(process, grace_seconds=20)
+            subprocess.run(["umount", home / "exec" / "netns" / "default"], capture_output=True, check=False)
+            shutil.rmtree(home, ignore_errors=True)
 
 
 # --- Chromium ---

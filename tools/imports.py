@@ -43,9 +43,13 @@ HTTP_PARTS = {"api", "ui", "app", "web", "mlflow", "oip", "grafana", "prometheus
 # The base that all faces share: named one by one, so that each addition is a decision.
 HTTP_MODULES = {
     "mlwright.artifacts.transfer",  # streams bodies to and from the artifact store
+    "mlwright.kernel.exchange",  # a request and its answer, as ASGI has them
     "mlwright.kernel.http",
     "mlwright.kernel.openapi",
+    "mlwright.kernel.protocol",  # a connection
     "mlwright.kernel.protojson",
+    "mlwright.serving.host.control",
+    "mlwright.serving.host.main",
 }
 HTTP_LIBRARIES = ("starlette", "uvicorn")
 
@@ -54,6 +58,9 @@ VENDOR_CLIENTS = (
     "kubernetes_asyncio", "obstore", "prometheus_api_client", "psycopg", "psycopg_pool", "ray", "redis",
     "snowflake",
 )  # fmt: skip
+VENDOR_MODULES = {
+    "mlwright.serving.host.grpc.messages",  # Google's package of protocol buffers; nobody is called
+}
 # Too heavy or too foreign for any process of ours.
 NEVER = ("fastapi", "flask", "litestar", "mlflow", "pandas", "pydantic")
 
@@ -103,6 +110,8 @@ def may_speak_http(module: str) -> bool:
 def may_use_vendors(module: str) -> bool:
     """True for backends and for the PostgreSQL part of the kernel's database."""
     parts = module.split(".")
+    if module in VENDOR_MODULES:
+        return True
     return "backends" in parts[1:2] or (parts[1:2] == ["kernel"] and "postgres" in parts[-1])
 
 

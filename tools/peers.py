@@ -50,8 +50,25 @@ PEERS = (
     Peer("moto", ("moto[server]>=5.1,<6",)),
     # It imports pyOpenSSL, which it does not require.
     Peer("model-signing", ("model-signing==1.1.1", "pyopenssl")),
-    # It carries the published schemas of workflows.
+    # The two known clients of the Open Inference Protocol.
+    Peer("inference-clients", ("tritonclient[http,grpc]==2.73.0", "kserve==0.21.0")),
+    # What compiles models; skl2onnx puts truth values among whole numbers, which protobuf 7 does not take.
+    Peer(
+        "onnx-converters",
+        (
+            "skl2onnx>=1.20,<2",
+            "onnxmltools>=1.16,<2",
+            "onnxruntime>=1.20,<2",
+            "protobuf<7",
+            "scikit-learn>=1.7,<2",
+            "xgboost-cpu>=3,<4",
+            "pandas<3",
+        ),
+    ),
+    # It carries the published schemas of workflows, and of Compose.
     Peer("check-jsonschema", ("check-jsonschema>=0.35,<1",)),
+    # It carries the published schemas of Kubernetes.
+    Peer("kubernetes-validate", ("kubernetes-validate>=1.34,<2",)),
 )
 
 

@@ -146,6 +146,7 @@ def work(options: argparse.Namespace, console: Console, running: server.Server, 
         import mlflow
 
         from examples.flights import closing, models, promoting, readback
+        from examples.flights.serving import Served
 
         table = reading.result()
         server.wait_until_ready(running)
@@ -162,13 +163,13 @@ def work(options: argparse.Namespace, console: Console, running: server.Server, 
             readback.check(account, session.tally, len(candidates) + len(grid) + 2)
             best = evaluations[account.ranked[0].info.run_name]
             readback.check_model(account, table.inputs[session.split.test], best.probability)
-    with console.phase("registering, gating, promoting"):
-        answers = []
+    with console.phase("registering, gating, serving, rolling out"):
+        promoted = promoting.Promoted([], Served())
         if directed(os.environ):
             console.note("this is for its runs alone: nothing is registered")
         elif not session.tally.failed:
-            answers = promoting.promote(console, running.url, account.ranked)
-    return closing.Result(session, account, experiment_id, answers)
+            promoted = promoting.promote(console, running.url, session, account.ranked)
+    return closing.Result(session, account, experiment_id, promoted)
 
 
 def open_session(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from examples.flights.console import Console
-from examples.flights.promoting import ALIAS, MODEL, Answer
+from examples.flights.promoting import MODEL, Promoted
 from examples.flights.readback import Account, ranking_lines
 from examples.flights.server import Server, experiment_page
+from examples.flights.serving import ENDPOINT
 from examples.flights.train import Session
 
 
@@ -20,7 +21,7 @@ class Result:
     session: Session
     account: Account
     experiment_id: str
-    answers: Sequence[Answer]
+    promoted: Promoted
 
 
 def show(console: Console, running: Server, result: Result, facts: Mapping[str, Any], *, keep: bool) -> None:
@@ -34,14 +35,18 @@ def show(console: Console, running: Server, result: Result, facts: Mapping[str, 
     )
     phases = "; ".join(f"{name} {took:.1f}" for name, took in facts["phases"].items())
     console.line(f"{facts['seconds']:.1f} s: {phases}")
-    for champion in [answer for answer in result.answers if not answer.reason][-1:]:
-        console.line(f"models:/{MODEL}@{ALIAS} is version {champion.version}, {champion.model}")
+    served = result.promoted.served
+    for rollout in [each for each in served.rollouts if each.state == "promoted"][-1:]:
+        serves = f"version {rollout.version} of {MODEL} serves"
+        console.line(f"{serves}: {sum(served.answers.values()):,} requests answered, {len(facts['unanswered'])} failed")
     for reason in facts["failures"]:
         console.line(f"FAILED  {reason}")
     console.line()
     ours = running.process is not None
     note = " (the server stops now; `make demo KEEP=1` leaves it up)" if ours and not keep else ""
     console.line(f"experiment: {facts['experiment_url']}{note}")
+    if served.rollouts:
+        console.line(f"endpoint:   {running.url}/endpoints/{ENDPOINT}")
     if running.process is not None and keep:
         console.line(f"server: pid {running.process.pid}; stop it with: {running.command('down')}")
 
@@ -65,7 +70,10 @@ def summary(running: Server, result: Result, console: Console, seconds: float) -
         "artifacts": account.artifacts,
         "artifact_bytes": account.artifact_bytes,
         "ranking": [{"model": run.info.run_name, "auc": run.data.metrics["test_auc"]} for run in account.ranked],
-        "versions": [asdict(answer) for answer in result.answers],
+        "versions": [asdict(answer) for answer in result.promoted.answers],
+        "rollouts": [asdict(rollout) for rollout in result.promoted.served.rollouts],
+        "answered": dict(result.promoted.served.answers),
+        "unanswered": dict(result.promoted.served.failures),
         "seconds": round(seconds, 2),
         "phases": console.seconds,
     }

@@ -19,7 +19,7 @@ from shlex import quote
 from examples.flights.errors import DemoError
 
 START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
 LOG_LINES = 12
 

@@ -66,13 +66,75 @@ CREATE TABLE datasets (
 	CONSTRAINT uq_datasets_digest UNIQUE (experiment_id, name, digest)
 );
 INSERT INTO "datasets" VALUES(1,1,'train','d1','local','{}',NULL,NULL);
+CREATE TABLE endpoint_keys (
+	endpoint INTEGER NOT NULL, 
+	name TEXT NOT NULL, 
+	digest TEXT NOT NULL, 
+	author TEXT NOT NULL, 
+	created_ms INTEGER NOT NULL, 
+	PRIMARY KEY (endpoint, name)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE endpoint_minutes (
+	endpoint INTEGER NOT NULL, 
+	at_ms INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	requests INTEGER NOT NULL, 
+	errors INTEGER NOT NULL, 
+	p50_ms DOUBLE NOT NULL, 
+	p99_ms DOUBLE NOT NULL, 
+	PRIMARY KEY (endpoint, at_ms, number)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE endpoint_revisions (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	endpoint INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	model TEXT NOT NULL, 
+	version INTEGER NOT NULL, 
+	version_row INTEGER NOT NULL, 
+	digest TEXT NOT NULL, 
+	onnx INTEGER NOT NULL, 
+	state TEXT NOT NULL, 
+	reason TEXT NOT NULL, 
+	overridden TEXT NOT NULL, 
+	author TEXT NOT NULL, 
+	created_ms INTEGER NOT NULL, 
+	ready_ms INTEGER NOT NULL, 
+	CONSTRAINT uq_endpoint_revisions_number UNIQUE (endpoint, number)
+);
+CREATE TABLE endpoint_rewards (
+	endpoint INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	rewards INTEGER NOT NULL, 
+	total DOUBLE NOT NULL, 
+	PRIMARY KEY (endpoint, number)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE endpoints (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	project TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	stable INTEGER NOT NULL, 
+	candidate INTEGER NOT NULL, 
+	share DOUBLE NOT NULL, 
+	last_revision INTEGER NOT NULL, 
+	considered TEXT NOT NULL, 
+	CONSTRAINT uq_endpoints_name UNIQUE (name)
+);
 CREATE TABLE event_head (
 	id INTEGER NOT NULL, 
 	seq INTEGER NOT NULL, 
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'3ffae7fa7096a5afb09423bfc7c8aeb8ae3c55b8dead335347c6f662cd3965f0');
+INSERT INTO "event_head" VALUES(1,23,'47d0d0bf388296b29bf3c5d5594e45f6b762c41cac025fd9fefdc91a614fa056');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -89,25 +151,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/9862238bc331','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','1be9e62217cb79a113af1f8f5eb83fc48c4d00f3c2a54f95b0ec0494ef09d59c');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','1be9e62217cb79a113af1f8f5eb83fc48c4d00f3c2a54f95b0ec0494ef09d59c','1533f735068665b62dcb744a7265f401d4592b993be194edf112e146fb0d1997');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','1533f735068665b62dcb744a7265f401d4592b993be194edf112e146fb0d1997','a40cb48cfbbca417de03ee13e44952df250bfcd4a5e8a6260659e5ffea950b2d');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','a40cb48cfbbca417de03ee13e44952df250bfcd4a5e8a6260659e5ffea950b2d','6f0d3e6999c00755df4afe46aeca9212c4dd318eae74fa6d9e6b75f1b0a2afad');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','6f0d3e6999c00755df4afe46aeca9212c4dd318eae74fa6d9e6b75f1b0a2afad','3410d92c4a04df6ba68f60871a778bca061b436ed20a4a211bd9386ea6793320');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','3410d92c4a04df6ba68f60871a778bca061b436ed20a4a211bd9386ea6793320','4ce95e9432744dfdf9e74e234e22a5fde41fa6172322d067fbee2f349496a4f2');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','4ce95e9432744dfdf9e74e234e22a5fde41fa6172322d067fbee2f349496a4f2','51b6e942a493de5b6c1e882302e10d774276fdae5a6bf5cd4662e64afb660570');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','51b6e942a493de5b6c1e882302e10d774276fdae5a6bf5cd4662e64afb660570','8007f7c2ecd89f28969eda835ba194d132b610925b13854ee2dc20fc1e405506');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','8007f7c2ecd89f28969eda835ba194d132b610925b13854ee2dc20fc1e405506','6ce82afc15da7ddce157d08daa18a2636fe3867cf482c2339e17815493a799cb');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','6ce82afc15da7ddce157d08daa18a2636fe3867cf482c2339e17815493a799cb','e4a4b296538db863f90c9faf55ad86df3051698e2ff969b9cbdc8c4515e27bd5');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','e4a4b296538db863f90c9faf55ad86df3051698e2ff969b9cbdc8c4515e27bd5','3823ea8853f30152e8d49edeece5e7cc67e4ad1600436ab7066860227ad71424');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','3823ea8853f30152e8d49edeece5e7cc67e4ad1600436ab7066860227ad71424','123da6832bcf6f9074f4ad857e90f581ecd988af309edbd7595ef5f15940055b');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','123da6832bcf6f9074f4ad857e90f581ecd988af309edbd7595ef5f15940055b','eca68cceacff7c655dce57068f484509f2729ecd19e7ec67f9cebc6c629b65f4');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','eca68cceacff7c655dce57068f484509f2729ecd19e7ec67f9cebc6c629b65f4','4186df7b0589a92d653aa48e2bead0a387a1a360a187063168a9f4eb02b7ad7b');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','4186df7b0589a92d653aa48e2bead0a387a1a360a187063168a9f4eb02b7ad7b','eb4e8101449a94dffe6d035b545a398804090bf448a235f752db725fbe4f4008');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','eb4e8101449a94dffe6d035b545a398804090bf448a235f752db725fbe4f4008','03f655849503c49d28b5b566c1459f9dba565cfc7bfc4fc6a95ff90f9d4296f7');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','03f655849503c49d28b5b566c1459f9dba565cfc7bfc4fc6a95ff90f9d4296f7','dc1d7e9693db7808d07a9a095185cc26d95a96f7ce2e59a4189356c0e946e5d1');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','dc1d7e9693db7808d07a9a095185cc26d95a96f7ce2e59a4189356c0e946e5d1','668822bbffa4a50295715672193028b99acc9a11f1089bdd49445be83a0d25de');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','668822bbffa4a50295715672193028b99acc9a11f1089bdd49445be83a0d25de','3ffae7fa7096a5afb09423bfc7c8aeb8ae3c55b8dead335347c6f662cd3965f0');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/10696b73b072','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','bbf8dc9f6ad77876deb2e4c5e5bc3bb82c7f9f2085c6ffa2aca447a519c7700b');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','bbf8dc9f6ad77876deb2e4c5e5bc3bb82c7f9f2085c6ffa2aca447a519c7700b','c9456cac5cb10ff4d5bcfa28fd6c28ce0d4da2363487f717d3a2aae65a806ad5');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','c9456cac5cb10ff4d5bcfa28fd6c28ce0d4da2363487f717d3a2aae65a806ad5','c2f5dd8691ef14910b1284aeb98259acaefadf94a3d64b4391654b94769ff340');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','c2f5dd8691ef14910b1284aeb98259acaefadf94a3d64b4391654b94769ff340','6920f835da61f3647f16a49424d1caa222d5fbe4d5cc7697935e6c68c88c1e95');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','6920f835da61f3647f16a49424d1caa222d5fbe4d5cc7697935e6c68c88c1e95','bb284969eaace5725b8571433ec6779e4e9e3f124e96d0019652aa15c9974958');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','bb284969eaace5725b8571433ec6779e4e9e3f124e96d0019652aa15c9974958','fffc7b288fcb828cb6c9d2423b01ad05663087ab05c938703296096b690c858f');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','fffc7b288fcb828cb6c9d2423b01ad05663087ab05c938703296096b690c858f','c002a5f92b0ca2fdea0afda7e5b2206ebe14383f413f4ee8d0dde2131799689f');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','c002a5f92b0ca2fdea0afda7e5b2206ebe14383f413f4ee8d0dde2131799689f','bdc2f03db139a77ed15a453b76852cd03b2bdd1350d9a77452755d79031fbbe0');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','bdc2f03db139a77ed15a453b76852cd03b2bdd1350d9a77452755d79031fbbe0','a769756d2243b20822f6a596e701c3690cb1f7a068313b4994a7f613f54d7dfc');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','a769756d2243b20822f6a596e701c3690cb1f7a068313b4994a7f613f54d7dfc','94f825ee4a8869d2c16574f94b346643cff29c5b340a92720190bc5c7faf0135');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','94f825ee4a8869d2c16574f94b346643cff29c5b340a92720190bc5c7faf0135','db8e968954cb1ea77b69a0b6caa2f5f48260bcb6ad5d67d2210b2fa8c8db1061');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','db8e968954cb1ea77b69a0b6caa2f5f48260bcb6ad5d67d2210b2fa8c8db1061','d804b60d3bf07809dd68058d56382c70bc2c1998084da7908cd8b32df1f8de28');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','d804b60d3bf07809dd68058d56382c70bc2c1998084da7908cd8b32df1f8de28','2ca358d46eb5847ed0f952a2d5b4ecbd1641f716fccae0f98eb7ef09a0b9868e');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','2ca358d46eb5847ed0f952a2d5b4ecbd1641f716fccae0f98eb7ef09a0b9868e','4c749014843151ed171fc7456387b9c9b73272ee30920f8e2151286aabd299b0');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','4c749014843151ed171fc7456387b9c9b73272ee30920f8e2151286aabd299b0','892d3e4e8569ef84d9431bd16fea1bd24f7ab74947bc3643dea572428997b8da');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','892d3e4e8569ef84d9431bd16fea1bd24f7ab74947bc3643dea572428997b8da','2ffce13981684f5f0d6ddb3c5b9fdf68ef1d6364074a16583072ec9710873f13');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','2ffce13981684f5f0d6ddb3c5b9fdf68ef1d6364074a16583072ec9710873f13','90b404ea77425bc495883f743b0adc0e3705d6a63b80e5a34b25096f8c8ed545');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','90b404ea77425bc495883f743b0adc0e3705d6a63b80e5a34b25096f8c8ed545','886cd7b0cca63209463621790e3778d18a18669f5477acb80da77ae736e396f6');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','886cd7b0cca63209463621790e3778d18a18669f5477acb80da77ae736e396f6','47d0d0bf388296b29bf3c5d5594e45f6b762c41cac025fd9fefdc91a614fa056');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -336,7 +398,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$TQQIIUtokZ9j3Jm42W5wNw==$8p6q/819y1bb+IoXYhUp8b/PAwb+DUhfpma2a5n4/P5k+A8GoGvl5cjYmA9DW/hxqKmneD9iHX4EFox2YlIpag==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$HuvW893EYDq0BC7g7qZGwg==$z2XKzFzpnLt8cTbo6BcIujzy1rJj9aRdU/ccnt/F+oriH/jR+FSGa9+tS5dhiRpz3pasIIYxYPYkaKQhYglXAA==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -393,6 +455,34 @@ CREATE TABLE role_bindings (
 
 ;
 INSERT INTO "role_bindings" VALUES('vision','robot','editor',1700000000000);
+CREATE TABLE rollout_looks (
+	rollout INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	look TEXT NOT NULL, 
+	judgement TEXT NOT NULL, 
+	PRIMARY KEY (rollout, number)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE rollouts (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	endpoint INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	attempt INTEGER NOT NULL, 
+	stable INTEGER NOT NULL, 
+	"plan" TEXT NOT NULL, 
+	state TEXT NOT NULL, 
+	reason TEXT NOT NULL, 
+	evidence TEXT NOT NULL, 
+	looks INTEGER NOT NULL, 
+	step INTEGER NOT NULL, 
+	inconclusive INTEGER NOT NULL, 
+	author TEXT NOT NULL, 
+	began_ms INTEGER NOT NULL, 
+	ended_ms INTEGER NOT NULL, 
+	CONSTRAINT uq_rollouts_attempt UNIQUE (endpoint, number, attempt)
+);
 CREATE TABLE run_models (
 	run INTEGER NOT NULL, 
 	direction TEXT NOT NULL, 
@@ -453,7 +543,7 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('9862238bc331','robot','448c9f94ce661623e1432bf8245aa42002d8effc0b3e6ae713e345130b9510f0','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('10696b73b072','robot','9f19afc2c45cc6bc6f36ca47ced8327712596d2466ad669f4006d5118e73b835','nightly',1700000000000,NULL);
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 
@@ -500,6 +590,7 @@ CREATE TABLE webhooks (
 CREATE INDEX ix_comments_run ON comments (run);
 CREATE INDEX ix_dataset_inputs_dataset ON dataset_inputs (dataset);
 CREATE INDEX ix_datasets_name ON datasets (name);
+CREATE INDEX ix_endpoint_revisions_preparing ON endpoint_revisions (endpoint, number) WHERE state = 'preparing';
 CREATE INDEX ix_events_overridden ON events (at_ms, seq) WHERE type = 'registry.gate.overridden';
 CREATE INDEX ix_events_registry ON events (project, subject, seq) WHERE type >= 'registry.' AND type < 'registry/';
 CREATE INDEX ix_gate_approvals_at ON gate_approvals (at_ms, id);

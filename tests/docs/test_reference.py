@@ -44,7 +44,7 @@ def test_every_command_that_a_page_names_exists() -> None:
         fences = re.findall(r"^```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         lines = [line for fence in fences for line in fence.splitlines()]
         lines += re.findall(r"`(mlwright [^`]*)`", text) + re.findall(r"^\$ (mlwright .*)", text, re.MULTILINE)
-        for words in filter(None, (re.match(r"mlwright((?: [a-z]+)+)", line) for line in lines)):
+        for words in filter(None, (re.match(r"mlwright((?: [a-z][a-z0-9]*)+)", line) for line in lines)):
             name = "mlwright"
             for word in words[1].split():
                 if name not in groups:

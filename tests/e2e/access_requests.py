@@ -3,7 +3,7 @@
 import json
 
 from mlwright.security.signing import keys
-from tests.e2e.access_world import KEY, PROJECT, SESAME, Request, Things, asked, form, get, send
+from tests.e2e.access_world import ENDPOINT, KEY, PROJECT, SESAME, Request, Things, asked, form, get, send
 
 _MLFLOW, _ARTIFACTS = "/api/2.0/mlflow", "/api/2.0/mlflow-artifacts"
 
@@ -21,6 +21,8 @@ def table(things: Things) -> dict[tuple[str, str], Request]:
         **_rest_runs(things),
         **_rest_registry(things),
         **_webhooks(things),
+        **_endpoints(),
+        **_endpoint_pages(),
         **_moving(things),
         **_pages(things),
         **_run_pages(things),
@@ -233,6 +235,27 @@ def _webhooks(on: Things) -> dict[str, Request]:
         f"GET {told}": get(f"{rest}/deliveries", by="root"),
         f"GET {told}/{{delivery}}": get(f"{rest}/deliveries/{on.delivery}", by="root"),
         f"POST {told}/{{delivery}}/retry": send("POST", f"{rest}/deliveries/{on.delivery}/retry", by="root"),
+    }
+
+
+def _endpoints() -> dict[str, Request]:
+    path, one, here = "/v1/endpoints/{name}", f"/v1/endpoints/{ENDPOINT}", f"?project={PROJECT}"
+    key = f"{one}/keys/{SESAME}-key{here}"
+    return {
+        "GET /v1/serving": Request("GET", "/v1/serving", anyone=True),
+        "GET /v1/endpoints": get("/v1/endpoints"),
+        f"GET {path}": get(f"{one}{here}"),
+        f"POST {path}/deploy": send("POST", f"{one}/deploy{here}", {"override": "x"}, by="root"),
+        f"POST {path}/rollback": send("POST", f"{one}/rollback{here}", {}),
+        f"POST {path}/rollout": send("POST", f"{one}/rollout{here}", {"action": "pause"}),
+        f"GET {path}/rollouts": Request("GET", f"{one}/rollouts{here}"),
+        f"GET {path}/rollout": Request("GET", f"{one}/rollout{here}"),
+        f"GET {path}/minutes": Request("GET", f"{one}/minutes{here}"),
+        f"GET {path}/predictions": Request("GET", f"{one}/predictions{here}"),
+        f"GET {path}/keys": get(f"{one}/keys{here}", by="root"),
+        f"POST {path}/keys": send("POST", f"{one}/keys{here}", {"name": "new"}, by="root"),
+        f"DELETE {path}/keys/{{key}}": send("DELETE", key, by="root"),
+        f"POST {path}/rewards": send("POST", f"{one}/rewards{here}", {"version": 1, "reward": 1}),
     }
 
 
@@ -473,4 +496,17 @@ def _version_pages(on: Things) -> dict[str, Request]:
         f"POST {path}/tags/delete": form(f"{one}/tags/delete", [("key", "t")]),
         f"POST {path}/stage": form(f"{one}/stage", [("stage", "Staging")]),
         f"POST {path}/delete": form(f"{one}/delete", []),
+    }
+
+
+def _endpoint_pages() -> dict[str, Request]:
+    path, one = "/projects/{project}/endpoints/{name}", f"/projects/{PROJECT}/endpoints/{ENDPOINT}"
+    return {
+        "GET /endpoints": get("/endpoints"),
+        "GET /endpoints/live": Request("GET", "/endpoints/live", anyone=True),
+        "GET /endpoints/{name}": Request("GET", f"/endpoints/{ENDPOINT}"),
+        f"GET {path}": get(one),
+        f"POST {path}/try": Request("POST", f"{one}/try", b"body=1", form=True),
+        f"POST {path}/rollout": form(f"{one}/rollout", [("action", "pause")]),
+        f"POST {path}/rollback": form(f"{one}/rollback", [("revision", "")]),
     }

@@ -37,6 +37,10 @@ from mlwright.security import service as security
 from mlwright.security.secrets import hash_password
 from mlwright.security.signing import bundle, keys
 from mlwright.security.spec import PrincipalKind
+from mlwright.serving.service import endpoints, rollouts
+from mlwright.serving.service import keys as endpoint_keys
+from mlwright.serving.service import rows as serving_rows
+from mlwright.serving.spec import Rollout
 from mlwright.tracking.service import experiments, inputs, models, notes, runs
 from mlwright.tracking.service.owners import TrackingOwners
 from mlwright.tracking.spec import Dataset, DatasetInput, Metric, Param, Tag
@@ -45,6 +49,8 @@ SESAME = "sesame"
 PROJECT = "vault"
 #: A project that the stranger administers.
 ELSEWHERE = "elsewhere"
+#: An endpoint in the secret project.
+ENDPOINT = f"{SESAME}-endpoint"
 PASSWORD = "correct horse battery"
 KEY = keys.generate()
 PEOPLE = ("outsider", "stranger", "viewer", "editor", "root")
@@ -83,6 +89,7 @@ class World:
         webhook = self.database.write_now(self._webhook)
         things = self.database.write_now(self._secrets)
         self.things = replace(things, webhook=webhook, delivery=self.database.write_now(self._told))
+        self.database.write_now(self._serve)
         self.app: ASGIApp = Guard(
             self.platform.router(),
             self.platform.settings,
@@ -176,6 +183,19 @@ class World:
         version = versions.get(tx, LOCAL, name, 1, PROJECT)
         self.bundle = bundle.sign(trust.contents(name, trust.files(tx, version)), KEY).decode()
         signatures.add(tx, LOCAL, name, 1, self.bundle.encode(), PROJECT)
+
+    def _serve(self, tx: Tx) -> None:
+        """An endpoint with a key; a rollout from its first revision to its second goes on."""
+        for onnx in (False, True):
+            spec = {"model": f"{SESAME}-registered/1", "entity": SESAME, "onnx": onnx}
+            store.apply(tx, LOCAL, endpoints.KIND, Manifest(API_VERSION, "Endpoint", Metadata(ENDPOINT, PROJECT), spec))
+            revision = endpoints.deploy(tx, LOCAL, ENDPOINT, PROJECT, SESAME)
+            serving = serving_rows.by_name(tx, PROJECT, ENDPOINT)
+            assert serving is not None
+            rollouts.ready(tx, serving.row, revision.number, Rollout())
+        spec = {"model": f"{SESAME}-registered/1", "entity": SESAME}  # which is not deployed yet
+        store.apply(tx, LOCAL, endpoints.KIND, Manifest(API_VERSION, "Endpoint", Metadata(ENDPOINT, PROJECT), spec))
+        endpoint_keys.create(tx, LOCAL, ENDPOINT, f"{SESAME}-key", PROJECT)
 
 
 @dataclass(frozen=True)

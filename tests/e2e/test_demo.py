@@ -162,13 +162,31 @@ def test_all_runs_are_finished_and_repeatable(demo: Done) -> None:
 def test_the_best_is_promoted_and_what_is_worse_or_dangerous_is_refused(demo: Done) -> None:
     versions = {each["model"]: each for each in demo.summary["versions"]}
     best = demo.summary["ranking"][0]["model"]
-    assert [each["version"] for each in demo.summary["versions"]] == [1, 2, 3, 4]
+    assert [each["version"] for each in demo.summary["versions"]] == [1, 2, 3, 4, 5]
     assert versions[best]["reason"] == ""
     assert "production/quality: fail: roc_auc" in versions["constant"]["reason"]
     dangerous = versions["a file from the internet"]["reason"]
     assert f"production/files: fail: model/model.pkl: {os.name}.system is not on the allow-list" in dangerous
     champion = ask(demo.summary["url"], "registered-models/alias?name=flights-late&alias=champion")["model_version"]
-    assert int(champion["version"]) == versions[best]["version"]
+    assert int(champion["version"]) == 5  # which passed its gates, and fails in traffic
+
+
+def test_the_best_serves_and_what_fails_in_traffic_is_rolled_back(demo: Done) -> None:
+    best = demo.summary["versions"][1]["version"]
+    good, bad = demo.summary["rollouts"]
+    assert (good["version"], good["state"]) == (best, "promoted")
+    assert good["first_s"] <= good["whole_s"]
+    assert (bad["version"], bad["state"]) == (5, "rolled-back")
+    assert 0 < bad["failed"] <= 60
+    assert demo.summary["unanswered"] == {}
+    assert set(demo.summary["answered"]) >= {"1", str(best)}
+    page = f"{demo.summary['url']}/projects/default/endpoints/flights?format=json"
+    with urllib.request.urlopen(page, timeout=30) as answer:
+        found = json.load(answer)
+    assert found["endpoint"]["summary"]["serves"] == f"flights-late/{best}"
+    assert [each["state"] for each in found["rollouts"]] == ["rolled-back", "promoted"]
+    assert found["explained"]["replayed"]
+    assert f"version {best} of flights-late serves" in demo.out
 
 
 def test_sweep_is_nested(demo: Done) -> None:

@@ -6,6 +6,7 @@ import logging.handlers
 import os
 import resource
 import secrets
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -18,11 +19,11 @@ import mlwright
 from mlwright.app import proxy
 from mlwright.app.guard import Authenticator, Guard
 from mlwright.app.process import ServerLock, ServerState, local_secret_path
-from mlwright.app.protocol import Protocol
 from mlwright.app.settings import Settings, save
 from mlwright.app.wiring import Platform
 from mlwright.kernel.clock import SystemClock
 from mlwright.kernel.errors import Conflict, Invalid
+from mlwright.kernel.protocol import Protocol
 
 _LOG_BYTES = 10 << 20
 _LOG_FILES = 5
@@ -106,11 +107,18 @@ def _run(platform: Platform, listening: socket.socket, lock: ServerLock, announc
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_DRAIN_S,
     )
+    signal.signal(signal.SIGTERM, _leave)  # uvicorn drains, and then raises it once more
     platform.database.listen()
     platform.gates.start()
     platform.webhooks.start()
+    platform.serving.start()
     gc.freeze()  # what the start made stays: a full collection of it would hold up all answers
     _Uvicorn(config, ready, platform.database.changes.close).run([listening])
+
+
+def _leave(*_: object) -> None:
+    """End by way of what has to be closed: the serving host, for one, is a process of its own."""
+    raise SystemExit(0)
 
 
 def _local_secret(data: Path) -> str:

@@ -22,6 +22,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         data: directory of all state.
         host, port: address to bind.
+        serving_port: where endpoints answer, at the same address; 0 is the port after `port`.
+        serving_grpc_port: where they answer over gRPC; 0 is nowhere.
+        serving_memory_mib: that all served models together may take; 0 is as much as there is.
         database: database URL; empty for SQLite in the data directory.
         artifacts: URL of the artifact store; empty for a folder in the data directory.
         authentication: whether callers must say who they are; always true beyond loopback.
@@ -34,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
+    serving_port: int = 0
+    serving_grpc_port: int = 0
+    serving_memory_mib: int = 0
     database: str = ""
     artifacts: str = ""
     authentication: bool = False
@@ -61,8 +67,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
+        return self.url_of(self.port)
+
+    def url_of(self, port: int) -> str:
+        """The URL of a port at the same address."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:

@@ -11,6 +11,7 @@ import mlwright.registry.signatures.tables
 import mlwright.registry.tables
 import mlwright.registry.webhooks.tables
 import mlwright.security.tables
+import mlwright.serving.tables
 import mlwright.tracking.tables  # noqa: F401 - they register their tables
 from mlwright import __version__
 from mlwright.app import migrations, mlflow_ui
@@ -47,6 +48,7 @@ from mlwright.registry.gate_runner import GateRunner
 from mlwright.registry.mlflow import face as registry_face
 from mlwright.registry.service import approvals, gates, models, trust
 from mlwright.registry.service import graph as registry_graph
+from mlwright.registry.service.loading import VersionLoader
 from mlwright.registry.ui import face as registry_pages
 from mlwright.registry.webhooks import service as webhooks
 from mlwright.registry.webhooks.delivery import WebhookRunner
@@ -60,6 +62,16 @@ from mlwright.security.api import SecurityApi
 from mlwright.security.authentication import Authentication
 from mlwright.security.passwords import PasswordChecks
 from mlwright.security.sealing import Sealer
+from mlwright.serving.api.endpoints import EndpointsApi, ServingPlace
+from mlwright.serving.controller import ServingController
+from mlwright.serving.host_process import HostProcess
+from mlwright.serving.predictions import PredictionLog
+from mlwright.serving.preparing import Preparer
+from mlwright.serving.service import endpoints
+from mlwright.serving.service import graph as serving_graph
+from mlwright.serving.service.desired import Place
+from mlwright.serving.ui import pages as serving_pages
+from mlwright.serving.ui.pages import EndpointPages
 from mlwright.tracking.api import face as tracking_api
 from mlwright.tracking.mlflow import face as mlflow_face
 from mlwright.tracking.mlflow.graphql import Graphql
@@ -88,9 +100,10 @@ class Platform:
         self._passwords = PasswordChecks(self.database)
         self.project = projects.kind(_held_by)
         self.lineage = Lineage(
-            [*tracking_graph.KINDS, *registry_graph.KINDS], [*tracking_graph.HOPS, *registry_graph.HOPS]
+            [*tracking_graph.KINDS, *registry_graph.KINDS, *serving_graph.KINDS],
+            [*tracking_graph.HOPS, *registry_graph.HOPS, *serving_graph.HOPS],
         )
-        self.kinds = Kinds([self.project, gates.KIND, trust.KIND])
+        self.kinds = Kinds([self.project, gates.KIND, trust.KIND, endpoints.KIND])
         self.database.write_now(self._create_defaults)
         self.blobs: Blobs = open_blobs(settings.artifacts_url)
         self.environments = Environments(settings.data.absolute() / "environments")
@@ -99,6 +112,9 @@ class Platform:
         sender, sealer = Sender(from_environment()), Sealer(key_from_environment(), self._key_path())
         self._webhooks = Webhooks(self.database, sender, sealer)
         self.webhooks = WebhookRunner(self.database, sender, sealer, random.SystemRandom())
+        self._host = self._serving_host()
+        self._predictions = PredictionLog(settings.data.absolute() / "serving" / "predictions")
+        self.serving = self._serving()
 
     def router(self) -> ASGIApp:
         """The ASGI application with all faces; who reads with a browser gets errors as pages."""
@@ -121,6 +137,7 @@ class Platform:
             *MaterialsApi(self.database, VersionFiles(self.blobs)).operations(),
             *SignaturesApi(self.database, VersionFiles(self.blobs)).operations(),
             *WebhooksApi(self.database, self._webhooks).operations(),
+            *EndpointsApi(self.database, self._serving_place, self._predictions).operations(),
             *GarbageCollector(self.database, self.blobs, self.environments).operations(),
             *ArtifactsApi(self.database, self.blobs, owners).operations(),
         ]
@@ -129,13 +146,17 @@ class Platform:
             "tracking": tracking_pages.TEMPLATES,
             "registry": registry_pages.TEMPLATES,
             "security": security_pages.TEMPLATES,
+            "serving": serving_pages.TEMPLATES,
         }
         pages = Pages(folders, assets, self._waiting)
         files = ArtifactFiles(self.blobs, owners)
         tracking_ui = tracking_pages.routes(self.database, pages, files, RegisteredVersions())
         registry_ui = registry_pages.routes(self.database, pages, files, VersionFiles(self.blobs), self.lineage)
         login = security_pages.SecurityPages(self.database, pages, self._passwords).routes()
-        ui = Face([*assets.routes(), *login, *tracking_ui, *registry_ui], problem)
+        serving_ui = EndpointPages(
+            self.database, pages, lambda: self._serving_place().url, self._host.ask, self._predictions
+        ).routes()
+        ui = Face([*assets.routes(), *login, *tracking_ui, *registry_ui, *serving_ui], problem)
         foreign = [mlflow_ui.face(self.settings.mlflow_ui)] if self.settings.mlflow_ui else []
         faces = [mlflow, openapi.face(operations, __version__), ui, *foreign]
         return ErrorPages(Router(faces, Face([], problem)), pages)
@@ -153,9 +174,27 @@ class Platform:
         return await self.database.read(lambda tx: approvals.count(tx, caller))
 
     def close(self) -> None:
+        self.serving.close()
         self.gates.close()
         self.webhooks.close()
         self.database.close()
+
+    def _serving_host(self) -> HostProcess:
+        settings = self.settings
+        folder, log = settings.data.absolute() / "serving", settings.data.absolute() / "logs" / "serving.log"
+        port = settings.serving_port or min(settings.port + 1, 65_535)
+        return HostProcess(folder, log, settings.host, port, settings.serving_grpc_port)
+
+    def _serving(self) -> ServingController:
+        loader = VersionLoader(self.database, VersionFiles(self.blobs))
+        preparer = Preparer(loader, self.environments, self.settings.data.absolute() / "serving" / "models")
+        place = Place(self.settings.loopback, self.settings.serving_memory_mib)
+        return ServingController(self.database, preparer, self._host, place)
+
+    def _serving_place(self) -> ServingPlace:
+        settings = self.settings
+        grpc = settings.url_of(settings.serving_grpc_port).rpartition("/")[2] if settings.serving_grpc_port else ""
+        return ServingPlace(settings.url_of(self._host.port), self._host.is_running, grpc)
 
     def _key_path(self) -> Path | None:
         """Where the key for secrets lies; nowhere when other servers are to read them too."""

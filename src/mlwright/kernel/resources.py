@@ -105,6 +105,7 @@ class Kind(NamedTuple):
         summary: one sentence.
         is_project: each resource is a project of its own name; only administrators of the server make and remove it.
         changed_by: the role in its project that is needed to make, change and remove one.
+        before_save: called in the transaction that makes or changes one, with what it is to be; raises to refuse.
         before_delete: called in the transaction that removes a resource; raises to refuse, or cleans up.
     """
 
@@ -114,6 +115,7 @@ class Kind(NamedTuple):
     summary: str
     is_project: bool = False
     changed_by: Role = Role.EDITOR
+    before_save: Callable[[Tx, Resource], None] | None = None
     before_delete: Callable[[Tx, Resource], None] | None = None
 
     def validated(self, spec: Mapping[str, Any]) -> dict[str, Any]:

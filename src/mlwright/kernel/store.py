@@ -98,6 +98,8 @@ def apply(tx: Tx, caller: Caller, kind: Kind, manifest: Manifest, *, dry_run: bo
     after = _created(tx, kind, project, manifest, spec) if before is None else _changed(before, manifest, spec)
     if after == before:
         return Applied("unchanged", after)
+    if kind.before_save is not None and not dry_run:
+        kind.before_save(tx, after)
     if before is not None:
         after = _versioned(tx, after)
     if before is None:
@@ -152,7 +154,7 @@ def remove(tx: Tx, caller: Caller, kind: Kind, name: str, project: str = "", ver
     if not before.metadata.finalizers:
         _drop(tx, caller, before)
         return None
-    after = _versioned(tx, _with(before, deletion_timestamp=_timestamp(tx.now_ms())))
+    after = _versioned(tx, _with(before, deletion_timestamp=timestamp(tx.now_ms())))
     tx.run(_update, _changes(after))
     _emit(tx, caller, "deleting", before, after)
     return after
@@ -271,7 +273,7 @@ def _created(tx: Tx, kind: Kind, project: str, manifest: Manifest, spec: dict[st
         annotations=given.annotations or None,
         owner_references=given.owner_references or None,
         finalizers=given.finalizers or None,
-        creation_timestamp=_timestamp(now),
+        creation_timestamp=timestamp(now),
     )
     return Resource(API_VERSION, kind.name, metadata, spec, Status())
 
@@ -343,8 +345,8 @@ def _resource(row: tuple[Any, ...]) -> Resource:
         annotations=decode(values["annotations"]) or None,
         owner_references=decode(values["owner_references"], type=list[OwnerReference]) or None,
         finalizers=decode(values["finalizers"]) or None,
-        creation_timestamp=_timestamp(values["created_ms"]),
-        deletion_timestamp="" if values["deleted_ms"] is None else _timestamp(values["deleted_ms"]),
+        creation_timestamp=timestamp(values["created_ms"]),
+        deletion_timestamp="" if values["deleted_ms"] is None else timestamp(values["deleted_ms"]),
     )
     return Resource(
         API_VERSION, values["kind"], metadata, decode(values["spec"]), decode(values["status"], type=Status)
@@ -381,7 +383,8 @@ def _text(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _timestamp(milliseconds: int) -> str:
+def timestamp(milliseconds: int) -> str:
+    """Unix time as RFC 3339 has it."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -79,7 +79,12 @@ def test_the_description_is_complete(document: dict[str, Any]) -> None:
 
 
 def test_resources_over_rest(ask: Ask) -> None:
-    assert [each["name"] for each in ask("GET", "/v1/kinds").json] == ["Project", "GatePolicy", "SigningKey"]
+    assert [each["name"] for each in ask("GET", "/v1/kinds").json] == [
+        "Project",
+        "GatePolicy",
+        "SigningKey",
+        "Endpoint",
+    ]
     planned = ask("POST", "/v1/resources?dryRun=true", PROJECT)
     assert (planned.status, planned.json["action"]) == (200, "created")
     assert ask("GET", "/v1/resources/Project/vision").status == 404

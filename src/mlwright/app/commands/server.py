@@ -22,9 +22,14 @@ _POLL_S = 0.25
 @click.option("--timeout", default=20.0, show_default=True, help="Seconds to wait for running requests.")
 def down(data: Path, timeout: float) -> None:
     """Stop the platform after it has finished its work."""
+    from mlwright.serving.host_process import left_alone  # imports HTTP
+
     state = process.running(data)
     if state is None:
-        click.echo("mlwright is not running")
+        host = left_alone(data.absolute() / "serving")
+        if host is not None:
+            host.stop()
+        click.echo("mlwright is not running" if host is None else "the serving host, left alone, stopped")
         return
     if not process.stop(data, timeout):
         raise Unavailable(f"process {state.pid} still runs after {timeout:.0f} s", hint=f"kill {state.pid}")

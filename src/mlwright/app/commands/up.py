@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 
@@ -21,6 +22,25 @@ _START_S = 30.0
 @data_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65_535), help="Port to bind.")
+@click.option(
+    "--serving-port",
+    default=0,
+    type=click.IntRange(0, 65_535),
+    help="Port where endpoints answer (default: the one after --port).",
+)
+@click.option(
+    "--serving-grpc-port",
+    default=0,
+    type=click.IntRange(0, 65_535),
+    help="Port where endpoints answer over gRPC too (default: none).",
+)
+@click.option(
+    "--serving-memory",
+    default=0,
+    type=click.IntRange(0),
+    metavar="MIB",
+    help="Memory of all served models together; those that are asked least make room (default: no limit).",
+)
 @click.option("--database", default="", help="Database URL (default: SQLite in the data directory).")
 @click.option(
     "--artifacts", default="", help="Artifact store URL (default: a folder in the data directory, with SQLite only)."
@@ -48,6 +68,9 @@ def up(
     data: Path,
     host: str,
     port: int,
+    serving_port: int,
+    serving_grpc_port: int,
+    serving_memory: int,
     database: str,
     artifacts: str,
     auth: bool,
@@ -62,6 +85,9 @@ def up(
         data=data.absolute(),
         host=host,
         port=port,
+        serving_port=serving_port,
+        serving_grpc_port=serving_grpc_port,
+        serving_memory_mib=serving_memory,
         database=database,
         artifacts=artifacts,
         authentication=auth,
@@ -100,6 +126,8 @@ def _check(settings: Settings) -> None:
             path="--trusted-proxy",
             hint="create a user with: mlwright users create NAME --admin   and start with --auth",
         )
+    if settings.serving_grpc_port and find_spec("grpc") is None:
+        raise Invalid("gRPC needs more packages", path="--serving-grpc-port", hint="pip install 'mlwright[grpc]'")
     if settings.shared and not settings.artifacts:
         raise Invalid(
             "other servers may share this database, and would not find files in the data directory of this one",

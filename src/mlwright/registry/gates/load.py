@@ -76,11 +76,18 @@ class Load:
         else:
             self._buckets[bucket(self._last_s - due)] += 1
 
+    def _kept(self) -> Connection | None:
+        """A connection from before; one that the other side has closed since is not used, as no client does."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
+
     async def _exchange(self) -> str:
         """Send a request and read the answer. Returns what was wrong with it."""
-        connection = (
-            self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._request["port"])
-        )
+        connection = self._kept() or await asyncio.open_connection("127.0.0.1", self._request["port"])
         reader, writer = connection
         try:
             writer.write(self._message)

@@ -1,7 +1,9 @@
 """`mlwright export`: moving out."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,20 +17,42 @@ _FILTER = "metrics.auc > 0.7"
 _TARGET = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 
 
-@click.command()
-@click.argument("what", type=click.Choice(["runs", "metrics"]))
-@click.option("--experiment", "names", multiple=True, help="Id or name. May be repeated; all when not given.")
-@click.option("--filter", "query", default="", help=f"Such as: {_FILTER}.")
-@click.option("--view", type=click.Choice(["active", "deleted", "all"]), default="active", show_default=True)
-@click.option(
-    "--format", "form", type=click.Choice(["csv", "json", "parquet"]), help="By the file's name if not given."
-)
-@click.option("--project", default="", help="Project of the experiments that are named.")
-@click.option(
-    "--output", "-o", "target", required=True, type=click.Path(path_type=Path, dir_okay=False, allow_dash=True)
-)
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    """What both commands take."""
+    forms = click.Choice(["csv", "json", "parquet"])
+    for option in reversed([
+        click.option("--experiment", "names", multiple=True, help="Id or name. May be repeated; all when not given."),
+        click.option("--filter", "query", default="", help=f"Such as: {_FILTER}."),
+        click.option("--view", type=click.Choice(["active", "deleted", "all"]), default="active", show_default=True),
+        click.option("--format", "form", type=forms, help="By the file's name if not given."),
+        click.option("--project", default="", help="Project of the experiments that are named."),
+        click.option("--output", "-o", "target", required=True, type=_TARGET),
+    ]):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command("runs")
+@_options
 @with_client
-def export(
+def runs(client: Client, **asked: Any) -> None:
+    """Write a table with a row for each run.
+
+    JSON has one object for each line. The target may be - for standard output, which gets CSV unless --format says
+    otherwise.
+    """
+    _export(client, "runs", **asked)
+
+
+@click.command("metrics")
+@_options
+@with_client
+def metrics(client: Client, **asked: Any) -> None:
+    """Write a table with a row for each point of each metric, as `export runs` does."""
+    _export(client, "metrics", **asked)
+
+
+def _export(
     client: Client,
     what: str,
     names: tuple[str, ...],
@@ -38,11 +62,6 @@ def export(
     project: str,
     target: Path,
 ) -> None:
-    """Write a table with a row for each run (WHAT is runs) or for each point of each metric (WHAT is metrics).
-
-    JSON has one object for each line. The target may be - for standard output, which gets CSV unless --format says
-    otherwise.
-    """
     chosen = form or _format_of(target)
     ids = finding.experiment_ids(client, names, project)
     with finding.example(filter=_FILTER):

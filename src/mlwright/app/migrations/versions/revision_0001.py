@@ -25,6 +25,11 @@ def upgrade() -> None:
     comments()
     dataset_inputs()
     datasets()
+    endpoint_keys()
+    endpoint_minutes()
+    endpoint_revisions()
+    endpoint_rewards()
+    endpoints()
     event_head()
     events()
     experiment_tags()
@@ -49,6 +54,8 @@ def upgrade() -> None:
     registered_models()
     resources()
     role_bindings()
+    rollout_looks()
+    rollouts()
     run_models()
     runs()
     saved_views()
@@ -138,6 +145,94 @@ def datasets() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_datasets_name", "datasets", ["name"], unique=False)
+
+
+def endpoint_keys() -> None:
+    op.create_table(
+        "endpoint_keys",
+        sa.Column("endpoint", Int64, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("digest", String, nullable=False),
+        sa.Column("author", String, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("endpoint", "name"),
+        sqlite_with_rowid=False,
+    )
+
+
+def endpoint_minutes() -> None:
+    op.create_table(
+        "endpoint_minutes",
+        sa.Column("endpoint", Int64, nullable=False),
+        sa.Column("at_ms", Int64, nullable=False),
+        sa.Column("number", Int64, nullable=False),
+        sa.Column("requests", Int64, nullable=False),
+        sa.Column("errors", Int64, nullable=False),
+        sa.Column("p50_ms", Float64, nullable=False),
+        sa.Column("p99_ms", Float64, nullable=False),
+        sa.PrimaryKeyConstraint("endpoint", "at_ms", "number"),
+        sqlite_with_rowid=False,
+    )
+
+
+def endpoint_revisions() -> None:
+    op.create_table(
+        "endpoint_revisions",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("endpoint", Int64, nullable=False),
+        sa.Column("number", Int64, nullable=False),
+        sa.Column("model", String, nullable=False),
+        sa.Column("version", Int64, nullable=False),
+        sa.Column("version_row", Int64, nullable=False),
+        sa.Column("digest", String, nullable=False),
+        sa.Column("onnx", Int64, nullable=False),
+        sa.Column("state", String, nullable=False),
+        sa.Column("reason", String, nullable=False),
+        sa.Column("overridden", String, nullable=False),
+        sa.Column("author", String, nullable=False),
+        sa.Column("created_ms", Int64, nullable=False),
+        sa.Column("ready_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("endpoint", "number", name="uq_endpoint_revisions_number"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(
+        "ix_endpoint_revisions_preparing",
+        "endpoint_revisions",
+        ["endpoint", "number"],
+        unique=False,
+        sqlite_where=sa.text("state = 'preparing'"),
+        postgresql_where=sa.text("state = 'preparing'"),
+    )
+
+
+def endpoint_rewards() -> None:
+    op.create_table(
+        "endpoint_rewards",
+        sa.Column("endpoint", Int64, nullable=False),
+        sa.Column("number", Int64, nullable=False),
+        sa.Column("rewards", Int64, nullable=False),
+        sa.Column("total", Float64, nullable=False),
+        sa.PrimaryKeyConstraint("endpoint", "number"),
+        sqlite_with_rowid=False,
+    )
+
+
+def endpoints() -> None:
+    op.create_table(
+        "endpoints",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("project", String, nullable=False),
+        sa.Column("name", String, nullable=False),
+        sa.Column("stable", Int64, nullable=False),
+        sa.Column("candidate", Int64, nullable=False),
+        sa.Column("share", Float64, nullable=False),
+        sa.Column("last_revision", Int64, nullable=False),
+        sa.Column("considered", String, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name", name="uq_endpoints_name"),
+        sqlite_autoincrement=True,
+    )
 
 
 def event_head() -> None:
@@ -588,6 +683,42 @@ def role_bindings() -> None:
         sa.Column("created_ms", Int64, nullable=False),
         sa.PrimaryKeyConstraint("project", "principal"),
         sqlite_with_rowid=False,
+    )
+
+
+def rollout_looks() -> None:
+    op.create_table(
+        "rollout_looks",
+        sa.Column("rollout", Int64, nullable=False),
+        sa.Column("number", Int64, nullable=False),
+        sa.Column("look", String, nullable=False),
+        sa.Column("judgement", String, nullable=False),
+        sa.PrimaryKeyConstraint("rollout", "number"),
+        sqlite_with_rowid=False,
+    )
+
+
+def rollouts() -> None:
+    op.create_table(
+        "rollouts",
+        sa.Column("id", Int64, nullable=False),
+        sa.Column("endpoint", Int64, nullable=False),
+        sa.Column("number", Int64, nullable=False),
+        sa.Column("attempt", Int64, nullable=False),
+        sa.Column("stable", Int64, nullable=False),
+        sa.Column("plan", String, nullable=False),
+        sa.Column("state", String, nullable=False),
+        sa.Column("reason", String, nullable=False),
+        sa.Column("evidence", String, nullable=False),
+        sa.Column("looks", Int64, nullable=False),
+        sa.Column("step", Int64, nullable=False),
+        sa.Column("inconclusive", Int64, nullable=False),
+        sa.Column("author", String, nullable=False),
+        sa.Column("began_ms", Int64, nullable=False),
+        sa.Column("ended_ms", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("endpoint", "number", "attempt", name="uq_rollouts_attempt"),
+        sqlite_autoincrement=True,
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from mlwright.app import protocol
-from tests.unit.app.listening import connect, converse, serving
+from mlwright.kernel import protocol
+from tests.unit.kernel.listening import connect, converse, serving
 
 START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
 #: Bytes of an answer that no buffer of the system takes.

@@ -9,7 +9,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from mlwright.app.protocol import Protocol
+from mlwright.kernel.protocol import Protocol
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """One request on a connection and its answer, as ASGI sees them: `receive` and `send`."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
@@ -46,6 +46,7 @@ class Exchange:
     Args:
         connection: where it came from.
         scope: the ASGI scope of the request.
+        whole: answers the request once its body is whole, instead of the ASGI application.
         keep_alive: whether the connection may serve another request.
         expects_continue: the client sends the body only when told to.
 
@@ -73,11 +74,21 @@ class Exchange:
         "keep_alive",
         "scope",
         "started",
+        "whole",
     )  # fmt: skip
 
-    def __init__(self, connection: Connection, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        scope: Scope,
+        whole: "Callable[[Exchange], None] | None" = None,
+        *,
+        keep_alive: bool,
+        expects_continue: bool,
+    ) -> None:
         self._connection = connection
         self.scope = scope
+        self.whole = whole
         self.keep_alive = keep_alive
         self._expects_continue = expects_continue
         self.gone = self.ended = self.complete = False
@@ -142,6 +153,31 @@ class Exchange:
     def _readable(self) -> bool:
         return self.buffered >= _WORTHWHILE_BYTES or self.gone or self.ended or (self.complete and not self._end_told)
 
+    def body(self) -> bytes:
+        """The body, once it is complete, of a request that is answered in one piece."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answer in one piece, without ASGI; not to a HEAD. Raises RuntimeError for what is no HTTP.
+
+        Args:
+            headers: without the length, and what concerns the connection.
+        """
+        if self.gone or self.ended:
+            return
+        common = self._connection.common_headers
+        last = b"content-length: %d\r\n\r\n" if self.keep_alive else b"connection: close\r\ncontent-length: %d\r\n\r\n"
+        lines = [b"%s: %s\r\n" % each for each in headers]
+        head = b"".join((_STATUS_LINES[status], common, *lines, last % len(body)))
+        _check(head, 1 + common.count(b"\n") + len(lines) + last.count(b"\n"))
+        self.started = True
+        if len(body) <= _JOINED_BYTES:
+            self._connection.write(head + body)
+        else:
+            self._connection.write(head)
+            self._connection.write(body)
+        self._end()
+
     async def send(self, message: Message) -> None:
         """ASGI: the head of the answer, then pieces of its body. Raises RuntimeError for what is no HTTP."""
         if self.gone:
@@ -180,8 +216,7 @@ class Exchange:
             expected += 1
         lines.append(b"\r\n")
         head = b"".join(lines)
-        if head.count(b"\n") != expected or head.count(b"\r") != expected or b"\0" in head:
-            raise RuntimeError("a header holds a line break")
+        _check(head, expected)
         self.started, self._head = True, head
         if self.scope["method"] == "HEAD" or status in _NO_BODY:
             self._chunked, self._left = False, 0
@@ -227,3 +262,9 @@ class Exchange:
         self._drop_body()
         self._notify()
         self._connection.answered(self)
+
+
+def _check(head: bytes, lines: int) -> None:
+    """Raises RuntimeError when a name or a value has a line break in it."""
+    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+        raise RuntimeError("a header holds a line break")

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import urllib.parse
 from collections import deque
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
@@ -15,7 +16,7 @@ import uvicorn
 from starlette.types import Scope
 from uvicorn.server import ServerState
 
-from mlwright.app.exchange import Exchange
+from mlwright.kernel.exchange import Exchange
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,15 @@ _NO_HTTP = (
 )
 
 
+#: An ASGI application may have a method `whole`: from the method and the target of a request to what answers it once
+#: its body is complete, without a task and messages; None where the application itself is to be run.
+WholeApp = Callable[[bytes, bytes], Callable[[Exchange], None] | None]
+
+
+def _never_whole(_method: bytes, _target: bytes) -> None:
+    return None
+
+
 class Protocol(asyncio.Protocol):
     """One client connection. Requests that follow each other without waiting are answered in order.
 
@@ -51,6 +61,7 @@ class Protocol(asyncio.Protocol):
     ) -> None:
         self.loop = _loop or asyncio.get_running_loop()
         self._app = config.loaded_app
+        self._whole: WholeApp = getattr(config.loaded_app, "whole", None) or _never_whole
         self._state = server_state
         self._silence_s = float(config.timeout_keep_alive)
         self._default_headers: list[tuple[bytes, bytes]] = []
@@ -72,7 +83,9 @@ class Protocol(asyncio.Protocol):
         self._answering: Exchange | None = None
         self._following: deque[Exchange] = deque()
         self._refused = False
+        self._retired = False
         self._reading = True
+        self._going_on = False
         self._writable: asyncio.Event | None = None
         self._active_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -102,6 +115,12 @@ class Protocol(asyncio.Protocol):
         if self._answering is None:
             self._transport.close()
         else:
+            self._answering.keep_alive = False
+
+    def retire(self) -> None:
+        """Another server takes over: the next answer is the last one, and says so."""
+        self._retired = True
+        if self._answering is not None and not self._following:
             self._answering.keep_alive = False
 
     def _check_silence(self) -> None:
@@ -198,7 +217,10 @@ class Protocol(asyncio.Protocol):
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
+        self._heard = True
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(_HEAD_TOO_LARGE)
         if not self._in_head:  # what follows a chunked body is a trailer: nobody saw it when the request was let in
             return
         name = name.lower()
@@ -209,11 +231,15 @@ class Protocol(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._heard = True
         self._in_head = False
-        if self._refused:
+        if self._refused or self._transport.is_closing():
             return
         version = self._parser.get_http_version()
         keep_alive = version == "1.1" and self._parser.should_keep_alive() and not self._parser.should_upgrade()
-        exchange = Exchange(self, self._scope(version), keep_alive=keep_alive, expects_continue=self._expects_continue)
+        keep_alive = keep_alive and not self._retired
+        expects_continue = self._expects_continue
+        whole = None if expects_continue else self._whole(self._parser.get_method(), self._url)
+        scope = self._scope(version) if whole is None else self._short_scope(version)
+        exchange = Exchange(self, scope, whole, keep_alive=keep_alive, expects_continue=expects_continue)
         self._receiving = exchange
         if self._answering is None:
             self._run(exchange)
@@ -223,15 +249,24 @@ class Protocol(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._heard = True
-        if self._receiving is not None:
-            self._receiving.feed(body)
-            self._adjust_reading()
+        receiving = self._receiving
+        if receiving is not None:
+            receiving.feed(body)
+            if receiving.whole is not None and receiving.buffered > _BUFFERED_BYTES:
+                receiving.whole = None  # the application takes it in pieces
+                receiving.scope = self._scope(receiving.scope["http_version"])
+                if receiving is self._answering:
+                    self._run(receiving)
+            if receiving.buffered > _BUFFERED_BYTES:
+                self._adjust_reading()
 
     def on_message_complete(self) -> None:
         self._heard = True
-        if self._receiving is not None:
-            self._receiving.feed_end()
-            self._receiving = None
+        receiving, self._receiving = self._receiving, None
+        if receiving is not None:
+            receiving.feed_end()
+            if receiving.whole is not None and receiving is self._answering:
+                self._answer_whole(receiving, receiving.whole)
 
     def _scope(self, version: str) -> Scope:
         url = httptools.parse_url(self._url)
@@ -249,6 +284,15 @@ class Protocol(asyncio.Protocol):
             "headers": self._headers,
             "client": self._client,
             "server": self._server,
+        }
+
+    def _short_scope(self, version: str) -> Scope:
+        """What an exchange needs itself, and the headers."""
+        return {
+            "http_version": version,
+            "method": self._parser.get_method().decode("ascii"),
+            "raw_path": self._url,
+            "headers": self._headers,
         }
 
     def _count(self, size: int) -> None:
@@ -286,9 +330,20 @@ class Protocol(asyncio.Protocol):
 
     def _run(self, exchange: Exchange) -> None:
         self._answering = exchange
+        if exchange.whole is not None:
+            if exchange.complete:
+                self._answer_whole(exchange, exchange.whole)
+            return
         task = self.loop.create_task(self._serve(exchange))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
+
+    def _answer_whole(self, exchange: Exchange, whole: Callable[[Exchange], None]) -> None:
+        try:
+            whole(exchange)
+        except Exception:  # the boundary of the application: the client gets an answer, the log the reason
+            _log.exception("%s %s failed", exchange.scope["method"], exchange.scope["raw_path"])
+            exchange.fail()
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
@@ -303,15 +358,19 @@ class Protocol(asyncio.Protocol):
         self._active_at = self.loop.time()
         self._answering = None
         if not exchange.keep_alive:
+            self._following.clear()
             self._transport.close()
-        else:
+        elif not self._going_on:
             self._go_on()
 
     def _go_on(self) -> None:
         """The next request, if there is one and the client takes what he has asked for."""
-        if self._answering is None and self._following and self._writable is None:
+        self._going_on = True  # some are answered at once, and come back here
+        while self._answering is None and self._following and self._writable is None:
             self._run(self._following.popleft())
-        self._adjust_reading()
+        self._going_on = False
+        if not self._reading:
+            self._adjust_reading()
 
 
 def _address(found: Any) -> tuple[str, int] | None:
