@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from mlwright import __version__
 from mlwright.artifacts.spec import ArtifactFile
@@ -17,8 +18,9 @@ from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Conflict, Denied, GateClosed, NoEnvironment, NotFound, Unavailable
 from mlwright.kernel.identity import LOCAL, Caller, Role
+from mlwright.kernel.query import Query
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
-from mlwright.registry.service import aliases, gates
+from mlwright.registry.service import aliases, gates, models, versions
 from mlwright.registry.service.loading import VersionLoader
 from mlwright.registry.spec import ModelVersion
 from mlwright.security import projects
@@ -26,7 +28,7 @@ from mlwright.serving.controller import ServingController
 from mlwright.serving.host.counts import Tally
 from mlwright.serving.host.state import Desired, Served
 from mlwright.serving.preparing import Preparer
-from mlwright.serving.service import endpoints, keys, reading, rewards, rollouts
+from mlwright.serving.service import deploying, endpoints, keys, reading, rewards, rollouts
 from mlwright.serving.service.desired import Place
 from mlwright.serving.service.reading import EndpointDocument
 from mlwright.serving.spec import EndpointRevision, RevisionState, RolloutState, Strategy, Traffic
@@ -172,7 +174,7 @@ class World(Registry):
         return next(each.reason for each in self.document().conditions if each.type == "AsAsked")
 
     def deploy(self, **named: Any) -> EndpointRevision:
-        found: EndpointRevision = self(endpoints.deploy, "e", **named)
+        found: EndpointRevision = self(deploying.deploy, "e", **named)
         return found
 
 
@@ -350,7 +352,7 @@ def test_gates_are_passed_before_anything_is_served(world: World) -> None:
             world.deploy()
     editor = Caller("ed", roles={"default": Role.EDITOR})
     with pytest.raises(Denied):
-        world.database.write_now(lambda tx: endpoints.deploy(tx, editor, "e", "", "I know better"))
+        world.database.write_now(lambda tx: deploying.deploy(tx, editor, "e", "", "I know better"))
     assert not world.host.told
     assert world.deploy(override="the gate is broken").overridden == "the gate is broken"
     world.settle()
@@ -481,3 +483,51 @@ def test_what_a_rollout_came_to_counts_only_while_it_goes_on(serving: World) -> 
     serving.controller._write(stale, lambda tx, now, current: rollouts.not_loaded(tx, now, current, "it is late"))
     assert serving.traffic() == newer == Traffic(1, 3, 0.05)
     assert serving(reading.rollout_list, "e")[1].state is RolloutState.SUPERSEDED
+
+
+def test_asking_for_what_serves_gives_up_what_was_to_take_over(serving: World) -> None:
+    serving(aliases.move, "m", "champion", 1)
+    serving.settle()
+    assert serving.traffic() == Traffic(1, 0, 0.0)
+    assert serving(reading.rollout_list, "e")[0].state is RolloutState.SUPERSEDED
+    assert serving.document().revisions[0].number == 2  # no revision of what is there already
+    serving.environments.problem = Unavailable("no network")
+    serving.version(b"third")
+    serving.settle()
+    serving(aliases.move, "m", "champion", 1)
+    serving.settle()
+    serving.environments.problem = None
+    assert serving.deploy().number == 1
+    serving.settle()
+    assert serving.traffic() == Traffic(1, 0, 0.0)
+
+
+def test_what_is_served_cannot_be_deleted(serving: World) -> None:
+    for delete, number in ((versions.delete_version, 1), (versions.delete_version, 2)):
+        with pytest.raises(Conflict, match="is needed by endpoint/e"):
+            serving(delete, "m", number)
+    with pytest.raises(Conflict, match="is needed by endpoint/e"):
+        serving(models.delete_model, "m")
+    serving(rollouts.abort, "e", "")
+    serving(versions.delete_version, "m", 2)
+    serving.database.write_now(lambda tx: store.remove(tx, LOCAL, endpoints.KIND, "e"))
+    serving(models.delete_model, "m")
+
+
+def test_a_spec_of_another_release_keeps_only_its_endpoint_as_it_is(serving: World) -> None:
+    before = serving.host.served()
+    spoilt = Query(text("UPDATE resources SET spec = '{\"model\": 7}' WHERE kind = 'Endpoint'"))
+    serving.database.write_now(lambda tx: tx.run(spoilt))
+    serving.endpoint("other")
+    serving.settle()
+    assert serving.host.last()["other"].stable == 1
+    assert serving.host.served() == before
+    assert {each.name for each in serving(reading.listed)} == {"e", "other"}
+
+
+def test_numbers_that_were_broken_are_told(serving: World) -> None:
+    serving.look(good=10, stable=10)
+    broken = Query(text("UPDATE rollout_looks SET look = '{'"))
+    serving.database.write_now(lambda tx: tx.run(broken))
+    with pytest.raises(Conflict, match="were changed"):
+        serving(reading.explained, "e")

@@ -134,7 +134,7 @@ CREATE TABLE event_head (
 	hash TEXT NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "event_head" VALUES(1,23,'47d0d0bf388296b29bf3c5d5594e45f6b762c41cac025fd9fefdc91a614fa056');
+INSERT INTO "event_head" VALUES(1,23,'be1311f751c4e0015e316ee995fd2ee33b7afedb81f8354b5b507bef444d93fb');
 CREATE TABLE events (
 	seq INTEGER NOT NULL, 
 	at_ms INTEGER NOT NULL, 
@@ -151,25 +151,25 @@ INSERT INTO "events" VALUES(1,1700000000000,'system','default','resource.created
 INSERT INTO "events" VALUES(2,1700000000000,'local','vision','resource.created','project/vision','{"after":{"apiVersion":"mlwright.dev/v1","kind":"Project","metadata":{"creationTimestamp":"2023-11-14T22:13:20.000Z","generation":1,"name":"vision","project":"vision","resourceVersion":"1700000000000","uid":"c4bb86c3d1c427103c344c4189eb2f1e"},"spec":{"description":"Pictures","signatures":"optional"},"status":{}},"before":null}','d6d2b11a319b9032808da2df84efc43118a8083c481d42f6c98b5f5de8f2f903','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197');
 INSERT INTO "events" VALUES(3,1700000000000,'local','','security.principal.created','principal/ada','{"admin":true,"kind":"user"}','04ce35af8d15f991db5321334defd0837d81cab646cba722044a2835192c8197','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f');
 INSERT INTO "events" VALUES(4,1700000000000,'local','','security.principal.created','principal/robot','{"admin":false,"kind":"service"}','67fd2363f93ec2b958b015d891f27e020a852eaa60c2b8d156b8fc8df025040f','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab');
-INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/10696b73b072','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','bbf8dc9f6ad77876deb2e4c5e5bc3bb82c7f9f2085c6ffa2aca447a519c7700b');
-INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','bbf8dc9f6ad77876deb2e4c5e5bc3bb82c7f9f2085c6ffa2aca447a519c7700b','c9456cac5cb10ff4d5bcfa28fd6c28ce0d4da2363487f717d3a2aae65a806ad5');
-INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','c9456cac5cb10ff4d5bcfa28fd6c28ce0d4da2363487f717d3a2aae65a806ad5','c2f5dd8691ef14910b1284aeb98259acaefadf94a3d64b4391654b94769ff340');
-INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','c2f5dd8691ef14910b1284aeb98259acaefadf94a3d64b4391654b94769ff340','6920f835da61f3647f16a49424d1caa222d5fbe4d5cc7697935e6c68c88c1e95');
-INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','6920f835da61f3647f16a49424d1caa222d5fbe4d5cc7697935e6c68c88c1e95','bb284969eaace5725b8571433ec6779e4e9e3f124e96d0019652aa15c9974958');
-INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','bb284969eaace5725b8571433ec6779e4e9e3f124e96d0019652aa15c9974958','fffc7b288fcb828cb6c9d2423b01ad05663087ab05c938703296096b690c858f');
-INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','fffc7b288fcb828cb6c9d2423b01ad05663087ab05c938703296096b690c858f','c002a5f92b0ca2fdea0afda7e5b2206ebe14383f413f4ee8d0dde2131799689f');
-INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','c002a5f92b0ca2fdea0afda7e5b2206ebe14383f413f4ee8d0dde2131799689f','bdc2f03db139a77ed15a453b76852cd03b2bdd1350d9a77452755d79031fbbe0');
-INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','bdc2f03db139a77ed15a453b76852cd03b2bdd1350d9a77452755d79031fbbe0','a769756d2243b20822f6a596e701c3690cb1f7a068313b4994a7f613f54d7dfc');
-INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','a769756d2243b20822f6a596e701c3690cb1f7a068313b4994a7f613f54d7dfc','94f825ee4a8869d2c16574f94b346643cff29c5b340a92720190bc5c7faf0135');
-INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','94f825ee4a8869d2c16574f94b346643cff29c5b340a92720190bc5c7faf0135','db8e968954cb1ea77b69a0b6caa2f5f48260bcb6ad5d67d2210b2fa8c8db1061');
-INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','db8e968954cb1ea77b69a0b6caa2f5f48260bcb6ad5d67d2210b2fa8c8db1061','d804b60d3bf07809dd68058d56382c70bc2c1998084da7908cd8b32df1f8de28');
-INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','d804b60d3bf07809dd68058d56382c70bc2c1998084da7908cd8b32df1f8de28','2ca358d46eb5847ed0f952a2d5b4ecbd1641f716fccae0f98eb7ef09a0b9868e');
-INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','2ca358d46eb5847ed0f952a2d5b4ecbd1641f716fccae0f98eb7ef09a0b9868e','4c749014843151ed171fc7456387b9c9b73272ee30920f8e2151286aabd299b0');
-INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','4c749014843151ed171fc7456387b9c9b73272ee30920f8e2151286aabd299b0','892d3e4e8569ef84d9431bd16fea1bd24f7ab74947bc3643dea572428997b8da');
-INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','892d3e4e8569ef84d9431bd16fea1bd24f7ab74947bc3643dea572428997b8da','2ffce13981684f5f0d6ddb3c5b9fdf68ef1d6364074a16583072ec9710873f13');
-INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','2ffce13981684f5f0d6ddb3c5b9fdf68ef1d6364074a16583072ec9710873f13','90b404ea77425bc495883f743b0adc0e3705d6a63b80e5a34b25096f8c8ed545');
-INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','90b404ea77425bc495883f743b0adc0e3705d6a63b80e5a34b25096f8c8ed545','886cd7b0cca63209463621790e3778d18a18669f5477acb80da77ae736e396f6');
-INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','886cd7b0cca63209463621790e3778d18a18669f5477acb80da77ae736e396f6','47d0d0bf388296b29bf3c5d5594e45f6b762c41cac025fd9fefdc91a614fa056');
+INSERT INTO "events" VALUES(5,1700000000000,'local','','security.token.created','token/915494347686','{"description":"nightly","expires_ms":null,"principal":"robot"}','0505af8239dd47245c29300da1e800782cbf833e17fdf3130604a63db01db9ab','e58ef7af3ae256968870e156c80e10231f8ab1c2e3b0aec504553196b077e19d');
+INSERT INTO "events" VALUES(6,1700000000000,'local','vision','security.role.granted','principal/robot','{"after":{"role":"editor"},"before":{"role":null}}','e58ef7af3ae256968870e156c80e10231f8ab1c2e3b0aec504553196b077e19d','9364fad54950313513c499b34e6f341035e73dec52d31d6b28e2f42ce20df203');
+INSERT INTO "events" VALUES(7,1700000000000,'local','vision','tracking.experiment.created','experiment/1','{"artifact_location":"mlflow-artifacts:/1","name":"digits","tags":{"team":"vision"}}','9364fad54950313513c499b34e6f341035e73dec52d31d6b28e2f42ce20df203','844b28481a071c44390925faaddb6e347319f3134a787e9cad922d86ae9b6b79');
+INSERT INTO "events" VALUES(8,1700000000000,'local','vision','tracking.run.created','run/7bd5d47e446fcec2a3d811736110e578','{"experiment":1,"name":"first","tags":{"mlflow.runName":"first"}}','844b28481a071c44390925faaddb6e347319f3134a787e9cad922d86ae9b6b79','0d0211559c472887a0a4898baa1df0f054cfe9d0956b4dbc0a822c3d8601e1c6');
+INSERT INTO "events" VALUES(9,1700000000000,'local','vision','tracking.run.params_logged','run/7bd5d47e446fcec2a3d811736110e578','{"params":{"lr":"0.1"}}','0d0211559c472887a0a4898baa1df0f054cfe9d0956b4dbc0a822c3d8601e1c6','5daeb97931607fddda2d6f86709b9df6dd3e582fa323a1b8546c17e01dfdaa51');
+INSERT INTO "events" VALUES(10,1700000000000,'local','vision','tracking.run.tags_set','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"note":"é"},"before":{"note":null}}','5daeb97931607fddda2d6f86709b9df6dd3e582fa323a1b8546c17e01dfdaa51','b037bfb9ff58c2fbce39ccff0af2bb365b65134a5250d5d5c30019e309197809');
+INSERT INTO "events" VALUES(11,1700000000000,'local','vision','tracking.run.inputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"datasets":[{"digest":"d1","name":"train"}],"models":[]}','b037bfb9ff58c2fbce39ccff0af2bb365b65134a5250d5d5c30019e309197809','08ec2fff93c9d255651b81defbb267413780a59a2d0a75239ec9d262eb8a3288');
+INSERT INTO "events" VALUES(12,1700000000000,'local','vision','tracking.model.created','model/m-1bcccea696762e6116c6e9c92d99bf35','{"name":"net","source_run":"7bd5d47e446fcec2a3d811736110e578"}','08ec2fff93c9d255651b81defbb267413780a59a2d0a75239ec9d262eb8a3288','370358f939adf018588734f7834f59a1e7213f002b38925ee20e99383e76a304');
+INSERT INTO "events" VALUES(13,1700000000000,'local','vision','tracking.run.outputs_logged','run/7bd5d47e446fcec2a3d811736110e578','{"models":["m-1bcccea696762e6116c6e9c92d99bf35"]}','370358f939adf018588734f7834f59a1e7213f002b38925ee20e99383e76a304','7194c64b49db68d8f8b878f5146e67b890590f5e5f25f9f1021db7b074db2276');
+INSERT INTO "events" VALUES(14,1700000000000,'local','vision','tracking.comment.created','run/7bd5d47e446fcec2a3d811736110e578','{"body":"good","id":1}','7194c64b49db68d8f8b878f5146e67b890590f5e5f25f9f1021db7b074db2276','6c63d6ff09dca6f62c0f1f6f372b1ec70788dce0f172557b113eb3200beda847');
+INSERT INTO "events" VALUES(15,1700000000000,'local','vision','tracking.view.saved','experiment/1','{"after":{"order":"metrics.loss"},"name":"best"}','6c63d6ff09dca6f62c0f1f6f372b1ec70788dce0f172557b113eb3200beda847','7bcc0e172e530de46d2ac27b0c6db12d28a32875401ea6f51bfc0110895f34e6');
+INSERT INTO "events" VALUES(16,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/a.txt','{"digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","size":0}','7bcc0e172e530de46d2ac27b0c6db12d28a32875401ea6f51bfc0110895f34e6','ca851765850cae47c8909e08e0e9159458c7bbe1e48914e12b7a73b5850cf84c');
+INSERT INTO "events" VALUES(17,1700000000000,'local','vision','artifacts.file.stored','artifact/1/7bd5d47e446fcec2a3d811736110e578/artifacts/small.txt','{"digest":"sha256:81db8ebbbbc69c6c6ad4a6aa92b76e0c08af547da236b9e2c9dbe1d8285a8130","size":5}','ca851765850cae47c8909e08e0e9159458c7bbe1e48914e12b7a73b5850cf84c','0443425bec8b857557d22784fb707fa32148ea03da52abc68871322ceebd64bc');
+INSERT INTO "events" VALUES(18,1700000000000,'local','vision','tracking.run.updated','run/7bd5d47e446fcec2a3d811736110e578','{"after":{"end_ms":2000,"name":"first","status":"FINISHED"},"before":{"end_ms":null,"name":"first","status":"RUNNING"}}','0443425bec8b857557d22784fb707fa32148ea03da52abc68871322ceebd64bc','75ac96a05601bbed14aac3e74428b7cbbfafa57badb0d6c71fb9f3670cab2ed2');
+INSERT INTO "events" VALUES(19,1700000000000,'local','vision','tracking.run.created','run/b2b3f4d58d82ca6386d2c96e760e819b','{"experiment":1,"name":"gone","tags":{"mlflow.runName":"gone"}}','75ac96a05601bbed14aac3e74428b7cbbfafa57badb0d6c71fb9f3670cab2ed2','13c45c1ed1c274b5e6a9df70ca7ee5dd67a3649e49efafa2acacb7548274f155');
+INSERT INTO "events" VALUES(20,1700000000000,'local','vision','tracking.run.deleted','run/b2b3f4d58d82ca6386d2c96e760e819b','{"name":"gone"}','13c45c1ed1c274b5e6a9df70ca7ee5dd67a3649e49efafa2acacb7548274f155','29135907ef679820f8b3355bd5d68a1852cd81d1b37f320e3e65432cd2f4bcc5');
+INSERT INTO "events" VALUES(21,1700000000000,'ada','vision','registry.model.created','registered-model/net','{"description":"What it is for","tags":{"team":"vision"}}','29135907ef679820f8b3355bd5d68a1852cd81d1b37f320e3e65432cd2f4bcc5','b57ebf43224daf82a9c95a28b2428e07aecf2bf1ba3da8b719ad1f20e103c332');
+INSERT INTO "events" VALUES(22,1700000000000,'ada','vision','registry.version.created','model-version/net/1','{"description":"first","digest":"sha256:10dcc562c3de3ff723274a8d667f7262139e1589a6bb2723680e90ea83ea1386","files":2,"model_id":null,"run_id":"7bd5d47e446fcec2a3d811736110e578","size":5,"source":"mlflow-artifacts:/1/7bd5d47e446fcec2a3d811736110e578/artifacts","tags":{"checked":"yes"}}','b57ebf43224daf82a9c95a28b2428e07aecf2bf1ba3da8b719ad1f20e103c332','d7ddd27962c7fcb482366ef049447181bb04af98d906bdb6a2c1deb31721b53d');
+INSERT INTO "events" VALUES(23,1700000000000,'ada','vision','registry.alias.moved','registered-model/net','{"after":{"version":1},"alias":"champion","before":{"version":null}}','d7ddd27962c7fcb482366ef049447181bb04af98d906bdb6a2c1deb31721b53d','be1311f751c4e0015e316ee995fd2ee33b7afedb81f8354b5b507bef444d93fb');
 CREATE TABLE experiment_tags (
 	experiment_id INTEGER NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -398,7 +398,7 @@ CREATE TABLE principals (
  WITHOUT ROWID
 
 ;
-INSERT INTO "principals" VALUES('ada','user','scrypt$16384$HuvW893EYDq0BC7g7qZGwg==$z2XKzFzpnLt8cTbo6BcIujzy1rJj9aRdU/ccnt/F+oriH/jR+FSGa9+tS5dhiRpz3pasIIYxYPYkaKQhYglXAA==',1,1,1700000000000);
+INSERT INTO "principals" VALUES('ada','user','scrypt$16384$zs/UD6Bo0N9F8NPcRvPKBw==$1I+mkb9/CtJWG3clbaTGZd1P8JaCZa14EKLoujSfiVxvxXmgK0xGJrGGbM0BA/BIh7XuKe5eU+lT/DH2B0G1nw==',1,1,1700000000000);
 INSERT INTO "principals" VALUES('robot','service',NULL,0,1,1700000000000);
 CREATE TABLE registered_model_tags (
 	model INTEGER NOT NULL, 
@@ -543,7 +543,15 @@ CREATE TABLE tokens (
  WITHOUT ROWID
 
 ;
-INSERT INTO "tokens" VALUES('10696b73b072','robot','9f19afc2c45cc6bc6f36ca47ced8327712596d2466ad669f4006d5118e73b835','nightly',1700000000000,NULL);
+INSERT INTO "tokens" VALUES('915494347686','robot','81699fd21c48d246fda32a87e67956840cccf52f3f5210f3a5775a02ab18e168','nightly',1700000000000,NULL);
+CREATE TABLE version_holds (
+	holder TEXT NOT NULL, 
+	version INTEGER NOT NULL, 
+	PRIMARY KEY (holder, version)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE version_signatures (
 	version INTEGER NOT NULL, 
 	fingerprint TEXT NOT NULL, 
@@ -617,6 +625,7 @@ CREATE INDEX ix_runs_newest ON runs (experiment_id, active, start_ms DESC, run_i
 CREATE INDEX ix_tags_parent ON tags (value, run) WHERE key = 'mlflow.parentRunId';
 CREATE INDEX ix_tags_reproduces ON tags (value, run) WHERE key = 'mlwright.reproduces';
 CREATE INDEX ix_tokens_principal ON tokens (principal);
+CREATE INDEX ix_version_holds_version ON version_holds (version);
 CREATE INDEX ix_webhook_deliveries_state ON webhook_deliveries (webhook, state, id);
 CREATE INDEX ix_webhooks_project ON webhooks (project, id);
 DELETE FROM "sqlite_sequence";

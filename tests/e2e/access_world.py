@@ -37,7 +37,7 @@ from mlwright.security import service as security
 from mlwright.security.secrets import hash_password
 from mlwright.security.signing import bundle, keys
 from mlwright.security.spec import PrincipalKind
-from mlwright.serving.service import endpoints, rollouts
+from mlwright.serving.service import deploying, endpoints, rollouts
 from mlwright.serving.service import keys as endpoint_keys
 from mlwright.serving.service import rows as serving_rows
 from mlwright.serving.spec import Rollout
@@ -189,7 +189,7 @@ class World:
         for onnx in (False, True):
             spec = {"model": f"{SESAME}-registered/1", "entity": SESAME, "onnx": onnx}
             store.apply(tx, LOCAL, endpoints.KIND, Manifest(API_VERSION, "Endpoint", Metadata(ENDPOINT, PROJECT), spec))
-            revision = endpoints.deploy(tx, LOCAL, ENDPOINT, PROJECT, SESAME)
+            revision = deploying.deploy(tx, LOCAL, ENDPOINT, PROJECT, SESAME)
             serving = serving_rows.by_name(tx, PROJECT, ENDPOINT)
             assert serving is not None
             rollouts.ready(tx, serving.row, revision.number, Rollout())

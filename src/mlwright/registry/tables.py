@@ -80,6 +80,16 @@ model_version_tags = Table(
 
 Index("ix_model_version_tags_prompt", model_version_tags.c.version, sqlite_where=_OF_PROMPTS)
 
+#: Who needs a version, such as an endpoint that serves it: as long as there is one, it cannot be deleted.
+version_holds = Table(
+    "version_holds",
+    METADATA,
+    key("holder", String),  # a subject, as in the event log
+    key("version", Int64),  # model_versions.id
+    sqlite_with_rowid=False,
+)
+Index("ix_version_holds_version", version_holds.c.version)
+
 model_aliases = Table(
     "model_aliases",
     METADATA,

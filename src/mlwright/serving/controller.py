@@ -27,7 +27,7 @@ from mlwright.serving.host.state import Desired, Revision, Served
 from mlwright.serving.observing import Document, Seen
 from mlwright.serving.ports import Host
 from mlwright.serving.preparing import Preparer
-from mlwright.serving.service import desired, endpoints, minutes, rollouts, rows, status
+from mlwright.serving.service import deploying, desired, minutes, rollouts, rows, status
 from mlwright.serving.service.desired import Place, Wanted
 from mlwright.serving.service.endpoints import KIND, SYSTEM, TOPIC
 from mlwright.serving.service.status import Problem
@@ -149,13 +149,13 @@ class ServingController:
         problems: dict[int, Problem] = {}
         for resource in self._database.read_now(lambda tx: store.list_all(tx, SYSTEM, KIND)):
             try:
-                if self._database.read_now(partial(endpoints.is_new, resource=resource)):
-                    self._database.write_now(partial(endpoints.consider, resource=resource))
+                if self._database.read_now(partial(deploying.is_new, resource=resource)):
+                    self._database.write_now(partial(deploying.consider, resource=resource))
             except Unavailable:
                 raise
             except MlwrightError as error:
                 row = self._database.read_now(partial(_row, resource=resource))
-                problems[row] = Problem(endpoints.refusal(error), error.message)
+                problems[row] = Problem(deploying.refusal(error), error.message)
         return problems
 
     # --- files and environments ------------------------------------------------------------------------------------
@@ -180,8 +180,9 @@ class ServingController:
                 lambda tx: versions.get(tx, SYSTEM, revision.model, revision.version, each.serving.project)
             )
             self._prepared[revision.row] = self._preparer.prepare(version, number, onnx=revision.onnx)
-            if revision.state is RevisionState.PREPARING:
-                self._database.write_now(lambda tx: rollouts.ready(tx, endpoint, number, each.spec.rollout))
+            plan = each.spec.rollout if each.spec is not None else None
+            if revision.state is RevisionState.PREPARING and plan is not None:
+                self._database.write_now(lambda tx: rollouts.ready(tx, endpoint, number, plan))
         except Unavailable as error:
             _log.warning("serving: %s waits: %s", each.serving.name, error.message)
             self._not_before[revision.row] = time.monotonic() + _TRY_AGAIN_S

@@ -124,12 +124,11 @@ class HostProcess:
         if found is not None:
             os.kill(found["pid"], signal.SIGHUP)
 
-    def stop(self) -> None:
-        """Answer what was asked, and end."""
+    def stop(self) -> bool:
+        """Answer what was asked, and end. Returns False where there was nothing to end."""
         found = self._kept()
         if found is None:
-            self._end_orphan()
-            return
+            return self._end_orphan()
         with contextlib.suppress(ProcessLookupError):
             os.kill(found["pid"], signal.SIGTERM)
         deadline = time.monotonic() + _STOP_S
@@ -137,6 +136,7 @@ class HostProcess:
             with contextlib.suppress(ChildProcessError):  # it may be that of an earlier control plane
                 os.waitpid(found["pid"], os.WNOHANG)
             time.sleep(_LOOK_S)
+        return True
 
     def _kept(self) -> dict[str, int] | None:
         """The keeper's process and port; None when there is none."""
@@ -147,24 +147,28 @@ class HostProcess:
             return None
         return found if str(_KEEPER).encode() in words and str(self._folder).encode() in words else None
 
-    def _end_orphan(self) -> None:
-        """A host whose keeper was killed goes on, and has the port: it answers what it was asked, and ends."""
+    def _end_orphan(self) -> bool:
+        """A host whose keeper was killed goes on, and has the port: it answers what it was asked, and ends.
+
+        Returns False where there is none.
+        """
         try:
             with sockets.connected(self._folder / "control.sock", _ASK_S) as connection:
                 answer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             pid = _CREDENTIALS.unpack(answer)[0]  # of who listens
             orphan = os.pidfd_open(pid)
         except OSError:
-            return
+            return False
         _log.warning("serving: the host's keeper has died: the host (process %s) makes room for another one", pid)
         try:
             signal.pidfd_send_signal(orphan, signal.SIGTERM)
             if not select.select([orphan], [], [], _STOP_S)[0]:
                 signal.pidfd_send_signal(orphan, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        except ProcessLookupError:  # it has ended by itself
+            return True
         finally:
             os.close(orphan)
+        return True
 
     def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> dict[str, Any]:
         connection = _Connection(self._folder / "control.sock", timeout_s)
@@ -181,10 +185,9 @@ class HostProcess:
         return found
 
 
-def left_alone(folder: Path) -> HostProcess | None:
-    """The host in a folder that goes on without a control plane; None when there is none."""
-    found = HostProcess(folder, folder, "", 0)
-    return found if found.is_running else None
+def end_left_alone(folder: Path) -> bool:
+    """End the host in a folder that goes on without a control plane. Returns False when there is none."""
+    return HostProcess(folder, folder, "", 0).stop()
 
 
 class _Connection(http.client.HTTPConnection):

@@ -33,6 +33,6 @@ class Host(Protocol):
         """Start a new one beside it, of this release, which then takes its place. No request fails."""
         ...
 
-    def stop(self) -> None:
+    def stop(self) -> object:
         """Answer what was asked, and end."""
         ...

@@ -128,6 +128,10 @@ def test_each_key_has_its_rate(host: Site) -> None:
     assert host.ask([2, 3], x_api_key="two").status == 200
     assert [host.ask([2, 3]).status, host.ask([2, 3], x_api_key="three").status] == [401, 403]
     refused = host.counts()["refused"]
+    asked = [host.ask([2, 3], path="/endpoints/toy/invocations", x_api_key=key) for key in ("", "three", "one")]
+    assert [each.document["error_code"] for each in asked] == [
+        "UNAUTHENTICATED", "PERMISSION_DENIED", "REQUEST_LIMIT_EXCEEDED",
+    ]  # fmt: skip
     assert {name: refused[name] for name in ("rate_limited", "unauthenticated", "denied")} == {
         "rate_limited": 1, "unauthenticated": 1, "denied": 1,
     }  # fmt: skip

@@ -11,7 +11,7 @@ from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.kernel.transaction import Tx
 from mlwright.registry.service import aliases, versions
 from mlwright.serving.host.counts import BOUNDS
-from mlwright.serving.service import endpoints, minutes, rollouts, rows
+from mlwright.serving.service import deploying, endpoints, minutes, rollouts, rows
 from mlwright.serving.spec import Rollout
 from mlwright.serving.verdicts import Arm, Look
 from tests.unit.registry.ui_world import RegistryWorld, person
@@ -40,7 +40,7 @@ def serve(world: RegistryWorld, versions: int = 2) -> None:
 def _deploy(tx: Tx) -> None:
     manifest = Manifest(API_VERSION, "Endpoint", Metadata("flights"), {"model": "tree@champion"})
     store.apply(tx, LOCAL, endpoints.KIND, manifest)
-    revision = endpoints.deploy(tx, LOCAL, "flights")
+    revision = deploying.deploy(tx, LOCAL, "flights")
     serving = rows.by_name(tx, "default", "flights")
     assert serving is not None
     rollouts.ready(tx, serving.row, revision.number, Rollout())

@@ -22,14 +22,12 @@ _POLL_S = 0.25
 @click.option("--timeout", default=20.0, show_default=True, help="Seconds to wait for running requests.")
 def down(data: Path, timeout: float) -> None:
     """Stop the platform after it has finished its work."""
-    from mlwright.serving.host_process import left_alone  # imports HTTP
+    from mlwright.serving.host_process import end_left_alone  # imports HTTP
 
     state = process.running(data)
     if state is None:
-        host = left_alone(data.absolute() / "serving")
-        if host is not None:
-            host.stop()
-        click.echo("mlwright is not running" if host is None else "the serving host, left alone, stopped")
+        ended = end_left_alone(data.absolute() / "serving")
+        click.echo("the serving host, left alone, stopped" if ended else "mlwright is not running")
         return
     if not process.stop(data, timeout):
         raise Unavailable(f"process {state.pid} still runs after {timeout:.0f} s", hint=f"kill {state.pid}")

@@ -14,7 +14,7 @@ from mlwright.kernel.query import Query, among
 from mlwright.kernel.transaction import Tx
 from mlwright.kernel.upsert import upsert
 from mlwright.registry import validation
-from mlwright.registry.service import pinning, rows
+from mlwright.registry.service import holds, pinning, rows
 from mlwright.registry.signatures.tables import version_signatures
 from mlwright.registry.spec import PROMPT_TAG, TOLD, ModelVersion, RegisteredModel, Stage
 from mlwright.registry.tables import (
@@ -138,8 +138,12 @@ def describe(tx: Tx, caller: Caller, name: str, description: str, project: str =
 
 
 def delete_model(tx: Tx, caller: Caller, name: str, project: str = "") -> None:
-    """Remove the model with all its versions, for good: their files are free to be collected."""
+    """Remove the model with all its versions, for good: their files are free to be collected.
+
+    Raises Conflict while somebody needs one of them.
+    """
     found = find(tx, caller, name, Role.EDITOR, project)
+    holds.require_model_free(tx, name, found.row)
     versions = tx.select(
         select(model_versions.c.version, model_versions.c.digest)
         .where(model_versions.c.model == found.row)

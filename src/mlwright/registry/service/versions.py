@@ -14,7 +14,7 @@ from mlwright.kernel.query import Query
 from mlwright.kernel.transaction import Tx
 from mlwright.kernel.upsert import upsert
 from mlwright.registry import validation
-from mlwright.registry.service import gates, models, pinning, rows
+from mlwright.registry.service import gates, holds, models, pinning, rows
 from mlwright.registry.service.models import Found
 from mlwright.registry.signatures.tables import version_signatures
 from mlwright.registry.spec import TOLD, ModelVersion, Stage
@@ -126,8 +126,12 @@ def transition(
 
 
 def delete_version(tx: Tx, caller: Caller, name: str, version: int, project: str = "") -> None:
-    """Remove a version for good, with the aliases that lead to it. Its number is not given again."""
+    """Remove a version for good, with the aliases that lead to it. Its number is not given again.
+
+    Raises Conflict while somebody needs it, such as an endpoint that serves it.
+    """
     model, found = find(tx, caller, name, version, Role.EDITOR, project)
+    holds.require_free(tx, name, version, found.row)
     tx.run(_delete_aliases, {"model_": model.row, "number_": version})
     tx.run(_delete_tags, {"version_": found.row})
     tx.run(_delete_signatures, {"version_": found.row})

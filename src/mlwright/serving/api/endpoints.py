@@ -16,8 +16,7 @@ from mlwright.kernel.transaction import Tx
 from mlwright.serving.host.spool import Prediction
 from mlwright.serving.predictions import PredictionLog
 from mlwright.serving.segments import FOREVER_MS
-from mlwright.serving.service import endpoints as service
-from mlwright.serving.service import keys, reading, rewards, rollouts
+from mlwright.serving.service import deploying, keys, reading, rewards, rollouts
 from mlwright.serving.service.minutes import EndpointMinute
 from mlwright.serving.service.reading import EndpointDocument, EndpointSummary, RolloutExplained
 from mlwright.serving.spec import EndpointKey, EndpointRevision, RolloutRecord, Traffic
@@ -165,7 +164,7 @@ class EndpointsApi:
     async def deploy(self, request: Request) -> Response:
         body, caller = await read_json(request, DeployRequest), caller_of(request)
         name, project = request.path_params["name"], _project(request)
-        found = await self._database.write(lambda tx: service.deploy(tx, caller, name, project, body.override))
+        found = await self._database.write(lambda tx: deploying.deploy(tx, caller, name, project, body.override))
         return json_response(found)
 
     async def rollback(self, request: Request) -> Response:

@@ -183,7 +183,15 @@ def write_invocation(_reading: Reading, answer: Answer, _model: str, _revision: 
     return Reply(encode({"predictions": by_rows(answer)}))
 
 
-_CODES = {"invalid": "BAD_REQUEST", "not_found": "RESOURCE_DOES_NOT_EXIST", "unavailable": "TEMPORARILY_UNAVAILABLE"}
+_CODES = {
+    "denied": "PERMISSION_DENIED",
+    "invalid": "BAD_REQUEST",
+    "not_found": "RESOURCE_DOES_NOT_EXIST",
+    "rate_limited": "REQUEST_LIMIT_EXCEEDED",
+    "too_many_requests": "REQUEST_LIMIT_EXCEEDED",
+    "unauthenticated": "UNAUTHENTICATED",
+    "unavailable": "TEMPORARILY_UNAVAILABLE",
+}
 
 
 def error_invocation(code: str, message: str) -> bytes:

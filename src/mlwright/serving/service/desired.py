@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from mlwright.kernel import events, store
+from mlwright.kernel.errors import Invalid
+from mlwright.kernel.resources import Resource
 from mlwright.kernel.transaction import Tx
 from mlwright.serving.host.state import Desired, Revision, Served
 from mlwright.serving.service import endpoints, keys, rows
@@ -21,12 +23,13 @@ class Wanted(NamedTuple):
     """An endpoint as it is to be served.
 
     Attributes:
+        spec: None where an earlier release took what this one does not: then it stays as it is.
         revisions: that have to be prepared on this machine, those that get requests first.
         digests: of the keys that open it, by name.
     """
 
     serving: Serving
-    spec: Endpoint
+    spec: Endpoint | None
     revisions: list[EndpointRevision]
     digests: dict[str, str]
 
@@ -44,8 +47,15 @@ def wanted(tx: Tx) -> tuple[int, list[Wanted]]:
         resource = resources.get((serving.project, serving.name))
         if resource is not None:
             digests = keys.digests(tx, serving.row)
-            found.append(Wanted(serving, endpoints.spec_of(resource), _revisions(tx, serving), digests))
+            found.append(Wanted(serving, _spec_of(resource), _revisions(tx, serving), digests))
     return events.head(tx), found
+
+
+def _spec_of(resource: Resource) -> Endpoint | None:
+    try:
+        return endpoints.spec_of(resource)
+    except Invalid:
+        return None
 
 
 def _revisions(tx: Tx, serving: Serving) -> list[EndpointRevision]:
@@ -81,16 +91,16 @@ def desired(
     found = []
     for each in every:
         ready = {revision.number for revision in each.revisions if revision.row in prepared}
-        if each.serving.traffic.stable and each.needed <= ready:
-            found.append(_served(each, prepared, place))
+        if each.spec is not None and each.serving.traffic.stable and each.needed <= ready:
+            found.append(_served(each, each.spec, prepared, place))
         elif each.serving.name in last and each.serving.traffic.stable:
             found.append(last[each.serving.name])
     # The key of an endpoint opens its own part of the metrics.
     return Desired(generation, found, place.memory_mib, {} if place.open else _NOBODY)
 
 
-def _served(each: Wanted, prepared: Mapping[int, Revision], place: Place) -> Served:
-    traffic, rollout = each.serving.traffic, each.spec.rollout
+def _served(each: Wanted, spec: Endpoint, prepared: Mapping[int, Revision], place: Place) -> Served:
+    traffic, rollout = each.serving.traffic, spec.rollout
     shadow = traffic.candidate and rollout.strategy is Strategy.SHADOW
     return Served(
         name=each.serving.name,
@@ -101,10 +111,10 @@ def _served(each: Wanted, prepared: Mapping[int, Revision], place: Place) -> Ser
         share=traffic.share,
         mirror=rollout.shadow.sample if shadow else 0.0,
         tolerance=rollout.shadow.tolerance,
-        entity=each.spec.entity,
+        entity=spec.entity,
         keys=each.digests or ({} if place.open else _NOBODY),
         guards=rollout.guards,
-        limits=each.spec.limits,
-        logging=each.spec.logging,
-        scaling=each.spec.scaling,
+        limits=spec.limits,
+        logging=spec.logging,
+        scaling=spec.scaling,
     )

@@ -133,7 +133,7 @@ def _summary(resource: Resource, serving: Serving, revisions: list[EndpointRevis
     return EndpointSummary(
         serving.name,
         serving.project,
-        endpoints.spec_of(resource).model,
+        str(resource.spec.get("model", "")),
         resource.status.phase or "Pending",
         names.get(serving.traffic.stable, ""),
         names.get(serving.traffic.candidate, ""),

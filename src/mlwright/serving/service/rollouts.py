@@ -8,8 +8,9 @@ from sqlalchemy import bindparam, func, insert, select, update
 from mlwright.kernel.errors import Conflict, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
-from mlwright.kernel.query import Query
+from mlwright.kernel.query import Query, among
 from mlwright.kernel.transaction import Tx
+from mlwright.registry.service import holds
 from mlwright.serving import verdicts
 from mlwright.serving.service import endpoints, rewards, rows
 from mlwright.serving.service.endpoints import SYSTEM, TOPIC, subject
@@ -32,6 +33,16 @@ _failed = Query(
     update(endpoint_revisions)
     .where(_revisions.id == bindparam("revision_"), _revisions.state == RevisionState.PREPARING.value)
     .values(state=RevisionState.FAILED.value, reason=bindparam("text"))
+)
+_not_wanted = Query(
+    update(endpoint_revisions)
+    .where(_revisions.endpoint == bindparam("endpoint_"), _revisions.state == RevisionState.PREPARING.value)
+    .values(state=RevisionState.FAILED.value, reason=bindparam("text"))
+)
+_rows_of = Query(
+    select(_revisions.version_row).where(
+        _revisions.endpoint == bindparam("endpoint"), among(_revisions.number, "numbers")
+    )
 )
 _serve = Query(
     update(endpoints_table)
@@ -192,11 +203,14 @@ def _act(tx: Tx, serving: Serving, rollout: RolloutRecord, judgement: Judgement,
 
 
 def looks(tx: Tx, rollout: RolloutRecord) -> list[tuple[Look, Judgement]]:
-    """All looks of a rollout in their order, and what each amounted to."""
-    return [
-        (_look_of.decode(look), _judgement_of.decode(judgement))
-        for look, judgement in tx.all(_all_looks, {"rollout": rollout.row})
-    ]
+    """All looks of a rollout in their order, and what each amounted to. Raises Conflict where they were broken."""
+    found = tx.all(_all_looks, {"rollout": rollout.row})
+    try:
+        return [(_look_of.decode(look), _judgement_of.decode(judgement)) for look, judgement in found]
+    except msgspec.DecodeError as error:
+        raise Conflict(
+            f"the stored numbers of the rollout of revision {rollout.number} were changed: {error}", path="looks"
+        ) from error
 
 
 def evidence(tx: Tx, rollout: RolloutRecord) -> State:
@@ -259,6 +273,16 @@ def abort(tx: Tx, caller: Caller, name: str, reason: str, project: str = "") -> 
     _serve_now(tx, serving, Traffic(serving.traffic.stable, 0, 0.0))
     _ended(tx, caller.name, serving, rollout, RolloutState.ABORTED, reason or f"{caller.name} decided it")
     return rows.rollout_list(tx, serving.row)[0]
+
+
+def give_up(tx: Tx, author: str, serving: Serving) -> None:
+    """What serves is asked for: nothing is to take its place any more."""
+    reason = "the version that serves is asked for"
+    tx.run(_not_wanted, {"endpoint_": serving.row, "text": reason})
+    running = rows.current_rollout(tx, serving.row)
+    if running is not None:
+        _serve_now(tx, serving, Traffic(serving.traffic.stable, 0, 0.0))
+        _ended(tx, author, serving, running, RolloutState.SUPERSEDED, reason)
 
 
 def rollback(tx: Tx, caller: Caller, name: str, number: int | None = None, project: str = "") -> Traffic:
@@ -344,6 +368,9 @@ def _end_row(tx: Tx, rollout: RolloutRecord, state: RolloutState, reason: str) -
 def _serve_now(tx: Tx, serving: Serving, traffic: Traffic) -> None:
     values = {"new_stable": traffic.stable, "new_candidate": traffic.candidate, "new_share": traffic.share}
     tx.run(_serve, {"endpoint_": serving.row, **values})
+    numbers = _text([traffic.stable, traffic.candidate])
+    versions = tx.all(_rows_of, {"endpoint": serving.row, "numbers": numbers})
+    holds.hold(tx, subject(serving), (row[0] for row in versions))
     data = {"before": msgspec.to_builtins(serving.traffic), "after": msgspec.to_builtins(traffic)}
     _emit(tx, SYSTEM.name, serving, "traffic.changed", data)
 

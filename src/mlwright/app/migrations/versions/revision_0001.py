@@ -61,6 +61,7 @@ def upgrade() -> None:
     saved_views()
     tags()
     tokens()
+    version_holds()
     version_signatures()
     webhook_deliveries()
     webhooks()
@@ -815,6 +816,17 @@ def tokens() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_tokens_principal", "tokens", ["principal"], unique=False)
+
+
+def version_holds() -> None:
+    op.create_table(
+        "version_holds",
+        sa.Column("holder", String, nullable=False),
+        sa.Column("version", Int64, nullable=False),
+        sa.PrimaryKeyConstraint("holder", "version"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_version_holds_version", "version_holds", ["version"], unique=False)
 
 
 def version_signatures() -> None:
