@@ -20,6 +20,7 @@ from mlwright.app.settings import Settings
 from mlwright.app.wiring import Platform
 from mlwright.artifacts import service as artifacts
 from mlwright.kernel import store
+from mlwright.kernel.blobs import blob_of
 from mlwright.kernel.http import Face, Route, Router
 from mlwright.kernel.identity import LOCAL
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
@@ -186,14 +187,20 @@ class World:
 
     def _serve(self, tx: Tx) -> None:
         """An endpoint with a key; a rollout from its first revision to its second goes on."""
+        model = f"{SESAME}-served"  # another one than that which requests delete
+        owner = msgspec.structs.replace(LOCAL, project=PROJECT)
+        folder = f"{self.things.experiment}/{self.things.run}/artifacts/served"
+        artifacts.put(tx, LOCAL, TrackingOwners(), f"{folder}/model", blob_of(b"served"), b"served")
+        registered.create(tx, owner, model)
+        registration.create(tx, owner, NewVersion(model, f"mlflow-artifacts:/{folder}", self.things.run), Description())
         for onnx in (False, True):
-            spec = {"model": f"{SESAME}-registered/1", "entity": SESAME, "onnx": onnx}
+            spec = {"model": f"{model}/1", "entity": SESAME, "onnx": onnx}
             store.apply(tx, LOCAL, endpoints.KIND, Manifest(API_VERSION, "Endpoint", Metadata(ENDPOINT, PROJECT), spec))
             revision = deploying.deploy(tx, LOCAL, ENDPOINT, PROJECT, SESAME)
             serving = serving_rows.by_name(tx, PROJECT, ENDPOINT)
             assert serving is not None
             rollouts.ready(tx, serving.row, revision.number, Rollout())
-        spec = {"model": f"{SESAME}-registered/1", "entity": SESAME}  # which is not deployed yet
+        spec = {"model": f"{model}/1", "entity": SESAME}  # which is not deployed yet
         store.apply(tx, LOCAL, endpoints.KIND, Manifest(API_VERSION, "Endpoint", Metadata(ENDPOINT, PROJECT), spec))
         endpoint_keys.create(tx, LOCAL, ENDPOINT, f"{SESAME}-key", PROJECT)
 

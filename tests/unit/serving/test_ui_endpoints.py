@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from mlwright.kernel import store
+from mlwright.kernel.errors import Conflict
 from mlwright.kernel.identity import LOCAL, Role
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.kernel.transaction import Tx
-from mlwright.registry.service import aliases, versions
+from mlwright.registry.service import versions
 from mlwright.serving.host.counts import BOUNDS
 from mlwright.serving.service import deploying, endpoints, minutes, rollouts, rows
 from mlwright.serving.spec import Rollout
@@ -125,9 +126,11 @@ def test_who_may_steer(world: RegistryWorld) -> None:
     assert world.get(f"{PAGE}?format=json").json()["endpoint"]["traffic"]["stable"] == 1
 
 
-def test_the_version_that_serves_is_deleted(world: RegistryWorld) -> None:
-    serve(world, versions=1)
-    world.write(lambda tx: aliases.remove(tx, LOCAL, "tree", "champion"))
+def test_a_version_that_served_is_deleted(world: RegistryWorld) -> None:
+    serve(world)
+    with pytest.raises(Conflict, match="is needed by endpoint/flights"):
+        world.write(lambda tx: versions.delete_version(tx, LOCAL, "tree", 1))
+    world.write(lambda tx: rollouts.promote(tx, LOCAL, "flights", ""))
     world.write(lambda tx: versions.delete_version(tx, LOCAL, "tree", 1))
     page = world.get(PAGE)
     assert (page.status_code, "tree/1" in page.text) == (200, True)
