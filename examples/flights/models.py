@@ -79,8 +79,6 @@ SWEEP: tuple[Mapping[str, Any], ...] = tuple(
     {**BOOSTING_DEFAULTS, **change}
     for change in (
         {"max_leaf_nodes": 7},
-        {"max_leaf_nodes": 31},
-        {"learning_rate": 0.05, "max_iter": 150},
         {"learning_rate": 0.2, "max_iter": 60},
         {"min_samples_leaf": 1000},
         {"max_features": 1.0},

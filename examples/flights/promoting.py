@@ -12,7 +12,7 @@ import time
 import urllib.error
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,13 @@ def _promote(console: Console, url: str, session: Session, ranked: Sequence[Run]
     alike = [run for run in ranked if run.data.params["features"] == best.data.params["features"]]
     first = [run for run in alike if run.data.metrics["test_auc"] > LEAST_AUC][-1]
     answers = [_offered(console, url, first.info.run_name, _logged_model(first))]
-    address = serving.deploy(url, f"{MODEL}@{ALIAS}")
+    revision = serving.deploy(url, f"{MODEL}@{ALIAS}")
+    better = _gated(url, best.info.run_name, _logged_model(best))  # while the first one is made ready
+    address = serving.answering(url, revision)
     console.note(f"version {answers[0].version} answers at {address}")
     traffic = Traffic(address, _flights(session, best))
     with traffic.flowing():
-        answers.append(_offered(console, url, best.info.run_name, _logged_model(best), traffic))
+        answers.append(_moved(console, url, better, traffic))
         answers.append(_offered(console, url, worse.info.run_name, _logged_model(worse)))
         answers.append(_offered(console, url, DANGEROUS, _dangerous()))
         answers.append(_offered(console, url, FORGETFUL, _forgetful(session, best), traffic))
@@ -153,23 +155,33 @@ def _offered(
     console: Console, url: str, name: str, source: Mapping[str, str], traffic: Traffic | None = None
 ) -> Answer:
     """Register, wait for the gates, and move the alias as any MLflow client does; the endpoint's rollout follows."""
-    client = mlflow.MlflowClient()
+    return _moved(console, url, _gated(url, name, source), traffic)
+
+
+def _gated(url: str, name: str, source: Mapping[str, str]) -> Answer:
+    """Register a version and wait for its gates."""
     started = time.perf_counter()
+    client = mlflow.MlflowClient()
     version = int(client.create_model_version(MODEL, **source, await_creation_for=0).version)
     gates = _wait(url, version)
-    seconds = time.perf_counter() - started
+    return Answer(version, name, time.perf_counter() - started, "", gates)
+
+
+def _moved(console: Console, url: str, asked: Answer, traffic: Traffic | None) -> Answer:
+    """Have the alias lead to a version, where its gates let it."""
+    what = f"version {asked.version}, {asked.model}"
     try:
-        client.set_registered_model_alias(MODEL, ALIAS, str(version))
+        mlflow.MlflowClient().set_registered_model_alias(MODEL, ALIAS, str(asked.version))
     except MlflowException as error:
         reason = str(error).partition(f"may not be @{ALIAS}: ")[2].partition(" Hint: ")[0] or str(error)
-        console.note(f"version {version}, {name}: refused after {seconds:.1f} s")
+        console.note(f"{what}: refused after {asked.seconds:.1f} s")
         for line in reason.split("; "):
             console.note(f"    {line}")
-        return Answer(version, name, seconds, reason, gates)
-    console.note(f"version {version}, {name}: all gates passed in {seconds:.1f} s, now @{ALIAS}")
+        return replace(asked, reason=reason)
+    console.note(f"{what}: all gates passed in {asked.seconds:.1f} s, now @{ALIAS}")
     if traffic is not None:
-        _tell(console, serving.rolled_out(url, traffic, version, time.perf_counter()))
-    return Answer(version, name, seconds, "", gates)
+        _tell(console, serving.rolled_out(url, traffic, asked.version, time.perf_counter()))
+    return asked
 
 
 def _tell(console: Console, rollout: serving.Rollout) -> None:

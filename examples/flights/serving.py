@@ -11,9 +11,11 @@ import itertools
 import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +27,7 @@ from examples.flights.platform import SERVER_HINT, ask
 
 ENDPOINT = "flights"
 VERSION_HEADER = "x-mlwright-version"
-ROLLOUT: dict[str, Any] = {"strategy": "canary", "steps": [20, 50], "lookSeconds": 0.5}
+ROLLOUT: dict[str, Any] = {"strategy": "canary", "steps": [25, 50], "lookSeconds": 0.25}
 CLIENTS = 3
 PAUSE_S = 0.002
 WAIT_S = 60.0
@@ -113,12 +115,17 @@ class Traffic:
                 self.served.failures[f"HTTP {answer.status}"] += 1
 
 
-def deploy(url: str, model: str) -> str:
-    """Have the endpoint serve a model's alias from now on; where it answers, once it does."""
+def deploy(url: str, model: str) -> int:
+    """Have the endpoint serve a model's alias from now on; the revision that will, once `answering` says so."""
     spec = {"model": model, "rollout": ROLLOUT}
     manifest = {"apiVersion": "mlwright.dev/v1", "kind": "Endpoint", "metadata": {"name": ENDPOINT}, "spec": spec}
+    forget(url)
     ask(f"{url}/v1/resources", manifest)
-    number = ask(f"{url}/v1/endpoints/{ENDPOINT}/deploy", {})["number"]
+    return int(ask(f"{url}/v1/endpoints/{ENDPOINT}/deploy", {})["number"])
+
+
+def answering(url: str, number: int) -> str:
+    """Where the endpoint answers, once a revision of it does."""
     until = time.monotonic() + WAIT_S
     while time.monotonic() < until:
         found = ask(f"{url}/v1/endpoints/{ENDPOINT}")
@@ -128,6 +135,13 @@ def deploy(url: str, model: str) -> str:
             return f"{place}/endpoints/{ENDPOINT}/invocations"
         time.sleep(POLL_S)
     raise DemoError(f"the endpoint does not answer after {WAIT_S:g} s: {found['conditions']}", SERVER_HINT)
+
+
+def forget(url: str) -> None:
+    """Remove the endpoint of another demo, which serves what that has left."""
+    request = urllib.request.Request(f"{url}/v1/resources/Endpoint/{ENDPOINT}", method="DELETE")
+    with suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=30):
+        pass
 
 
 def rolled_out(url: str, traffic: Traffic, version: int, began: float) -> Rollout:

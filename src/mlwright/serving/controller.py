@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 #: Without a notice it looks again after so long: another server may have changed something.
 _LOOK_AGAIN_S = 3.0
 #: While a rollout goes on: guards of the host are noticed so soon.
-_ROLLOUT_S = 0.5
+_ROLLOUT_S = 0.25
 #: A revision that could not be prepared because something was away is tried again after so long.
 _TRY_AGAIN_S = 5.0
 #: A host that has not taken what it is to serve is told again after so long.
