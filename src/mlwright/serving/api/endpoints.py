@@ -12,7 +12,6 @@ from starlette.responses import Response
 from mlwright.kernel.database import Database
 from mlwright.kernel.http import caller_of, integer, json_response, read_json
 from mlwright.kernel.openapi import Operation, Parameter
-from mlwright.kernel.transaction import Tx
 from mlwright.serving.host.spool import Prediction
 from mlwright.serving.predictions import PredictionLog
 from mlwright.serving.segments import FOREVER_MS
@@ -176,19 +175,10 @@ class EndpointsApi:
     async def steer(self, request: Request) -> Response:
         body, caller = await read_json(request, RolloutRequest), caller_of(request)
         name, project = request.path_params["name"], _project(request)
-
-        def work(tx: Tx) -> RolloutRecord:
-            match body.action:
-                case "pause":
-                    return rollouts.pause(tx, caller, name, project)
-                case "resume":
-                    return rollouts.resume(tx, caller, name, project)
-                case "promote":
-                    return rollouts.promote(tx, caller, name, body.reason, project)
-                case "abort":
-                    return rollouts.abort(tx, caller, name, body.reason, project)
-
-        return json_response(await self._database.write(work))
+        steer = partial(
+            rollouts.steer, caller=caller, name=name, action=body.action, reason=body.reason, project=project
+        )
+        return json_response(await self._database.write(steer))
 
     async def rollouts(self, request: Request) -> Response:
         caller, name, project = caller_of(request), request.path_params["name"], _project(request)

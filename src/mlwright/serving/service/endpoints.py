@@ -109,10 +109,7 @@ def inputs_of(tx: Tx, caller: Caller, name: str, project: str = "") -> list[tupl
     revision = rows.revision(tx, serving.row, serving.traffic.stable)
     if revision is None:
         return []
-    try:
-        version = versions.get(tx, SYSTEM, revision.model, revision.version, serving.project)
-    except NotFound:  # deleted meanwhile; the endpoint still serves it
-        return []
+    version = versions.get(tx, SYSTEM, revision.model, revision.version, serving.project)
     inputs = (version.facts.signature or {}).get("inputs")
     found = inputs if isinstance(inputs, list) else []
     return [(each["name"], str(each.get("type", ""))) for each in found if isinstance(each, dict) and each.get("name")]

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import bindparam, func, insert, select, update
 
-from mlwright.kernel.errors import Conflict, NotFound
+from mlwright.kernel.errors import Conflict, Invalid, NotFound
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query, among
@@ -240,6 +240,21 @@ def not_loaded(tx: Tx, serving: Serving, rollout: RolloutRecord, reason: str) ->
 
 
 # --- what people ask for ------------------------------------------------------------------------------------------
+
+
+def steer(tx: Tx, caller: Caller, name: str, action: str, reason: str = "", project: str = "") -> RolloutRecord:
+    """Do with the rollout that goes on what somebody asks for by a word. Raises Invalid for another one."""
+    match action:
+        case "pause":
+            return pause(tx, caller, name, project)
+        case "resume":
+            return resume(tx, caller, name, project)
+        case "promote":
+            return promote(tx, caller, name, reason, project)
+        case "abort":
+            return abort(tx, caller, name, reason, project)
+        case _:
+            raise Invalid(f"{action[:40]!r} is none of pause, resume, promote and abort", path="action")
 
 
 def pause(tx: Tx, caller: Caller, name: str, project: str = "") -> RolloutRecord:

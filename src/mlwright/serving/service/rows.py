@@ -52,6 +52,14 @@ _rollout_list = Query(
 )
 
 
+_going_on = Query(
+    select(*_ROLLOUT)
+    .where(_rollouts.endpoint == bindparam("endpoint"), _rollouts.ended_ms == 0)
+    .order_by(_rollouts.id.desc())
+    .limit(1)
+)
+
+
 class Serving(NamedTuple):
     """What an endpoint serves, and what was last asked for."""
 
@@ -110,7 +118,8 @@ def rollout_list(tx: Tx, endpoint: int) -> list[RolloutRecord]:
 
 def current_rollout(tx: Tx, endpoint: int) -> RolloutRecord | None:
     """The rollout that goes on."""
-    return next((each for each in rollout_list(tx, endpoint) if each.goes_on), None)
+    row = tx.one(_going_on, {"endpoint": endpoint})
+    return _as_rollout(row) if row else None
 
 
 def _serving(row: tuple[Any, ...]) -> Serving:

@@ -153,22 +153,9 @@ class EndpointPages:
         caller, named = caller_of(request), request.path_params
         form = await read_form(request)
         action, reason = form.get("action", ""), form.get("reason", "")
-
-        def work(tx: Tx) -> object:
-            name, project = named["name"], named["project"]
-            match action:
-                case "pause":
-                    return rollouts.pause(tx, caller, name, project)
-                case "resume":
-                    return rollouts.resume(tx, caller, name, project)
-                case "promote":
-                    return rollouts.promote(tx, caller, name, reason, project)
-                case "abort":
-                    return rollouts.abort(tx, caller, name, reason, project)
-                case _:
-                    raise Invalid(f"{action[:40]!r} is none of pause, resume, promote and abort", path="action")
-
-        await self._database.write(work)
+        await self._database.write(
+            lambda tx: rollouts.steer(tx, caller, named["name"], action, reason, named["project"])
+        )
         return see_other(_base(named["project"], named["name"]))
 
     async def rollback(self, request: Request) -> Response:
