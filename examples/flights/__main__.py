@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -156,7 +156,9 @@ def work(options: argparse.Namespace, console: Console, running: server.Server, 
         session, experiment_id = open_session(options, console, table, found)
     candidates = models.QUICK_CANDIDATES if options.quick else models.CANDIDATES
     grid = models.QUICK_SWEEP if options.quick else models.SWEEP
-    evaluations = train_all(session, console, candidates, grid)
+    early = promoting.Early(running.url)
+    alone = directed(os.environ) is not None
+    evaluations = train_all(session, console, candidates, grid, _nothing if alone else early.consider)
     with console.phase("reading everything back from the server"):
         account = readback.account(experiment_id, session.id)
         if not session.tally.failed:
@@ -165,10 +167,10 @@ def work(options: argparse.Namespace, console: Console, running: server.Server, 
             readback.check_model(account, table.inputs[session.split.test], best.probability)
     with console.phase("registering, gating, serving, rolling out"):
         promoted = promoting.Promoted([], Served())
-        if directed(os.environ):
+        if alone:
             console.note("this is for its runs alone: nothing is registered")
         elif not session.tally.failed:
-            promoted = promoting.promote(console, running.url, session, account.ranked)
+            promoted = promoting.promote(console, running.url, session, account.ranked, early)
     return closing.Result(session, account, experiment_id, promoted)
 
 
@@ -193,16 +195,26 @@ def open_session(
 
 
 def train_all(
-    session: Session, console: Console, candidates: Sequence[Candidate], grid: Sequence[Mapping[str, Any]]
+    session: Session,
+    console: Console,
+    candidates: Sequence[Candidate],
+    grid: Sequence[Mapping[str, Any]],
+    trained: Callable[[Candidate, Evaluation], None],
 ) -> dict[str, Evaluation]:
-    """Every candidate, the sweep and the comparison, each as a run that may fail without stopping the others."""
+    """Every candidate, the sweep and the comparison, each as a run that may fail without stopping the others.
+
+    Args:
+        trained: told of each candidate when its run has ended well.
+    """
     from examples.flights import train
 
     evaluations: dict[str, Evaluation] = {}
     with console.phase(f"training {len(candidates)} models"):
         for candidate in candidates:
             done = train.attempt(session, candidate.name, partial(train.run_candidate, session, candidate))
-            evaluations |= {candidate.name: done} if done else {}
+            if done:
+                evaluations[candidate.name] = done
+                trained(candidate, done)
     with console.phase(f"sweeping {len(grid)} settings in nested runs"):
         done = train.attempt(session, train.SWEEP_NAME, partial(train.run_sweep, session, grid))
         evaluations |= {train.SWEEP_NAME: done} if done else {}
@@ -210,6 +222,10 @@ def train_all(
         if evaluations:
             train.attempt(session, "comparison", partial(train.run_comparison, session, evaluations))
     return evaluations
+
+
+def _nothing(*_: object) -> None:
+    """Nobody is told."""
 
 
 def load(console: Console, files: dict[str, Path]) -> FlightTable:

@@ -24,6 +24,8 @@ from mlflow.exceptions import MlflowException
 from examples.flights import serving, train
 from examples.flights.console import Console
 from examples.flights.errors import DemoError
+from examples.flights.evaluate import Evaluation
+from examples.flights.models import BOTH, Candidate
 from examples.flights.platform import SERVER_HINT, ask
 from examples.flights.serving import Served, Traffic
 from examples.flights.train import EVALUATION, EXPERIMENT, Session
@@ -73,7 +75,7 @@ MLMODEL = """flavors:
 class Answer:
     """What the gates said of a version: `reason` is empty when `@champion` leads there now.
 
-    `seconds` is from registering to the last answer; `gates` says how long each took.
+    `seconds` is from registering to the last answer, by the server's clock; `gates` says how long each took.
     """
 
     version: int
@@ -84,6 +86,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Offered:
+    """A version that is registered; its gates are at work. `since_ms`: when, in Unix milliseconds."""
+
+    version: int
+    model: str
+    since_ms: int
+
+
+@dataclass(frozen=True)
 class Promoted:
     """What the gates said of each version, and what clients of the endpoint have seen."""
 
@@ -91,42 +102,67 @@ class Promoted:
     served: Served
 
 
-def promote(console: Console, url: str, session: Session, ranked: Sequence[Run]) -> Promoted:
+class Early:
+    """Registers the first model that is good enough as soon as it is trained: its gates, and the environment that they
+    build for it, are done while the others learn.
+
+    Args:
+        url: of the server.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.has_gates: bool | None = None
+        self.offered: Offered | None = None
+
+    def consider(self, candidate: Candidate, found: Evaluation) -> None:
+        """Register the model of the run that has just ended, if it is to be the first version.
+
+        It has the inputs of the best one: a version that takes other columns than the champion breaks its callers, and
+        another gate would refuse it.
+        """
+        if self.offered is None and candidate.columns == BOTH and found.overall.auc > LEAST_AUC:
+            self.has_gates = _policy_applied(self._url)
+            if self.has_gates:
+                client = mlflow.MlflowClient()
+                with suppress(MlflowException):  # another demo registered it before
+                    client.create_registered_model(MODEL, description="Does a flight arrive more than 15 minutes late?")
+                client.delete_registered_model_alias(MODEL, ALIAS)
+                run = client.get_run(mlflow.last_active_run().info.run_id)
+                self.offered = _offer(candidate.name, _logged_model(run))
+
+
+def promote(console: Console, url: str, session: Session, ranked: Sequence[Run], early: Early) -> Promoted:
     """Register five versions one after the other: a good one, which is served, the best, a worse one, a dangerous one,
     and one that fails for some flights. The endpoint follows the alias.
 
     Returns what happened, or nothing where the server has no gates. Raises DemoError when the server lets something
     through, refuses what is good, or fails.
     """
+    if early.has_gates is False:
+        console.note("this server has no gates: nothing is registered")
+        return Promoted([], Served())
+    if early.offered is None:
+        raise DemoError("no model is good enough to be registered", "the models' test AUC is in the ranking")
     try:
-        return _promote(console, url, session, ranked)
+        return _promote(console, url, session, ranked, early.offered)
     except MlflowException as error:
         raise DemoError(f"registering failed: {error}", SERVER_HINT) from error
 
 
-def _promote(console: Console, url: str, session: Session, ranked: Sequence[Run]) -> Promoted:
-    if not _policy_applied(url):
-        console.note("this server has no gates: nothing is registered")
-        return Promoted([], Served())
-    client = mlflow.MlflowClient()
-    with suppress(MlflowException):  # another demo registered it before
-        client.create_registered_model(MODEL, description="Does a flight arrive more than 15 minutes late?")
-    client.delete_registered_model_alias(MODEL, ALIAS)
+def _promote(console: Console, url: str, session: Session, ranked: Sequence[Run], first: Offered) -> Promoted:
     best, worse = ranked[0], ranked[-1]
-    # A version that takes other columns than the champion breaks its callers: another gate would refuse it.
-    alike = [run for run in ranked if run.data.params["features"] == best.data.params["features"]]
-    first = [run for run in alike if run.data.metrics["test_auc"] > LEAST_AUC][-1]
-    answers = [_offered(console, url, first.info.run_name, _logged_model(first))]
+    answers = [_moved(console, url, _gated(url, first), None)]
     revision = serving.deploy(url, f"{MODEL}@{ALIAS}")
-    better = _gated(url, best.info.run_name, _logged_model(best))  # while the first one is made ready
+    better = _gated(url, _offer(best.info.run_name, _logged_model(best)))  # while the first one is made ready
     address = serving.answering(url, revision)
-    console.note(f"version {answers[0].version} answers at {address}")
+    console.note(f"version {first.version} answers at {address}")
     traffic = Traffic(address, _flights(session, best))
     with traffic.flowing():
         answers.append(_moved(console, url, better, traffic))
-        answers.append(_offered(console, url, worse.info.run_name, _logged_model(worse)))
-        answers.append(_offered(console, url, DANGEROUS, _dangerous()))
-        answers.append(_offered(console, url, FORGETFUL, _forgetful(session, best), traffic))
+        answers.append(_decided(console, url, worse.info.run_name, _logged_model(worse)))
+        answers.append(_decided(console, url, DANGEROUS, _dangerous()))
+        answers.append(_decided(console, url, FORGETFUL, _forgetful(session, best), traffic))
     _check(answers)
     serving.check(traffic.served, ["promoted", "rolled-back"])
     asked = sum(traffic.served.answers.values())
@@ -151,20 +187,25 @@ def _check(answers: Sequence[Answer]) -> None:
         raise DemoError(f"@{ALIAS} leads to version {champion.version}, not to {answers[-1].version}", SERVER_HINT)
 
 
-def _offered(
+def _decided(
     console: Console, url: str, name: str, source: Mapping[str, str], traffic: Traffic | None = None
 ) -> Answer:
     """Register, wait for the gates, and move the alias as any MLflow client does; the endpoint's rollout follows."""
-    return _moved(console, url, _gated(url, name, source), traffic)
+    return _moved(console, url, _gated(url, _offer(name, source)), traffic)
 
 
-def _gated(url: str, name: str, source: Mapping[str, str]) -> Answer:
-    """Register a version and wait for its gates."""
-    started = time.perf_counter()
-    client = mlflow.MlflowClient()
-    version = int(client.create_model_version(MODEL, **source, await_creation_for=0).version)
-    gates = _wait(url, version)
-    return Answer(version, name, time.perf_counter() - started, "", gates)
+def _offer(name: str, source: Mapping[str, str]) -> Offered:
+    """Register a version."""
+    version = mlflow.MlflowClient().create_model_version(MODEL, **source, await_creation_for=0)
+    return Offered(int(version.version), name, version.creation_timestamp)
+
+
+def _gated(url: str, offered: Offered) -> Answer:
+    """Wait for a version's gates."""
+    gates = _wait(url, offered.version)
+    ended_ms = max((gate["ended_ms"] for gate in gates), default=offered.since_ms)
+    seconds = {gate["gate"]: (gate["ended_ms"] - gate["started_ms"]) / 1000 for gate in gates}
+    return Answer(offered.version, offered.model, (ended_ms - offered.since_ms) / 1000, "", seconds)
 
 
 def _moved(console: Console, url: str, asked: Answer, traffic: Traffic | None) -> Answer:
@@ -193,17 +234,13 @@ def _tell(console: Console, rollout: serving.Rollout) -> None:
         console.note(f"    it failed {rollout.failed} requests, which the version before it answered")
 
 
-def _wait(url: str, version: int) -> dict[str, float]:
-    """How long each gate took, when all of them have answered."""
+def _wait(url: str, version: int) -> list[dict[str, Any]]:
+    """The gates that were run, when all of them have answered."""
     until = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < until:
         gates = ask(f"{url}/v1/models/{MODEL}/versions/{version}/gates")
         if not {gate["state"] for gate in gates} & {"waiting", "running"}:
-            return {
-                gate["gate"]: (gate["ended_ms"] - gate["started_ms"]) / 1000
-                for gate in gates
-                if gate["ended_ms"] is not None
-            }
+            return [gate for gate in gates if gate["ended_ms"] is not None]
         time.sleep(POLL_SECONDS)
     raise DemoError(f"the gates of version {version} take longer than {WAIT_SECONDS:g} s", SERVER_HINT)
 
