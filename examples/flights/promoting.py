@@ -10,8 +10,8 @@ import pickle
 import tempfile
 import time
 import urllib.error
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -119,17 +119,21 @@ class Early:
         """Register the model of the run that has just ended, if it is to be the first version.
 
         It has the inputs of the best one: a version that takes other columns than the champion breaks its callers, and
-        another gate would refuse it.
+        another gate would refuse it. Raises DemoError when the server fails.
         """
         if self.offered is None and candidate.columns == BOTH and found.overall.auc > LEAST_AUC:
             self.has_gates = _policy_applied(self._url)
             if self.has_gates:
-                client = mlflow.MlflowClient()
-                with suppress(MlflowException):  # another demo registered it before
-                    client.create_registered_model(MODEL, description="Does a flight arrive more than 15 minutes late?")
-                client.delete_registered_model_alias(MODEL, ALIAS)
-                run = client.get_run(mlflow.last_active_run().info.run_id)
-                self.offered = _offer(candidate.name, _logged_model(run))
+                with _explained():
+                    self.offered = self._first(candidate.name)
+
+    def _first(self, name: str) -> Offered:
+        client = mlflow.MlflowClient()
+        with suppress(MlflowException):  # another demo registered it before
+            client.create_registered_model(MODEL, description="Does a flight arrive more than 15 minutes late?")
+        client.delete_registered_model_alias(MODEL, ALIAS)
+        run = client.get_run(mlflow.last_active_run().info.run_id)
+        return _offer(name, _logged_model(run))
 
 
 def promote(console: Console, url: str, session: Session, ranked: Sequence[Run], early: Early) -> Promoted:
@@ -144,8 +148,14 @@ def promote(console: Console, url: str, session: Session, ranked: Sequence[Run],
         return Promoted([], Served())
     if early.offered is None:
         raise DemoError("no model is good enough to be registered", "the models' test AUC is in the ranking")
-    try:
+    with _explained():
         return _promote(console, url, session, ranked, early.offered)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except MlflowException as error:
         raise DemoError(f"registering failed: {error}", SERVER_HINT) from error
 
