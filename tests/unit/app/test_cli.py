@@ -418,6 +418,10 @@ def test_a_command_that_does_not_exist_leads_to_the_nearest(run: Run, wrong: str
         ("[" * 5_000, "is not YAML"),
         ("kind: Project\nmetadata: {name: x}\nspec: {description: 2026-01-31}", "put it in quotes: '2026-01-31'"),
         ("? !!binary aGk=\n: 1", "is no text"),
+        (
+            "kind: Endpoint\nmetadata: {name: x}\nspec: {model: m@a, limits: {perKeyPerSecond: .inf}}",
+            "inf is no finite",
+        ),
     ],
 )
 def test_manifests_that_json_cannot_say_are_refused(run: Run, text: str, said: str) -> None:

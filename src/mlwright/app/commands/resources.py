@@ -1,6 +1,7 @@
 """`mlwright apply`, `get`, `delete`, `diff` and `explain`: resources as manifests."""
 
 import difflib
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -151,7 +152,7 @@ def _place(path: Path, number: int) -> str:
 
 
 def _check_plain(document: object, where: str) -> None:
-    """Raises Invalid for what JSON cannot say: dates, references in circles, and references that multiply."""
+    """Raises Invalid for what JSON cannot say: dates, infinite numbers, and references in circles or that multiply."""
     waiting, count = [document], 0
     while waiting:
         value, count = waiting.pop(), count + 1
@@ -163,6 +164,10 @@ def _check_plain(document: object, where: str) -> None:
             waiting += value
         elif not isinstance(value, str | int | float | None):
             raise Invalid(f"{where}: {value} is no text", path="--filename", hint=f"put it in quotes: '{value}'")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise Invalid(
+                f"{where}: {value} is no finite number", path="--filename", hint="leave out what has no limit"
+            )
 
 
 def _named(path: Path) -> list[Mapping[str, Any]]:
