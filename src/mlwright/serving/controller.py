@@ -9,13 +9,14 @@ import contextlib
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
 from mlwright import __version__
-from mlwright.kernel import store
+from mlwright.kernel import events, store
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import MlwrightError, Unavailable
 from mlwright.kernel.resources import Resource
@@ -29,7 +30,7 @@ from mlwright.serving.ports import Host
 from mlwright.serving.preparing import Preparer
 from mlwright.serving.service import deploying, desired, minutes, rollouts, rows, status
 from mlwright.serving.service.desired import Place, Wanted
-from mlwright.serving.service.endpoints import KIND, SYSTEM, TOPIC
+from mlwright.serving.service.endpoints import SYSTEM, TOPIC
 from mlwright.serving.service.status import Problem
 from mlwright.serving.spec import EndpointRevision, RevisionState, RolloutRecord, Strategy
 
@@ -37,10 +38,14 @@ _log = logging.getLogger(__name__)
 
 #: Without a notice it looks again after so long: another server may have changed something.
 _LOOK_AGAIN_S = 3.0
+#: What needs no event to become otherwise is read again after so long.
+_READ_AGAIN_S = 60.0
 #: While a rollout goes on: guards of the host are noticed so soon.
 _ROLLOUT_S = 0.25
 #: A revision that could not be prepared because something was away is tried again after so long.
 _TRY_AGAIN_S = 5.0
+#: Rounds in so long, at most.
+_BURST, _BURST_S = 20, 0.2
 #: A host that has not taken what it is to serve is told again after so long.
 _PUSH_AGAIN_S = 0.2
 _MINUTE_MS = 60_000
@@ -56,6 +61,30 @@ class _Looking(NamedTuple):
     due_ms: int
 
 
+class _Read(NamedTuple):
+    """What was asked for when it was read.
+
+    Attributes:
+        head: the newest event before it was read.
+        at_s: when, in seconds that never go back.
+        generation: of what was read.
+        problems: why something cannot be served, by the endpoint's row.
+    """
+
+    head: int
+    at_s: float
+    generation: int
+    every: list[Wanted]
+    problems: dict[int, Problem]
+
+
+class _Told(NamedTuple):
+    """What the status of an endpoint was made of, beside what is in the database."""
+
+    problem: Problem | None
+    served: int
+
+
 class ServingController:
     """Args:
     database: where endpoints stand.
@@ -69,6 +98,7 @@ class ServingController:
         self._preparer = preparer
         self._host = host
         self._place = place
+        self._read = _Read(0, -_LOOK_AGAIN_S, 0, [], {})
         self._prepared: dict[int, Revision] = {}
         self._preparing: dict[int, Future[None]] = {}
         self._not_before: dict[int, float] = {}
@@ -77,8 +107,10 @@ class ServingController:
         self._last: dict[str, Served] = {}
         self._document: Document | None = None
         self._looking: dict[int, _Looking] = {}
+        self._told: dict[int, _Told] = {}
         self._minute: tuple[int, Document] | None = None
         self._host_problem = ""
+        self._turns: deque[float] = deque(maxlen=_BURST)
         self._heard = threading.Event()
         self._stopped = threading.Event()
         self._preparers = ThreadPoolExecutor(_PREPARERS, thread_name_prefix="mlwright-prepare")
@@ -114,49 +146,80 @@ class ServingController:
         with contextlib.ExitStack() as listening:
             for topic in (TOPIC, store.TOPIC, TOLD, gates.TOPIC):
                 listening.enter_context(changes.listening(topic, self._heard.set))
+            heard = True
             while True:
+                self._await_turn()
                 self._heard.clear()
                 if self._stopped.is_set():
                     return
-                self._heard.wait(self._tried())
+                heard = self._heard.wait(self._tried(heard=heard))
 
-    def _tried(self) -> float:
+    def _await_turn(self) -> None:
+        """Where thousands of notices come in a second, one round is for many; the first few are heard at once."""
+        now_s = time.monotonic()
+        if len(self._turns) == _BURST and now_s - self._turns[0] < _BURST_S:
+            self._stopped.wait(self._turns[0] + _BURST_S - now_s)
+        self._turns.append(time.monotonic())
+
+    def _tried(self, *, heard: bool) -> float:
         """One round; how long to wait for the next one without a notice, in seconds."""
         try:
-            return self._round()
+            return self._round(heard=heard)
         except MlwrightError as error:  # the database is away for a while
             _log.warning("serving: %s", error.message)
         except Exception:  # the boundary of the thread: one defect must not end all serving
             _log.exception("serving: a round failed")
         return _LOOK_AGAIN_S
 
-    def _round(self) -> float:
-        problems = self._consider()
-        generation, every = self._database.read_now(desired.wanted)
+    def _round(self, *, heard: bool = True) -> float:
+        self._look_up(heard=heard)
+        every = self._read.every
         if not every and self._pushed is None and not self._host.is_running:
             return _LOOK_AGAIN_S
         self._prepare(every)
-        self._push(generation, every)
+        self._push(self._read.generation, every)
         going_on = self._follow(every)
         self._count_minutes(every)
-        self._tell(every, problems)
+        self._tell(every)
         return _ROLLOUT_S if going_on else _LOOK_AGAIN_S
 
     # --- what is asked for -----------------------------------------------------------------------------------------
 
+    def _look_up(self, *, heard: bool) -> None:
+        """Read all that is asked for, if something may have changed: hundreds of endpoints take a tenth of a second.
+
+        Of what other servers change there is an event, but no notice.
+        """
+        now_s, before = time.monotonic(), self._read
+        age_s = now_s - before.at_s
+        if not heard and age_s < _LOOK_AGAIN_S:
+            return
+        head = self._database.read_now(events.head)
+        if not heard and head == before.head and age_s < _READ_AGAIN_S:
+            return
+        problems = self._consider()
+        generation, every = self._database.read_now(desired.wanted)
+        self._read = _Read(head, now_s, generation, every, problems)
+        self._told = {}
+
     def _consider(self) -> dict[int, Problem]:
         """Make revisions of what endpoints are asked to serve; why not, by the endpoint's row."""
         problems: dict[int, Problem] = {}
-        for resource in self._database.read_now(lambda tx: store.list_all(tx, SYSTEM, KIND)):
-            try:
-                if self._database.read_now(partial(deploying.is_new, resource=resource)):
-                    self._database.write_now(partial(deploying.consider, resource=resource))
-            except Unavailable:
-                raise
-            except MlwrightError as error:
+        for resource, refused in self._database.read_now(deploying.unconsidered):
+            error = refused or self._considered(resource)
+            if error is not None:
                 row = self._database.read_now(partial(_row, resource=resource))
                 problems[row] = Problem(deploying.refusal(error), error.message)
         return problems
+
+    def _considered(self, resource: Resource) -> MlwrightError | None:
+        try:
+            self._database.write_now(partial(deploying.consider, resource=resource))
+        except Unavailable:
+            raise
+        except MlwrightError as error:
+            return error
+        return None
 
     # --- files and environments ------------------------------------------------------------------------------------
 
@@ -239,8 +302,10 @@ class ServingController:
 
     def _follow(self, every: list[Wanted]) -> bool:
         """Look at the rollouts that go on. Returns whether there are any."""
-        found = self._database.read_now(partial(_going_on, every=every))
-        self._looking = {row: kept for row, kept in self._looking.items() if row in {each.row for _, each in found}}
+        going_on = self._database.read_now(rows.going_on)
+        found = [(each, going_on[each.serving.row]) for each in every if each.serving.row in going_on]
+        rollouts_here = {each.row for _, each in found}
+        self._looking = {row: kept for row, kept in self._looking.items() if row in rollouts_here}
         if not found:
             return False
         with contextlib.suppress(Unavailable):
@@ -326,21 +391,27 @@ class ServingController:
             ]
             self._database.write_now(lambda tx: minutes.add(tx, before[0] * _MINUTE_MS, found))
 
-    def _tell(self, every: list[Wanted], problems: dict[int, Problem]) -> None:
+    def _tell(self, every: list[Wanted]) -> None:
         """Write into the status of each endpoint what is so now, where that has changed."""
         failures = self._document["failures"] if self._document is not None else {}
         host = Problem("HostDown", self._host_problem) if self._host_problem else None
+        serves = _serves(self._document, failures)
         for each in every:
-            found = problems.get(each.serving.row) or host
+            row = each.serving.row
+            found = self._read.problems.get(row) or host
             name = f"{each.serving.project}/{each.serving.name}/{each.serving.traffic.stable}"
             if found is None and name in failures:
                 found = Problem("CannotBeLoaded", failures[name])
-            served = _served(self._document, each.serving.name, failures)
+            served = serves.get(each.serving.name, 0)
+            told = _Told(found, served)
+            if self._told.get(row) == told:
+                continue
             change = self._database.read_now(
                 partial(status.change, endpoint=each.serving, problem=found, served=served)
             )
             if change is not None:
                 self._database.write_now(partial(status.write, endpoint=each.serving, status=change))
+            self._told[row] = told
 
 
 def _row(tx: Tx, resource: Resource) -> int:
@@ -348,18 +419,13 @@ def _row(tx: Tx, resource: Resource) -> int:
     return found.row if found is not None else 0
 
 
-def _going_on(tx: Tx, every: list[Wanted]) -> list[tuple[Wanted, RolloutRecord]]:
-    found = ((each, rows.current_rollout(tx, each.serving.row)) for each in every)
-    return [(each, rollout) for each, rollout in found if rollout is not None]
-
-
-def _served(document: Document | None, endpoint: str, failures: Mapping[str, str]) -> int:
-    """The revision that answers requests, as the host says; 0 when none does."""
-    for each in document["endpoints"] if document is not None else ():
-        name = f"{each['project']}/{endpoint}/{each['stable']}"
-        if each["name"] == endpoint and name not in failures:
-            return int(each["stable"])
-    return 0
+def _serves(document: Document | None, failures: Mapping[str, str]) -> dict[str, int]:
+    """The revision that answers requests, as the host says, by endpoint."""
+    return {
+        each["name"]: int(each["stable"])
+        for each in (document["endpoints"] if document is not None else ())
+        if f"{each['project']}/{each['name']}/{each['stable']}" not in failures
+    }
 
 
 def _tripped(document: Document, endpoint: str, number: int) -> str:

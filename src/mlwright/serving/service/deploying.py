@@ -2,7 +2,8 @@
 
 from sqlalchemy import bindparam, insert, update
 
-from mlwright.kernel.errors import GateClosed, MlwrightError, NotFound, Untrusted
+from mlwright.kernel import store
+from mlwright.kernel.errors import GateClosed, MlwrightError, NotFound, Unavailable, Untrusted
 from mlwright.kernel.events import Draft
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.query import Query
@@ -11,7 +12,7 @@ from mlwright.kernel.transaction import Tx
 from mlwright.registry.service import gates, trust
 from mlwright.registry.spec import ModelVersion
 from mlwright.serving.service import rollouts, rows
-from mlwright.serving.service.endpoints import SYSTEM, TOPIC, asked_version, find, spec_of, subject
+from mlwright.serving.service.endpoints import KIND, SYSTEM, TOPIC, asked_version, find, spec_of, subject
 from mlwright.serving.service.rows import Serving
 from mlwright.serving.spec import Endpoint, EndpointRevision, ModelReference, RevisionState, model_reference
 from mlwright.serving.tables import endpoint_revisions, endpoints
@@ -70,12 +71,23 @@ def _serves_already(
     return stable
 
 
-def is_new(tx: Tx, resource: Resource) -> bool:
-    """Whether an endpoint is asked to serve something that it was not asked before. Raises NotFound."""
-    serving = rows.by_name(tx, resource.metadata.project, resource.metadata.name)
-    if serving is None:
-        return False
-    spec = spec_of(resource)
+def unconsidered(tx: Tx) -> list[tuple[Resource, MlwrightError | None]]:
+    """Endpoints that are asked to serve something that they were not asked before, or why that cannot be."""
+    known = {(each.project, each.name): each for each in rows.everything(tx)}
+    found: list[tuple[Resource, MlwrightError | None]] = []
+    for resource in store.list_all(tx, SYSTEM, KIND):
+        serving = known.get((resource.metadata.project, resource.metadata.name))
+        try:
+            if serving is not None and _is_new(tx, serving, spec_of(resource)):
+                found.append((resource, None))
+        except Unavailable:
+            raise
+        except MlwrightError as error:
+            found.append((resource, error))
+    return found
+
+
+def _is_new(tx: Tx, serving: Serving, spec: Endpoint) -> bool:
     return serving.considered != _asked(asked_version(tx, serving.project, model_reference(spec.model)), spec)
 
 

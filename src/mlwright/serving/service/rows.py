@@ -1,5 +1,6 @@
 """From rows of the tables of serving to endpoints, revisions and rollouts."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -58,6 +59,7 @@ _going_on = Query(
     .order_by(_rollouts.id.desc())
     .limit(1)
 )
+_all_going_on = Query(select(_rollouts.endpoint, *_ROLLOUT).where(_rollouts.ended_ms == 0).order_by(_rollouts.id))
 
 
 class Serving(NamedTuple):
@@ -122,6 +124,11 @@ def current_rollout(tx: Tx, endpoint: int) -> RolloutRecord | None:
     return _as_rollout(row) if row else None
 
 
+def going_on(tx: Tx) -> dict[int, RolloutRecord]:
+    """The rollouts that go on, by the endpoint's row."""
+    return {endpoint: _as_rollout(row) for endpoint, *row in tx.all(_all_going_on)}
+
+
 def _serving(row: tuple[Any, ...]) -> Serving:
     number, project, name, stable, candidate, share, last, considered = row
     return Serving(number, project, name, Traffic(stable, candidate, share), last, considered)
@@ -132,7 +139,7 @@ def _as_revision(row: tuple[Any, ...]) -> EndpointRevision:
     return EndpointRevision(number, place, model, version, digest, bool(onnx), RevisionState(state), *rest)
 
 
-def _as_rollout(row: tuple[Any, ...]) -> RolloutRecord:
+def _as_rollout(row: Sequence[Any]) -> RolloutRecord:
     number, candidate, attempt, stable, plan, state, reason, step, looks, inconclusive, *rest = row
     return RolloutRecord(
         number,
