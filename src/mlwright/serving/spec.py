@@ -152,7 +152,8 @@ class Endpoint(_Spec, frozen=True):
 
     Attributes:
         model: "name@alias", which is followed when the alias moves, or "name/3".
-        entity: the parameter or input by which requests are kept with one version; a request's id when not given.
+        entity: the parameter, or else the input in the first row, by which requests are kept with one version; a
+            request's id when not given.
         onnx: the version is compiled, and served so where its answers are proved to be the same.
     """
 

@@ -18,6 +18,7 @@ from tests.unit.serving.hosting import Load, Site, site, toy
 
 #: Takes as many MiB as x says and keeps them, where y is 1; otherwise only for a moment.
 GREEDY = """
+import time
 import numpy
 
 class Toy:
@@ -29,6 +30,8 @@ class Toy:
         found = [numpy.ones(int(x) << 17) for x, _ in given]
         if (given[:, 1] == 1).any():
             self.kept += found
+        if (given[:, 1] == 2).any():
+            time.sleep(4)
         return given.sum(axis=1)
 """
 
@@ -105,6 +108,8 @@ def test_a_model_that_takes_too_much_memory(tmp_path: Path) -> None:
         (before,) = processes(host)
         host.ask([200, 1])
         host.wait(lambda: not before.is_running())
+        slowly = host.ask([200, 2])
+        assert (slowly.status, "may take" in slowly.document["error"]) == (503, True), slowly.body
         assert host.values([16, 0]) == [16]
         told = host.tell(revisions=[*host.served["revisions"], toy(tmp_path, 100, 2, source=GREEDY)], stable=2)
         assert "may take 64" in told["failures"]["default/toy/2"]

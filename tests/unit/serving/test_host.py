@@ -97,6 +97,16 @@ def test_entities_stay_with_their_version(host: Site) -> None:
     assert {min(each) for each in answers.values()} == {5, 105}
 
 
+def test_an_input_can_be_what_tells_entities_apart(host: Site) -> None:
+    host.tell(candidate=2, share=0.5, entity="x")
+    answers = {x: {host.values([x, 0])[0] - x for _ in range(3)} for x in range(10_000, 10_020)}
+    assert {len(each) for each in answers.values()} == {1}
+    assert {min(each) for each in answers.values()} == {0, 100}
+    body = {"dataframe_split": {"columns": ["y", "x"], "data": [[0, 10_000]]}}
+    split = host.post("/invocations", json.dumps(body).encode()).document["predictions"]
+    assert split == [10_000 + min(answers[10_000])], "the same entity, whatever the order of the columns"
+
+
 def test_clients_do_not_notice_a_broken_candidate(tmp_path: Path) -> None:
     broken = "class Toy:\n    def __init__(self, number): pass\n    def predict(self, given): raise OSError('broken')\n"
     revisions = toy(tmp_path, 0, 1), toy(tmp_path, 0, 2, source=broken)

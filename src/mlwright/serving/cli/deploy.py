@@ -22,7 +22,7 @@ _COLUMNS = ["endpoint", "serves", "candidate", "share", "phase", "url"]
 @click.option("--strategy", type=click.Choice(_STRATEGIES), help="How a new version gets its traffic.")
 @click.option("--steps", help="Shares of a canary in percent, such as 5,25,50.")
 @click.option("--look", type=float, metavar="SECONDS", help="Time between two looks at a rollout.")
-@click.option("--entity", help="Parameter of requests by which they stay with one version.")
+@click.option("--entity", help="Parameter or input of requests by which they stay with one version.")
 @click.option("--onnx/--no-onnx", default=None, help="Compile it, and serve it so where that answers the same.")
 @click.option("--override", default="", metavar="WHY", help="Serve it though a gate is closed; for administrators.")
 @click.option("--project", default="", help="Where the model and the endpoint are; your own when not given.")

@@ -55,6 +55,8 @@ def explain(client: Client, name: str, revision: int | None, project: str, outpu
         click.echo(f"for it:     e = {last['kept']:.4g} of {last['kept_at']:.4g} that are needed for this step")
     if found["missing"]:
         click.echo(f"missing:    {found['missing']}")
+    if not found["replayed"]:
+        click.echo(f"differs:    the numbers do not lead to all of these verdicts; see: mlwright rollout replay {name}")
 
 
 @rollout.command("replay")

@@ -22,7 +22,7 @@ from mlwright.serving.host.documents import Documents
 from mlwright.serving.host.endpoints import Endpoint, Told
 from mlwright.serving.host.hosted import Hosted, named_version
 from mlwright.serving.host.repository import Repository
-from mlwright.serving.host.tensors import Asked
+from mlwright.serving.host.tensors import Asked, first_value
 from mlwright.serving.host.versions import Version
 
 _log = logging.getLogger(__name__)
@@ -206,7 +206,8 @@ class _Request:
         stable = named_version(endpoint, target.version)
         reading = self._reading = read(body, self._headers, stable.takes)
         if served.entity:
-            self._entity = str(reading.parameters.get(served.entity, ""))
+            told = reading.parameters.get(served.entity)
+            self._entity = first_value(reading.asked, served.entity) if told is None else str(told)
         if target.version or not served.candidate:
             return stable, reading.asked
         version = endpoint.choose(self._entity or reading.request_id or self._ids.request.decode())

@@ -155,7 +155,10 @@ class Batcher:
         if isinstance(answer, WorkerDied):
             self.to_blame = answer.while_answering
             for each in taken:
-                each.died(each, answer)
+                if answer.was_ended and len(taken) == 1:  # no other request can have been the cause
+                    each.end(answer)
+                else:
+                    each.died(each, answer)
             self.abandon()
             return
         self._armed = len(taken) > 1 or bool(self._queue)

@@ -140,20 +140,22 @@ class Capacity:
         limits_s: dict[str, float] = {}
         for key, worker in self._places.living.items():
             if worker.memory > worker.most_memory > 0 and not worker.is_empty:
-                self._replace(key, worker, "takes more memory than it may")
+                taken, most = worker.memory >> 20, worker.most_memory >> 20
+                why = f"the model's process took {taken} MiB of memory for this request, and may take {most}"
+                self._replace(key, worker, why)
             elif worker.answering:
                 limits_s = limits_s or {
                     placed.version.name: placed.endpoint.served.limits.timeout_ms / 1_000 for placed in self._placed()
                 }
                 patience_s = _LOADS_S if worker.is_loading else _HANGS_S
                 if now_s - worker.heard_s > limits_s.get(worker.answering, 0.0) + patience_s:
-                    self._replace(key, worker, "hangs")
+                    self._replace(key, worker, "the model hangs")
 
     def _replace(self, key: tuple[str, int], worker: Worker, why: str) -> None:
         name = worker.answering
-        _log.warning("the process %d %s and is replaced; it was answering for %r", worker.process.pid, why, name)
+        _log.warning("the process %d is replaced: %s; it was answering for %r", worker.process.pid, why, name)
         self.replaced[name] += 1
-        self._places.end(key)
+        self._places.end(key, why)
 
     def _end_empty_ones(self, after_s: float) -> None:
         now_s = self._now()

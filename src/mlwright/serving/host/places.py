@@ -77,9 +77,9 @@ class WorkerPlaces:
             if starting.done() and not starting.cancelled() and not starting.exception() and starting.result().alive
         }
 
-    def end(self, key: tuple[str, int]) -> None:
-        """End a process; whoever needs it gets another one."""
-        self._workers.pop(key).result().kill()
+    def end(self, key: tuple[str, int], reason: str = "") -> None:
+        """End a process; whoever needs it gets another one. `reason`: for whoever has made it necessary."""
+        self._workers.pop(key).result().kill(reason)
 
     def close(self) -> None:
         """End all processes."""

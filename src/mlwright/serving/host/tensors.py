@@ -140,6 +140,25 @@ def count(shape: Iterable[int]) -> int:
     return math.prod(shape)
 
 
+def first_value(asked: Asked, name: str) -> str:
+    """What the first row of a request has for an input, as text; empty where it does not have it.
+
+    The same number is the same text, however it is typed.
+    """
+    shape = asked.shape
+    place = shape.names.index(name) if name in shape.names else -1
+    at = 0
+    if place < 0 and len(shape.names) == 1 and name in shape.table:  # one array holds all columns
+        place, at = 0, shape.table.index(name)
+    if place < 0:
+        return ""
+    kind, data = shape.datatypes[place], asked.arrays[place]
+    value = data[at] if isinstance(data, list) else unpacked(kind, data[at * SIZES[kind] : (at + 1) * SIZES[kind]])[0]
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def not_numbers(found: Array) -> tuple[int, int]:
     """Numbers in the array, and those that are NaN; (0, 0) for what are no floats."""
     if found.datatype not in FLOATS or isinstance(found.data, list):

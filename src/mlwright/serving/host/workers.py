@@ -43,11 +43,15 @@ class WorkerDied(Unavailable):
 
     Attributes:
         while_answering: the request was being answered; otherwise it still waited, also in the process.
+        was_ended: by the host, for the reason that the message gives.
     """
 
-    def __init__(self, message: str = "the model's process ended", *, while_answering: bool = False) -> None:
+    def __init__(
+        self, message: str = "the model's process ended", *, while_answering: bool = False, was_ended: bool = False
+    ) -> None:
         super().__init__(message)
         self.while_answering = while_answering
+        self.was_ended = was_ended
 
 
 class Worker(asyncio.Protocol):
@@ -76,6 +80,7 @@ class Worker(asyncio.Protocol):
         self.models: dict[str, int] = {}
         self.heard_s = self._loop.time()
         self.alive = True
+        self._reason = ""
 
     @classmethod
     async def start(
@@ -121,7 +126,10 @@ class Worker(asyncio.Protocol):
                 future.set_exception(WorkerDied("the model's process ended while it loaded the model"))
         batches, self._batches = self._batches, {}
         for place, (_, answer) in enumerate(batches.values()):  # batches are answered in order
-            answer(WorkerDied(while_answering=place == 0))
+            if place == 0 and self._reason:
+                answer(WorkerDied(self._reason, while_answering=True, was_ended=True))
+            else:
+                answer(WorkerDied(while_answering=place == 0))
         self._reap()
         self._ended(self)
 
@@ -250,7 +258,8 @@ class Worker(asyncio.Protocol):
         head = {"kind": "predict", "batch": number, "model": model, "inputs": inputs, "parts": parts, "table": table}
         self._transport.write(frames.joined(encode(head), *data))
 
-    def kill(self) -> None:
-        """End it at once."""
+    def kill(self, reason: str = "") -> None:
+        """End it at once. Whoever waits for the answer that it is at gets to know the reason, if there is one."""
+        self._reason = reason
         self.process.kill()
         self._transport.abort()
