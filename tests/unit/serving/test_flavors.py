@@ -1,0 +1,90 @@
+"""Models as MLflow saves them, one of each flavor, answer in a serving host as they do in MLflow."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from mlwright.serving.running import running
+from tests import components
+from tests.unit.serving.hosting import Site, site
+
+ROWS = 5
+#: Saves a model of each flavor below a folder, and prints rows and what MLflow answers to them.
+SAVE = """
+import json, logging, sys, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+logging.disable(logging.WARNING)
+import lightgbm, mlflow, numpy, pandas, xgboost
+from mlflow.models import infer_signature
+from sklearn.linear_model import LogisticRegression
+
+folder, rows = Path(sys.argv[1]), int(sys.argv[2])
+(folder / "helper.py").write_text("def doubled(column):\\n    return column * 2\\n")
+sys.path.insert(0, str(folder))
+table = pandas.DataFrame(numpy.random.default_rng(7).normal(size=(200, 3)), columns=list("abc"))
+labels = (table["a"] + table["c"] > 0).astype(int)
+
+class Own(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        from helper import doubled
+        return doubled(model_input["b"]) + 1
+
+logistic = LogisticRegression().fit(table, labels)
+few = {"n_estimators": 5}
+saved = {
+    "sklearn-skops": (mlflow.sklearn, {"sk_model": logistic, "serialization_format": "skops"}),
+    "sklearn-cloudpickle": (mlflow.sklearn, {"sk_model": logistic, "serialization_format": "cloudpickle"}),
+    "sklearn-shares": (mlflow.sklearn, {"sk_model": logistic, "pyfunc_predict_fn": "predict_proba"}),
+    "xgboost": (mlflow.xgboost, {"xgb_model": xgboost.XGBClassifier(**few).fit(table, labels)}),
+    "xgboost-booster": (mlflow.xgboost, {"xgb_model": xgboost.train({}, xgboost.DMatrix(table, labels), 5)}),
+    "lightgbm": (mlflow.lightgbm, {"lgb_model": lightgbm.LGBMRegressor(verbose=-1, **few).fit(table, labels)}),
+    "lightgbm-booster": (
+        mlflow.lightgbm, {"lgb_model": lightgbm.train({"verbose": -1}, lightgbm.Dataset(table, labels), 5)}
+    ),
+    "own": (mlflow.pyfunc, {"python_model": Own(), "code_paths": [str(folder / "helper.py")]}),
+}
+answers = {}
+for name, (flavor, given) in saved.items():
+    path = str(folder / name)
+    flavor.save_model(path=path, signature=infer_signature(table), input_example=table.head(2), **given)
+    answers[name] = numpy.asarray(mlflow.pyfunc.load_model(path).predict(table.head(rows))).tolist()
+print(json.dumps({"rows": table.head(rows).to_dict(orient="split", index=False), "answers": answers}))
+"""
+
+
+def revision(folder: Path, python: Path) -> dict[str, Any]:
+    found = running(folder)
+    return {
+        "number": 1, "model": folder.name, "version": 1, "folder": str(folder), "python": str(python),
+        "loader": found.loader, "options": found.options, "generic": found.generic, "signature": found.signature,
+        "example": str(folder / found.example),
+    }  # fmt: skip
+
+
+def test_each_flavor_answers_as_in_mlflow(tmp_path: Path) -> None:
+    python = components.mlflow_python("3.17.2")
+    command = [str(python), "-c", SAVE, str(tmp_path), str(ROWS)]
+    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    asked = json.dumps({"dataframe_split": told["rows"]}).encode()
+    names = list(told["answers"])
+    loaders = {}
+
+    def others(host: Site) -> None:
+        for name in names[1:]:
+            host.others.append(
+                {"name": name, "project": "default", "stable": 1, "revisions": [revision(tmp_path / name, python)]}
+            )
+
+    first = revision(tmp_path / names[0], python)
+    (tmp_path / "host").mkdir()
+    with site(tmp_path / "host", first, name=names[0], configure=others) as host:
+        for name, answer in told["answers"].items():
+            said = host.post(f"/endpoints/{name}/invocations", asked)
+            assert said.status == 200, (name, said.body)
+            numpy.testing.assert_allclose(said.document["predictions"], answer, rtol=1e-6, err_msg=name)
+            loaders[name] = running(tmp_path / name).loader
+    assert loaders == {name: "mlflow" if name == "own" else name.partition("-")[0] for name in names}
