@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 
 from mlwright.serving.running import running
 from tests import components
@@ -50,7 +50,8 @@ saved = {
 answers = {}
 for name, (flavor, given) in saved.items():
     path = str(folder / name)
-    flavor.save_model(path=path, signature=infer_signature(table), input_example=table.head(2), **given)
+    shown = {"signature": infer_signature(table), "input_example": table.head(2), "pip_requirements": []}
+    flavor.save_model(path=path, **shown, **given)
     answers[name] = numpy.asarray(mlflow.pyfunc.load_model(path).predict(table.head(rows))).tolist()
 print(json.dumps({"rows": table.head(rows).to_dict(orient="split", index=False), "answers": answers}))
 """
@@ -85,6 +86,6 @@ def test_each_flavor_answers_as_in_mlflow(tmp_path: Path) -> None:
         for name, answer in told["answers"].items():
             said = host.post(f"/endpoints/{name}/invocations", asked)
             assert said.status == 200, (name, said.body)
-            numpy.testing.assert_allclose(said.document["predictions"], answer, rtol=1e-6, err_msg=name)
+            np.testing.assert_allclose(said.document["predictions"], answer, rtol=1e-6, err_msg=name)
             loaders[name] = running(tmp_path / name).loader
     assert loaders == {name: "mlflow" if name == "own" else name.partition("-")[0] for name in names}
