@@ -113,6 +113,7 @@ class Hop(NamedTuple):
         relation: a verb in the past, with the target as subject or object: "read", "logged", "registered".
         down: at most `most` pairs (source, target) of the sources in the JSON array `wanted`.
         up: (target, source) of the targets in `wanted`.
+        is_over: it was so once; what is in use now does not hang on it any more.
     """
 
     source: str
@@ -120,12 +121,15 @@ class Hop(NamedTuple):
     relation: str
     down: Query
     up: Query
+    is_over: bool = False
 
     @classmethod
-    def between(cls, source: str, target: str, relation: str, down: Select[Any], up: Select[Any]) -> "Hop":
+    def between(
+        cls, source: str, target: str, relation: str, down: Select[Any], up: Select[Any], *, is_over: bool = False
+    ) -> "Hop":
         """A hop from its two statements, without their limit."""
         most = bindparam("most", type_=BigInteger())
-        return cls(source, target, relation, Query(down.limit(most)), Query(up.limit(most)))
+        return cls(source, target, relation, Query(down.limit(most)), Query(up.limit(most)), is_over)
 
 
 def scope_of(subject: str) -> tuple[str, str]:
@@ -174,7 +178,7 @@ class Lineage:
         """
         start = set(self._find(tx, caller, subject))
         used = self._in_use(tx, caller)
-        steps, _ = self._walk(tx, caller, used, Direction.UP, None)
+        steps, _ = self._walk(tx, caller, used, Direction.UP, None, now=True)
         below: dict[Key, list[Key]] = {}
         for source, target, _ in steps:
             below.setdefault(source, []).append(target)
@@ -207,14 +211,26 @@ class Lineage:
         ]
 
     def _walk(
-        self, tx: Tx, caller: Caller, start: Sequence[Key], direction: Direction, limit: int | None
+        self,
+        tx: Tx,
+        caller: Caller,
+        start: Sequence[Key],
+        direction: Direction,
+        limit: int | None,
+        *,
+        now: bool = False,
     ) -> tuple[list[Step], bool]:
-        """Layer by layer. Returns the steps between at most `limit` nodes, and whether there are more."""
+        """Layer by layer. Returns the steps between at most `limit` nodes, and whether there are more.
+
+        Args:
+            now: without what is over.
+        """
+        hops = [hop for hop in self._hops if not (now and hop.is_over)]
         seen, frontier, truncated = set(start), list(start), False
         steps: list[Step] = []
         down = direction is Direction.DOWN
         while frontier:
-            layer, more = self._layer(tx, frontier, direction, limit)
+            layer, more = self._layer(tx, hops, frontier, direction, limit)
             truncated |= more
             fresh = dict.fromkeys(there for _, there, _ in layer if there not in seen)
             visible = self._visible(tx, caller, fresh)
@@ -228,12 +244,12 @@ class Lineage:
         return steps, truncated
 
     def _layer(
-        self, tx: Tx, frontier: Iterable[Key], direction: Direction, limit: int | None
+        self, tx: Tx, hops: Sequence[Hop], frontier: Iterable[Key], direction: Direction, limit: int | None
     ) -> tuple[list[Step], bool]:
         """All steps from the frontier: from here, to there. With a limit not many more are read than are shown."""
         rows, steps, more = _by_kind(frontier), [], False
         most = _ALL if limit is None else limit * _STEPS_PER_NODE
-        for hop in self._hops:
+        for hop in hops:
             if direction is Direction.DOWN:
                 near, far, query = hop.source, hop.target, hop.down
             else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, not_, select
 
 from mlwright.kernel.identity import Caller, Role
 from mlwright.kernel.lineage import Hop, LineageNode, NodeKind
@@ -12,23 +12,40 @@ from mlwright.serving.service import endpoints as service
 from mlwright.serving.tables import endpoint_revisions, endpoints
 
 _endpoints, _revisions = endpoints.c, endpoint_revisions.c
-#: Revisions that got requests: that serve, or served once.
-_served = _revisions.state == "ready"
-_of_endpoints = among(_endpoints.id, "wanted")
-
-HOPS = (
-    Hop.between(
-        "model-version",
-        "endpoint",
-        "served",
-        select(_revisions.version_row, _revisions.endpoint)
-        .where(among(_revisions.version_row, "wanted"), _served)
-        .distinct(),
-        select(_revisions.endpoint, _revisions.version_row)
-        .where(among(_revisions.endpoint, "wanted"), _served)
-        .distinct(),
+_now = endpoint_revisions.alias().c
+#: A revision gets requests now.
+_serves_now = _revisions.number.in_((_endpoints.stable, _endpoints.candidate))
+#: It got some once, and no revision of the same version gets any now.
+_served_once = and_(
+    _revisions.state == "ready",
+    not_(
+        select(_now.id)
+        .where(
+            _now.endpoint == _endpoints.id,
+            _now.version_row == _revisions.version_row,
+            _now.number.in_((_endpoints.stable, _endpoints.candidate)),
+        )
+        .exists()
     ),
 )
+_of_endpoints = among(_endpoints.id, "wanted")
+
+
+def _hop(relation: str, which: ColumnElement[bool], *, is_over: bool = False) -> Hop:
+    joined = _endpoints.id == _revisions.endpoint
+    down = select(_revisions.version_row, _revisions.endpoint).join(endpoints, joined).where(which).distinct()
+    up = select(_revisions.endpoint, _revisions.version_row).join(endpoints, joined).where(which).distinct()
+    return Hop.between(
+        "model-version",
+        "endpoint",
+        relation,
+        down.where(among(_revisions.version_row, "wanted")),
+        up.where(among(_revisions.endpoint, "wanted")),
+        is_over=is_over,
+    )
+
+
+HOPS = (_hop("serves", _serves_now), _hop("served", _served_once, is_over=True))
 _described = Query(
     select(_endpoints.id, _endpoints.name, _endpoints.project, _endpoints.stable, func.count(_revisions.id))
     .join(endpoint_revisions, _revisions.endpoint == _endpoints.id, isouter=True)
