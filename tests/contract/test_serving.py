@@ -18,9 +18,11 @@ from mlwright.kernel.clock import ManualClock
 from mlwright.kernel.database import Database
 from mlwright.kernel.errors import Conflict, Denied, GateClosed, NoEnvironment, NotFound, Unavailable
 from mlwright.kernel.identity import LOCAL, Caller, Role
+from mlwright.kernel.lineage import Lineage
 from mlwright.kernel.query import Query
 from mlwright.kernel.resources import API_VERSION, Manifest, Metadata
 from mlwright.registry.service import aliases, gates, models, versions
+from mlwright.registry.service import graph as registry_graph
 from mlwright.registry.service.loading import VersionLoader
 from mlwright.registry.spec import ModelVersion
 from mlwright.security import projects
@@ -28,10 +30,11 @@ from mlwright.serving.controller import ServingController
 from mlwright.serving.host.counts import Tally
 from mlwright.serving.host.state import Desired, Served
 from mlwright.serving.preparing import Preparer
-from mlwright.serving.service import deploying, endpoints, keys, reading, rewards, rollouts
+from mlwright.serving.service import deploying, endpoints, graph, keys, reading, rewards, rollouts
 from mlwright.serving.service.desired import Place
 from mlwright.serving.service.reading import EndpointDocument
 from mlwright.serving.spec import EndpointRevision, RevisionState, RolloutState, Strategy, Traffic
+from mlwright.tracking.service import graph as tracking_graph
 from tests.contract.conftest import PROJECT
 from tests.contract.registry import FILES, Registry
 
@@ -471,6 +474,32 @@ def test_minutes_are_kept_for_charts(serving: World) -> None:
     found = serving(reading.minutes, "e", 0)
     assert {each.revision for each in found} == {1, 2}
     assert all(each.requests > 0 and 0.9 < each.p50_ms < 1.3 for each in found)
+
+
+def test_the_minute_that_has_begun_is_counted_when_the_platform_ends(serving: World) -> None:
+    serving.controller.start()
+    serving.host.tally(1).answered(0.001)
+    serving.controller.close()
+    assert [(each.revision, each.requests) for each in serving(reading.minutes, "e", 0)] == [(1, 1)]
+
+
+def test_what_was_rolled_back_is_not_in_use(serving: World) -> None:
+    graphs = (tracking_graph, registry_graph, graph)
+    lineage = Lineage([kind for each in graphs for kind in each.KINDS], [hop for each in graphs for hop in each.HOPS])
+
+    def used(version: int) -> set[str]:
+        found = serving(lambda tx, caller: lineage.live(tx, caller, f"model-version/m/{version}"))
+        return {node.id for node in found} & {"endpoint/e"}
+
+    def relations(version: int) -> list[str]:
+        found = serving(lambda tx, caller: lineage.graph(tx, caller, f"model-version/m/{version}"))
+        return [edge.relation for edge in found.edges if edge.target == "endpoint/e"]
+
+    assert (used(1), used(2)) == ({"endpoint/e"}, {"endpoint/e"})
+    assert (relations(1), relations(2)) == (["serves"], ["serves"])
+    serving(rollouts.abort, "e", "")
+    assert (used(1), used(2)) == ({"endpoint/e"}, set())
+    assert (relations(1), relations(2)) == (["serves"], ["served"])
 
 
 def test_what_a_rollout_came_to_counts_only_while_it_goes_on(serving: World) -> None:

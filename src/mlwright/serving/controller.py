@@ -135,6 +135,7 @@ class ServingController:
         self._heard.set()
         if self._thread.is_alive():
             self._thread.join()
+            self._count_last_minute()
             self._host.stop()
         self._preparers.shutdown(wait=False, cancel_futures=True)
         self._pushers.shutdown(wait=False, cancel_futures=True)
@@ -368,11 +369,21 @@ class ServingController:
 
     # --- what others see -------------------------------------------------------------------------------------------
 
+    def _count_last_minute(self) -> None:
+        """What was asked since the minute began would be lost with the host."""
+        if self._minute is not None:
+            try:
+                self._count(self._read.every, self._minute[0])
+            except MlwrightError as error:
+                _log.warning("serving: the last minute is not counted: %s", error.message)
+
     def _count_minutes(self, every: list[Wanted]) -> None:
-        now_ms = self._database.clock.now_ms()
-        minute = now_ms // _MINUTE_MS
-        if self._minute is not None and self._minute[0] == minute:
-            return
+        minute = self._database.clock.now_ms() // _MINUTE_MS
+        if self._minute is None or self._minute[0] != minute:
+            self._count(every, minute)
+
+    def _count(self, every: list[Wanted], minute: int) -> None:
+        """Add what was asked since the last time to the minute in which it began. `minute`: the one that begins."""
         try:
             document = self._host.counts()
         except Unavailable:

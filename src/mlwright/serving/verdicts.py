@@ -14,8 +14,11 @@ from mlwright.serving.evidence import Counts, Evidence
 from mlwright.serving.spec import Rollout, Strategy
 
 _ENOUGH_NUMBERS = 100
+_FAILS = "it fails more often than the version that serves"
+_SLOWER = "it is slower than the version that serves"
+_DIFFERS = "it answers differently than the version that serves"
 #: Of the evidence against a candidate: errors are worth more than delay.
-_WEIGHTS = {"it is slower": 0.2}
+_WEIGHTS = {_SLOWER: 0.2}
 
 
 class RolloutVerdict(StrEnum):
@@ -162,9 +165,9 @@ def _broken(plan: Rollout, arm: Arm, run: int) -> str:
 
 def judge(plan: Rollout, state: State, now_ms: int) -> Judgement:
     """What the evidence amounts to."""
-    against = {"it fails more often": state.errors.e, "it is slower": state.latency.e}
+    against = {_FAILS: state.errors.e, _SLOWER: state.latency.e}
     if plan.strategy is Strategy.SHADOW:
-        against["it answers differently"] = state.differing.e
+        against[_DIFFERS] = state.differing.e
     worse, worse_at = evidence.mean([(_WEIGHTS.get(name, 1.0), e) for name, e in against.items()]), 1 / plan.alpha
     kept, kept_at = state.objective.e, 1 / plan.promotion_alpha
 
@@ -174,9 +177,7 @@ def judge(plan: Rollout, state: State, now_ms: int) -> Judgement:
     if state.broken:
         return judged(RolloutVerdict.ROLLBACK, state.broken)
     if worse >= worse_at:
-        return judged(
-            RolloutVerdict.ROLLBACK, f"{max(against, key=lambda each: against[each])} than the version that serves"
-        )
+        return judged(RolloutVerdict.ROLLBACK, max(against, key=lambda each: against[each]))
     if plan.strategy in {Strategy.AB, Strategy.BANDIT}:
         return judged(RolloutVerdict.HOLD, "somebody has to decide")
     if kept >= kept_at:
