@@ -87,7 +87,8 @@ def needs(model: Path, how: Running, folder: Path) -> Path:
         return model
     kept = [line for line in lines if _name(line) not in spared]
     takes = takes_of(how.signature)
-    brought = {"pandas"} if takes.table and not takes.matrix else set()
+    # PyTorch gets tables as matrices of another precision than that of their columns.
+    brought = {"pandas"} if takes.table and (not takes.matrix or how.loader == "pytorch") else set()
     words = {str(value).rpartition(".")[2] for value in how.options.values()}
     brought |= {_BRINGS[word] for word in words & _BRINGS.keys()}
     kept += sorted(brought - set(map(_name, kept)))

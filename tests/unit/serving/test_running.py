@@ -58,6 +58,7 @@ def test_an_example_lies_in_the_version(tmp_path: Path) -> None:
         ("onnx", NUMBERS, "mlflow==3.1\nonnx==1.20\nonnxruntime\nnumpy", ["onnxruntime", "numpy"]),
         ("sklearn", NUMBERS, "MLflow_Skinny>=3\nscikit-learn==1.9\ncloudpickle", ["scikit-learn==1.9", "cloudpickle"]),
         ("sklearn", MIXED, "mlflow\nscikit-learn", ["scikit-learn", "pandas"]),
+        ("pytorch", NUMBERS, "mlflow\ntorch", ["torch", "pandas"]),
         ("sklearn", MIXED, "pandas<3\nscikit-learn", ["pandas<3", "scikit-learn"]),
         ("mlflow", MIXED, "mlflow\nscikit-learn", ["mlflow", "scikit-learn"]),
         ("sklearn", NUMBERS, "-r other.txt\nmlflow", ["-r other.txt", "mlflow"]),

@@ -158,6 +158,7 @@ def _fed(numpy: Any, values: Any, kind: str, dimensions: int) -> Any:
 
 def _torch(folder: Path, options: Mapping[str, Any], _generic: Mapping[str, Any]) -> Loaded:
     torch: Any = importlib.import_module("torch")
+    numpy: Any = importlib.import_module("numpy")
     place = "cuda" if torch.cuda.is_available() else "cpu"
     data = folder / options.get("model_data", "data")
     file = data / "model.pth"
@@ -168,9 +169,15 @@ def _torch(folder: Path, options: Mapping[str, Any], _generic: Mapping[str, Any]
         model.eval()
     model.to(place)
 
+    weights = next(iter(model.parameters()), None)
+
     def predict(given: Any) -> Any:
+        # As MLflow does it, tables are matrices of single precision; JSON knows no precision at all.
+        tensor = torch.from_numpy(numpy.asarray(given, dtype="float32" if hasattr(given, "columns") else None))
+        if weights is not None and tensor.is_floating_point():
+            tensor = tensor.to(weights.dtype)
         with torch.no_grad():
-            found = model(torch.from_numpy(given).to(place))
+            found = model(tensor.to(place))
         return found.cpu().numpy()
 
     return Loaded(predict)
