@@ -65,6 +65,8 @@ PEERS = (
             "pandas<3",
         ),
     ),
+    # Several gigabytes: the package index has no build of torch for processors only.
+    Peer("torch", ("torch>=2.8,<3", "mlflow-skinny==3.17.2", "numpy", "pandas")),
     # It carries the published schemas of workflows, and of Compose.
     Peer("check-jsonschema", ("check-jsonschema>=0.35,<1",)),
     # It carries the published schemas of Kubernetes.
