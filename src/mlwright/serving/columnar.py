@@ -152,7 +152,8 @@ def _joined(datatype: str, data: Sequence[bytes | list[Any]]) -> Any:
     if datatype == TEXT:
         return [value for each in data for value in each]
     stored, kept = _TYPES[datatype]
-    return np.frombuffer(b"".join(data), stored).astype(kept, copy=False)  # type: ignore[arg-type]
+    with np.errstate(invalid="ignore"):  # a NaN that signals becomes one that does not
+        return np.frombuffer(b"".join(data), stored).astype(kept, copy=False)  # type: ignore[arg-type]
 
 
 def _nullable(values: Any) -> Any:

@@ -257,6 +257,12 @@ def arrays(draw: st.DrawFn, rows: int, datatype: str, per_row: int, place: int) 
     return Kept("" if columns else f"a{place}", datatype, shape, data, columns)
 
 
+def test_a_nan_that_signals_is_packed_as_any_other(tmp_path: Path) -> None:
+    signals = [Kept("a", "FP32", [1], b"\x00\x00\x81\x7f", "")]
+    made = Entry("1", "", "", "toy", 1, "m", 1, "", NOON_MS, 1.0, 1, signals, None)
+    assert list(segments.read(segments.write(tmp_path, "x", [made]))) == [spool.prediction(made)]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.lists(st.tuples(kinds, st.integers(1, 3)), min_size=1, max_size=3), st.integers(1, 4))
 def test_arrays_become_the_same_columns_as_their_values(
