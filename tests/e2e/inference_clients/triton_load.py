@@ -1,4 +1,4 @@
-"""Asks over gRPC without pause or retries until standard input ends: `triton_load.py GRPC_PORT THREADS [new|shared]`.
+"""Asks over gRPC without pause until standard input ends: `triton_load.py GRPC_PORT THREADS [new|shared]`.
 
 Prints how often each outcome came. `new`: each request on a channel of its own; `shared`: all on the same one.
 """
@@ -10,8 +10,9 @@ from collections import Counter
 import numpy as np
 import tritonclient.grpc as triton
 
-#: Channels of one process share their connection otherwise.
-ARGUMENTS = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", int("shared" not in sys.argv))]
+#: Channels of one process share their connection otherwise. gRPC's own retries stay on, as in any client: without them
+#: a channel refuses requests itself while it has heard that its connection ends, and has no other yet.
+ARGUMENTS = [("grpc.use_local_subchannel_pool", int("shared" not in sys.argv))]
 stopped = threading.Event()
 
 
