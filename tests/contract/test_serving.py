@@ -1,6 +1,7 @@
 """Endpoints on both databases: what is asked for gets its traffic by evidence, and loses it again."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from concurrent.futures import wait
 from pathlib import Path
@@ -474,6 +475,42 @@ def test_minutes_are_kept_for_charts(serving: World) -> None:
     found = serving(reading.minutes, "e", 0)
     assert {each.revision for each in found} == {1, 2}
     assert all(each.requests > 0 and 0.9 < each.p50_ms < 1.3 for each in found)
+
+
+def test_a_notice_that_comes_before_a_round_is_heard_in_it(serving: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    controller = serving.controller
+    rounds: list[bool] = []
+
+    def tried(*, heard: bool) -> float:
+        rounds.append(heard)
+        return 0.01
+
+    monkeypatch.setattr(controller, "_tried", tried)
+    monkeypatch.setattr(controller, "_await_turn", lambda: controller._heard.set() if len(rounds) == 2 else None)
+    controller.start()
+    while len(rounds) < 4:
+        controller._stopped.wait(0.01)
+    controller.close()
+    assert rounds[:4] == [True, False, True, False]
+
+
+def test_a_round_that_failed_is_done_again_without_another_notice(
+    serving: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = serving.controller
+    looks: list[str] = []
+
+    def consider() -> dict[int, object]:
+        looks.append("look")
+        if len(looks) == 1:
+            raise Unavailable("the database is away")
+        return {}
+
+    monkeypatch.setattr(controller, "_consider", consider)
+    controller._tried(heard=True)
+    controller._read = controller._read._replace(at_s=time.monotonic() - 5)  # it is some seconds later
+    controller._tried(heard=False)
+    assert len(looks) == 2
 
 
 def test_the_minute_that_has_begun_is_counted_when_the_platform_ends(serving: World) -> None:

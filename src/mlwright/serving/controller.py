@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 #: Without a notice it looks again after so long: another server may have changed something.
 _LOOK_AGAIN_S = 3.0
+#: No event has this number.
+_UNREAD = -1
 #: What needs no event to become otherwise is read again after so long.
 _READ_AGAIN_S = 60.0
 #: While a rollout goes on: guards of the host are noticed so soon.
@@ -98,7 +100,7 @@ class ServingController:
         self._preparer = preparer
         self._host = host
         self._place = place
-        self._read = _Read(0, -_LOOK_AGAIN_S, 0, [], {})
+        self._read = _Read(_UNREAD, 0.0, 0, [], {})
         self._prepared: dict[int, Revision] = {}
         self._preparing: dict[int, Future[None]] = {}
         self._not_before: dict[int, float] = {}
@@ -147,13 +149,15 @@ class ServingController:
         with contextlib.ExitStack() as listening:
             for topic in (TOPIC, store.TOPIC, TOLD, gates.TOPIC):
                 listening.enter_context(changes.listening(topic, self._heard.set))
-            heard = True
+            self._heard.set()
             while True:
                 self._await_turn()
-                self._heard.clear()
+                heard = self._heard.is_set()
+                if heard:  # what comes from here on is heard by the next round
+                    self._heard.clear()
                 if self._stopped.is_set():
                     return
-                heard = self._heard.wait(self._tried(heard=heard))
+                self._heard.wait(self._tried(heard=heard))
 
     def _await_turn(self) -> None:
         """Where thousands of notices come in a second, one round is for many; the first few are heard at once."""
@@ -170,6 +174,7 @@ class ServingController:
             _log.warning("serving: %s", error.message)
         except Exception:  # the boundary of the thread: one defect must not end all serving
             _log.exception("serving: a round failed")
+        self._read = self._read._replace(head=_UNREAD)  # what it had heard of is not done
         return _LOOK_AGAIN_S
 
     def _round(self, *, heard: bool = True) -> float:
@@ -206,10 +211,9 @@ class ServingController:
     def _consider(self) -> dict[int, Problem]:
         """Make revisions of what endpoints are asked to serve; why not, by the endpoint's row."""
         problems: dict[int, Problem] = {}
-        for resource, refused in self._database.read_now(deploying.unconsidered):
+        for row, resource, refused in self._database.read_now(deploying.unconsidered):
             error = refused or self._considered(resource)
             if error is not None:
-                row = self._database.read_now(partial(_row, resource=resource))
                 problems[row] = Problem(deploying.refusal(error), error.message)
         return problems
 
@@ -423,11 +427,6 @@ class ServingController:
             if change is not None:
                 self._database.write_now(partial(status.write, endpoint=each.serving, status=change))
             self._told[row] = told
-
-
-def _row(tx: Tx, resource: Resource) -> int:
-    found = rows.by_name(tx, resource.metadata.project, resource.metadata.name)
-    return found.row if found is not None else 0
 
 
 def _serves(document: Document | None, failures: Mapping[str, str]) -> dict[str, int]:

@@ -71,19 +71,21 @@ def _serves_already(
     return stable
 
 
-def unconsidered(tx: Tx) -> list[tuple[Resource, MlwrightError | None]]:
-    """Endpoints that are asked to serve something that they were not asked before, or why that cannot be."""
+def unconsidered(tx: Tx) -> list[tuple[int, Resource, MlwrightError | None]]:
+    """Rows of endpoints that are asked to serve something that they were not asked before, or why that cannot be."""
     known = {(each.project, each.name): each for each in rows.everything(tx)}
-    found: list[tuple[Resource, MlwrightError | None]] = []
+    found: list[tuple[int, Resource, MlwrightError | None]] = []
     for resource in store.list_all(tx, SYSTEM, KIND):
         serving = known.get((resource.metadata.project, resource.metadata.name))
+        if serving is None:
+            continue
         try:
-            if serving is not None and _is_new(tx, serving, spec_of(resource)):
-                found.append((resource, None))
+            if _is_new(tx, serving, spec_of(resource)):
+                found.append((serving.row, resource, None))
         except Unavailable:
             raise
         except MlwrightError as error:
-            found.append((resource, error))
+            found.append((serving.row, resource, error))
     return found
 
 
