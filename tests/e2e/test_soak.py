@@ -26,10 +26,10 @@ def has_packages(folder: Path) -> bool:
 def test_no_request_fails_but_those_in_a_killed_host(tmp_path: Path) -> None:
     if not components_required() and not has_packages(tmp_path / "none"):
         pytest.skip("no package index can be reached, and the models need numpy in an environment of their own")
-    seconds = 60.0 if components_required() else 12.0
+    seconds = 60.0 if components_required() else 18.0
     report = soak(tmp_path, RATE, seconds, away_s=2.0)
     report.check()
     assert report.sent >= RATE * seconds
-    assert {"switch", "canary", "back"} <= set(report.done), report.done
+    assert {"switch", "canary", "back", "upgrade", "bad canary"} <= set(report.done), report.done
     if components_required():
-        assert {"upgrade", "bad canary", "host killed", "control plane away"} <= set(report.done), report.done
+        assert {"host killed", "control plane away"} <= set(report.done), report.done
