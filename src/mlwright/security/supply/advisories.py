@@ -131,6 +131,7 @@ def _documents(database: Path) -> Iterator[tuple[str, bytes]]:
                     yield entry.filename, archive.read(entry) if entry.file_size <= MAX_BYTES else b""
     except FileNotFoundError:
         raise NotFound(f"there is no database of advisories at {database}", path=str(database)) from None
+    # NotImplementedError: packed in a way that is not known here; RuntimeError: encrypted.
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise Invalid(f"{database} is no zip of advisories: {error}", path=str(database)) from error
 
